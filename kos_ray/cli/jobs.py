@@ -1,0 +1,150 @@
+"""What people do with jobs: submit, get, result, wait."""
+
+# ruff: noqa: PLC0415 - what is heavy is imported inside of the commands: `kos --help` answers at once
+
+from collections.abc import Sequence
+from pprint import pformat
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kos_ray.cli.output import emit, now_us, plain, say, show_panel, show_table, width
+from kos_ray.cli.progress import follow
+from kos_ray.cli.shell import Address, Exit, JobRef, Json, Namespace, example, fail, open_client
+from kos_ray.model.views import JobView
+from kos_ray.observe.tables import attempt_table, final, job_panel, label
+from kos_ray.observe.workflow import report_panel, report_table, workflow_report
+
+if TYPE_CHECKING:
+    from kos_ray.client import Client
+
+SUBMIT_EXAMPLE = example(
+    "kos submit configs/examples/workflow.yaml --wait",
+    "echo 'run: nvidia-smi' | kos submit -",
+)
+GET_EXAMPLE = example("kos get averages/mean")
+RESULT_EXAMPLE = example("kos result averages/mean", "kos result train-3 --timeout 60")
+WAIT_EXAMPLE = example("kos wait train-3 train-4 --timeout 600", "kos wait --workflow averages")
+
+#: as many as one question for the jobs of a workflow may find
+_MAX_WORKFLOW_JOBS = 1_000_000
+
+Timeout = Annotated[float | None, typer.Option("--timeout", min=0, help="Seconds to wait at most.")]
+
+
+def submit(
+    file: Annotated[str, typer.Argument(metavar="FILE|-", help="A YAML or JSON document; - is standard input.")],
+    address: Address = None,
+    namespace: Namespace = "default",
+    wait_for: Annotated[bool, typer.Option("--wait", help="Wait until all have ended, then report.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the document only.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Submit a job, a list of jobs or a workflow; all of it is accepted, or nothing."""
+    from kos_ray.spec.load import load_file
+    from kos_ray.spec.lower import lower
+
+    drafts = lower([load_file(file)], namespace=namespace)
+    total = sum(abs(draft.count) for draft in drafts)
+    if dry_run:
+        names = [draft.name for draft in drafts]
+        emit({"jobs": total, "names": names}) if as_json else say(f"{file}: {total} jobs, nothing wrong")
+        return
+    with open_client(address, namespace) as client:
+        jobs = client.submit_drafts(drafts)
+        rows = [{"id": job.id, "name": draft.name} for job, draft in zip(jobs, drafts, strict=True)]
+        if wait_for:
+            report_when_ended(client, [job.id for job in jobs], total, as_json=as_json)
+            return
+    if as_json:
+        emit({"jobs": rows})
+        return
+    for row in rows:
+        typer.echo(f"{row['id']}  {row['name']}".rstrip())
+
+
+def get(job: JobRef, address: Address = None, namespace: Namespace = "default", as_json: Json = False) -> None:
+    """Show everything about one job: state, reason, times, attempts."""
+    with open_client(address, namespace) as client:
+        view = client.get(job)
+        attempts = client.attempts(job)
+    if as_json:
+        emit({**plain(view), "attempts": attempts})
+        return
+    show_panel(job_panel(view, now_us()))
+    if attempts:
+        typer.echo()
+        show_table(attempt_table(attempts, now_us()))
+
+
+def result(
+    job: JobRef,
+    timeout: Timeout = None,
+    address: Address = None,
+    namespace: Namespace = "default",
+    as_json: Json = False,
+) -> None:
+    """Wait for a job and print its result; exit code 1 if it ended without success."""
+    with open_client(address, namespace) as client:
+        value = client.job(job).result(timeout)
+    if as_json:
+        emit({"job": job, "result": value})
+        return
+    typer.echo(value if isinstance(value, str) else pformat(value, width=min(width(), 120)))
+
+
+def wait(
+    refs: Annotated[list[str] | None, typer.Argument(metavar="[JOB]...", help="Ids or names of jobs.")] = None,
+    workflow: Annotated[str | None, typer.Option("--workflow", "-w", help="All jobs named NAME/...")] = None,
+    timeout: Timeout = None,
+    address: Address = None,
+    namespace: Namespace = "default",
+    as_json: Json = False,
+) -> None:
+    """Wait until jobs have ended; exit code 1 if one of them did not succeed or the time is over."""
+    if bool(refs) == bool(workflow):
+        raise fail("expected either jobs or --workflow NAME", Exit.USAGE)
+    with open_client(address, namespace) as client:
+        ids = refs or workflow_jobs(client, workflow or "", namespace)
+        report_when_ended(client, ids, len(ids), timeout=timeout, as_json=as_json)
+
+
+def workflow_jobs(client: "Client", workflow: str, namespace: str) -> list[str]:
+    """The ids of the jobs named `workflow/...`."""
+    views = client.jobs(state=None, type=None, namespace=namespace, limit=_MAX_WORKFLOW_JOBS)
+    ids = [view.id for view in views if view.name.startswith(f"{workflow}/")]
+    if not ids:
+        raise fail(f"no job is named {workflow}/... in the namespace {namespace}", Exit.NOT_FOUND)
+    return ids
+
+
+def report_when_ended(
+    client: "Client", ids: Sequence[str], total: int, *, timeout: float | None = None, as_json: bool
+) -> None:
+    """Follows jobs to their end and reports; raises the exit code 1 unless all succeeded."""
+    views = follow(client, ids, total, timeout=timeout, quiet=as_json)
+    show_report(client, views, as_json=as_json)
+    finish(views)
+
+
+def show_report(client: "Client", views: Sequence[JobView], *, as_json: bool) -> None:
+    """The report of jobs that belong together."""
+    report = workflow_report(views, now_us(), client.nodes())
+    if as_json:
+        emit(report)
+        return
+    show_table(report_table(report))
+    typer.echo()
+    show_panel(report_panel(report))
+
+
+def finish(views: Sequence[JobView]) -> None:
+    """Raises the exit code of jobs that were waited for."""
+    going_on = sum(not final(view) for view in views)
+    if going_on:
+        raise fail(f"the time is over, and {going_on} of {len(views)} jobs have not ended")
+    bad = [view for view in views if view.state != "succeeded"]
+    if bad:
+        first = bad[0]
+        cause = f": {first.error_type}: {first.error}" if first.error else ""
+        raise fail(f"{len(bad)} of {len(views)} jobs did not succeed; {label(first)} {first.state}{cause}")

@@ -1,0 +1,254 @@
+"""The client: requests out, handles and answers back."""
+
+import atexit
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Any
+
+import msgpack
+
+from kos_ray.client.current import enter, leave
+from kos_ray.client.job import Job, JobArray, failure
+from kos_ray.client.outcomes import Outcome
+from kos_ray.client.packing import unpack_result
+from kos_ray.client.pictures import Views
+from kos_ray.client.submitting import Submitter
+from kos_ray.model.errors import ClusterUnreachable, NotFound, Refused
+from kos_ray.model.events import CancelRequested, HoldRequested, PriorityChanged, ReleaseRequested
+from kos_ray.model.ids import JobKey
+from kos_ray.model.job import BANDS, JobState
+from kos_ray.model.views import AttemptView, ClusterStatus, EventView, JobView, NodeView
+from kos_ray.model.wire import tagged
+from kos_ray.runtime import connect as connections
+from kos_ray.spec.lower import Draft
+
+#: seconds that the polling thread is waited for
+_CLOSE_S = 5.0
+
+
+def connect(address: str | None = None, *, namespace: str = "default", start: bool = True) -> "Client":
+    """A client of the cluster at `address`, of the one that this process is in, or of the local one.
+
+    Where no cluster runs here, one is started (`start=False`: an error), as `kos up` does.
+
+    Raises:
+        ClusterUnreachable: no scheduler answers.
+
+    """
+    try:
+        connection = connections.attach(address)
+    except ClusterUnreachable:
+        if not start:
+            raise
+        connections.up(address=connections.running_address() or address)
+        connection = connections.attach(address)
+    return Client(connection, namespace)
+
+
+class Client(Submitter):
+    """A connection to one cluster's scheduler, in one namespace. Threads may share it."""
+
+    def __init__(self, connection: connections.Connection, namespace: str) -> None:
+        super().__init__(connection, namespace)
+        # Before Ray's own end, which must not find our thread inside it.
+        atexit.register(self.close)
+
+    def __enter__(self) -> "Client":
+        enter(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop waiting for outcomes. Jobs go on. Called again, it does nothing."""
+        atexit.unregister(self.close)
+        leave(self)
+        self._outbox.close()
+        self._connection.tell_scheduler("close_session", self._outbox.name)
+        self._outbox.join(_CLOSE_S)
+
+    # --- waiting
+
+    def _outcomes(self, keys: list[JobKey], timeout: float | None) -> list[Outcome] | None:
+        self._outbox.watch(keys)
+        return self._outbox.wait(keys, timeout)
+
+    def _results(self, jobs: list[Job], timeout: float | None) -> list[Any]:
+        outcomes = self._outcomes([job._key for job in jobs], timeout)
+        if outcomes is None:
+            raise TimeoutError(f"not all of {len(jobs)} jobs have ended after {timeout} seconds")
+        for job, outcome in zip(jobs, outcomes, strict=True):
+            if outcome.state is not JobState.SUCCEEDED:
+                raise failure(job.id, outcome)
+        return [unpack_result(outcome.result, self._read_blob) for outcome in outcomes]
+
+    # --- questions
+
+    def job(self, ref: str) -> Job:
+        """The handle of a job by id or name.
+
+        Raises:
+            NotFound: there is none; the message has what comes near.
+
+        """
+        (first, count), *_ = self._resolve([ref])
+        if count >= 0:
+            raise NotFound(f"{ref} is an array of {count} jobs; its items are {ref}.0 to {ref}.{count - 1}")
+        return Job(self, self._views([first])[0].id, first)
+
+    def array(self, ref: str) -> JobArray:
+        """The handle of an array by id or name."""
+        (first, count), *_ = self._resolve([ref])
+        array_id = self._views([first])[0].id.rpartition(".")[0]
+        return JobArray(self, [(array_id, first, abs(count))])
+
+    def get(self, ref: str) -> JobView:
+        """How a job stands."""
+        return self._views([self.job(ref)._key])[0]
+
+    def jobs(
+        self,
+        *,
+        state: str | None = None,
+        type: str | None = None,  # noqa: A002 - what people call it
+        namespace: str | None = None,
+        tag: str | None = None,
+        prefix: str = "",
+        limit: int = 50,
+        before_key: JobKey | None = None,
+    ) -> list[JobView]:
+        """Jobs that have all that is asked for, newest first.
+
+        `prefix` is how a job's name or its array's id begins; the next page has `before_key` of the last one shown.
+        """
+        if state is not None and state.upper() not in JobState.__members__:
+            raise Refused(f"state: expected one of {', '.join(JobState.__members__).lower()}, found {state!r}")
+        same = {"state": state, "type": type, "namespace": namespace, "tag": tag}
+        return Views(self._ask("jobs", **same, prefix=prefix, limit=limit, before_key=before_key))
+
+    def attempts(self, ref: str) -> list[AttemptView]:
+        """All attempts of a job, the first one first."""
+        return self._attempts(self.job(ref)._key)
+
+    def logs(self, ref: str, attempt: int | None = None) -> str:
+        """What a job's attempt (the last one) has printed."""
+        return self._logs(self.job(ref)._key, attempt)
+
+    def status(self) -> ClusterStatus:
+        """The cluster in a few numbers."""
+        return self._ask("status")  # type: ignore[no-any-return]
+
+    def nodes(self) -> list[NodeView]:
+        """All nodes that ever joined."""
+        return self._ask("nodes")  # type: ignore[no-any-return]
+
+    def cancel(self, refs: Sequence[str]) -> int:
+        """End jobs and arrays; how many jobs were live."""
+        return self._cancel(self._keys(refs))
+
+    def hold(self, refs: Sequence[str]) -> int:
+        """Let waiting jobs not start until they are released; how many jobs were live. What runs goes on."""
+        return self._want(HoldRequested(request_id=uuid.uuid4().hex, keys=tuple(self._keys(refs))))
+
+    def release(self, refs: Sequence[str]) -> int:
+        """Let held or paused jobs go on; how many jobs were live."""
+        return self._want(ReleaseRequested(request_id=uuid.uuid4().hex, keys=tuple(self._keys(refs))))
+
+    def pause(self, refs: Sequence[str]) -> int:
+        """Hold jobs, and end attempts that run at no charge; at-most-once jobs that run go on. How many were live."""
+        return self._want(HoldRequested(request_id=uuid.uuid4().hex, keys=tuple(self._keys(refs)), stop=True))
+
+    def resume(self, refs: Sequence[str]) -> int:
+        """The same as `release`."""
+        return self.release(refs)
+
+    def reprioritise(self, refs: Sequence[str], priority: int) -> int:
+        """Move jobs to a band, 0 (critical) to 5 (background), while they wait; how many were live."""
+        if not 0 <= priority < len(BANDS):
+            raise Refused(f"priority: expected a band from 0 to {len(BANDS) - 1}, found {priority}")
+        return self._want(PriorityChanged(request_id=uuid.uuid4().hex, keys=tuple(self._keys(refs)), band=priority))
+
+    def rerun(self, ref: str, *, from_failed: bool = False) -> list[Job | JobArray]:
+        """Submit a job or an array again as it was, under a name of its own; with `from_failed` only what failed.
+
+        Parents that have ended count as they ended; their results are handed over again.
+
+        Raises:
+            Refused: `from_failed`, and nothing of it has failed.
+
+        """
+        drafts = [Draft(**fields) for fields in self._ask("again", self.namespace, ref, from_failed=from_failed)]
+        if not drafts:
+            raise Refused(f"nothing of {ref} has failed: there is nothing to run again")
+        return self.submit_drafts(drafts)
+
+    def events(self, since_seq: int = 0, limit: int = 1_000) -> list[EventView]:
+        """At most `limit` events and decisions after the sequence number `since_seq`, oldest first."""
+        return self._ask("events", since_seq, limit)  # type: ignore[no-any-return]
+
+    def views(self, refs: Sequence[str]) -> list[JobView]:
+        """How jobs, and all the jobs of arrays, stand."""
+        return self._views(self._keys(refs))
+
+    def wait(self, refs: Sequence[str], timeout: float | None = None) -> list[JobView]:
+        """How jobs stand when all have ended, or when the time is over."""
+        keys = self._keys(refs)
+        self._outcomes(keys, timeout)
+        return self._views(keys)
+
+    def watch(self, refs: Sequence[str], timeout: float | None = None) -> Iterator[list[JobView]]:
+        """Views of jobs as they change, until all have ended or the time is over; first all of them."""
+        keys = self._keys(refs)
+        self._outbox.watch(keys)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        shown: dict[JobKey, JobView] = {}
+        while True:
+            changed = [view for view in self._views(keys) if shown.get(view.key) != view]
+            shown |= {view.key: view for view in changed}
+            if changed:
+                yield changed
+            left = {key for key in keys if not JobState[shown[key].state.upper()].final}
+            if not left or (deadline is not None and time.monotonic() > deadline):
+                return
+            self._outbox.next_of(left, 0.25)
+
+    # --- steps
+
+    def _resolve(self, refs: Sequence[str]) -> list[tuple[JobKey, int]]:
+        return self._ask("resolve", self.namespace, list(refs))  # type: ignore[no-any-return]
+
+    def _keys(self, refs: Sequence[str]) -> list[JobKey]:
+        places = self._resolve(refs)
+        return [JobKey(key) for first, count in places for key in range(first, first + abs(count))]
+
+    def _views(self, keys: list[JobKey]) -> list[JobView]:
+        return self._ask("views", keys)  # type: ignore[no-any-return]
+
+    def _attempts(self, key: JobKey) -> list[AttemptView]:
+        return self._ask("attempts", key)  # type: ignore[no-any-return]
+
+    def _cancel(self, keys: list[JobKey]) -> int:
+        return self._want(CancelRequested(request_id=uuid.uuid4().hex, keys=tuple(keys)))
+
+    def _want(self, event: CancelRequested | HoldRequested | ReleaseRequested | PriorityChanged) -> int:
+        """Hand over what somebody wants of jobs; how many of them were live."""
+        data = msgpack.packb(tagged(event))
+        return int(self._call(lambda: self._connection.ask_scheduler("want", data)))
+
+    def _logs(self, key: JobKey, attempt: int | None) -> str:
+        attempts = [a for a in self._attempts(key) if attempt in (None, a.attempt)]
+        if not attempts:
+            raise NotFound(f"the job has no attempt {attempt}" if attempt else "the job has not been started yet")
+        view = attempts[-1]
+        if not view.log:
+            return ""
+        if view.log_blob:
+            data = self._ask("blob_read", view.log_blob, view.log_start, view.log_end - view.log_start)
+        else:
+            data = self._connection.read_log(view.node, view.log, view.log_start, view.log_end)
+        return bytes(data).decode(errors="replace")

@@ -1,0 +1,118 @@
+"""Code bundles: the local modules that a job's function needs, as one content-addressed zip."""
+
+import hashlib
+import io
+import os
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+from types import ModuleType
+
+from kos_ray.model.errors import InvalidSpec
+
+FILES_MAX = 2_000
+BYTES_MAX = 32 * 2**20
+_SKIPPED = frozenset({"__pycache__", "node_modules", "build", "dist", "venv", "site-packages"})
+_SUFFIXES = frozenset({".py", ".pyi", ".json", ".yaml", ".yml", ".toml", ".txt", ".csv", ".sql"})
+#: the same date in every zip, so that the same content has the same hash
+_DATE = (1980, 1, 1, 0, 0, 0)
+#: folders that every node has
+_INSTALLED = tuple(
+    str(Path(path).resolve()) for path in {*sysconfig.get_paths().values(), str(Path(__file__).resolve().parents[1])}
+)
+
+_Stamp = tuple[str, int, int]
+
+
+class Bundles:
+    """Bundles of folders. A folder is read again only when one of its files has changed."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, tuple[list[_Stamp], str, bytes]] = {}
+        self._modules = 0
+        self._folder: Path | None = None
+
+    def of_imports(self) -> tuple[str, bytes]:
+        """The bundle of the importing project's folder, `("", b"")` where no local module has been imported."""
+        folder = self._project()
+        return self.of_folder(folder) if folder else ("", b"")
+
+    def _project(self) -> Path | None:
+        """See `project_folder`; modules are looked through again only when new ones were imported."""
+        count = len(sys.modules)
+        if count != self._modules:
+            self._modules, self._folder = count, project_folder()
+        return self._folder
+
+    def of_folder(self, folder: Path) -> tuple[str, bytes]:
+        """SHA-256 and zip of a folder's code.
+
+        Raises:
+            InvalidSpec: the folder is not there, or too large.
+
+        """
+        stamp = _files(folder)
+        known = self._known.get(folder)
+        if known is None or known[0] != stamp:
+            data = _zip(folder, [name for name, _, _ in stamp])
+            known = self._known[folder] = (stamp, hashlib.sha256(data).hexdigest(), data)
+        return known[1], known[2]
+
+
+def project_folder() -> Path | None:
+    """The folder that local modules were imported from: where the program lies, else the working directory.
+
+    None when nothing was imported from there: then a function travels alone.
+    """
+    main = getattr(sys.modules.get("__main__"), "__file__", None)
+    folder = (Path(main).parent if main else Path.cwd()).resolve()
+    if str(folder).startswith(_INSTALLED):
+        return None
+    modules = [module for name, module in sys.modules.items() if name != "__main__"]
+    return folder if any(_lies_in(module, folder) for module in modules) else None
+
+
+def _lies_in(module: ModuleType, folder: Path) -> bool:
+    file = getattr(module, "__file__", None)
+    if not file or not file.startswith(f"{folder}/") or file.startswith(_INSTALLED):
+        return False
+    return not any(part in _SKIPPED or part.startswith(".") for part in Path(file).relative_to(folder).parts)
+
+
+def _files(folder: Path) -> list[_Stamp]:
+    """Name, time of the last change and size of each file that goes along, in the order of names."""
+    if not folder.is_dir():
+        raise InvalidSpec(f"code: expected a folder, found {folder}")
+    found: list[_Stamp] = []
+    pending = [""]
+    # Strings and one scan a folder instead of path objects: this runs at every submission.
+    while pending:
+        below = pending.pop()
+        with os.scandir(f"{folder}/{below}") as entries:
+            for entry in entries:
+                name = entry.name
+                if name in _SKIPPED or name.startswith("."):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    if not os.access(f"{entry.path}/pyvenv.cfg", os.F_OK):
+                        pending.append(f"{below}{name}/")
+                elif os.path.splitext(name)[1] in _SUFFIXES and entry.is_file():  # noqa: PTH122
+                    stat = entry.stat()
+                    found.append((below + name, stat.st_mtime_ns, stat.st_size))
+        if len(found) > FILES_MAX:
+            raise InvalidSpec(f"code: {folder} has more than {FILES_MAX} files: name a smaller folder by code=")
+    return sorted(found)
+
+
+def _zip(folder: Path, names: list[str]) -> bytes:
+    buffer = io.BytesIO()
+    size = 0
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as bundle:
+        for name in names:
+            content = (folder / name).read_bytes()
+            size += len(content)
+            if size > BYTES_MAX:
+                raise InvalidSpec(f"code: {folder} has more than {BYTES_MAX} bytes: name a smaller folder by code=")
+            bundle.writestr(zipfile.ZipInfo(name, _DATE), content)
+    return buffer.getvalue()

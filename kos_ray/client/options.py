@@ -1,0 +1,111 @@
+"""The options of a submission, typed, and the template (`Spec`) that they and a function make."""
+
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypedDict
+
+from pydantic import ValidationError
+
+from kos_ray.client.packing import pack_function
+from kos_ray.client.resources import Resources
+from kos_ray.model.errors import InvalidSpec
+from kos_ray.model.job import Spec
+from kos_ray.spec.lower import lower_spec
+from kos_ray.spec.schema import JobSpec, near
+
+#: code travels between processes of one minor version only
+PYTHON = ".".join(platform.python_version_tuple()[:2])
+
+
+class Options(TypedDict, total=False):
+    """What may be said of the jobs of one call. All of it is checked before anything is stored."""
+
+    #: what one job holds: one CPU where nothing is said
+    resources: Resources | Mapping[str, Any]
+    #: a name ("high", "background", ...) or 0 (most urgent) to 5
+    priority: str | int
+    #: how often a failed attempt is made again
+    retry: int
+    #: pauses between attempts: "first", "factor", "max", "jitter"
+    backoff: Mapping[str, Any]
+    #: for one attempt: "30s", "2m", or seconds
+    timeout: str | float
+    #: environment variables of the attempt
+    env: Mapping[str, str]
+    #: a label; the function's name where nothing is said
+    type: str
+    #: "at_least_once" or "at_most_once"
+    guarantee: str
+    tags: Sequence[str]
+    #: a folder whose modules go along; the importing project's where nothing is said
+    code: str | Path
+
+
+_KNOWN = list(Options.__annotations__)
+
+_TEMPLATES_MAX = 1_000
+_templates: dict[tuple[str, str], Spec] = {}
+
+
+def spec_of(function: Callable[..., Any], options: Mapping[str, Any], namespace: str, code: str) -> Spec:
+    """The template of a function's jobs; `code` is the hash of its bundle.
+
+    Raises:
+        InvalidSpec: the function cannot be pickled, an option is not known or has a value that it cannot have.
+
+    """
+    template = _template({"type": label(function), **options}, namespace)
+    return replace(template, entry="", function=pack_function(function), code=code, python=PYTHON)
+
+
+def _template(options: dict[str, Any], namespace: str) -> Spec:
+    """What the options say, checked. Checking takes half a millisecond, and most calls say what one before has said."""
+    said = (namespace, repr(options))
+    known = _templates.get(said)
+    if known is None:
+        if len(_templates) >= _TEMPLATES_MAX:
+            _templates.clear()
+        known = _templates[said] = lower_spec(_checked(options), namespace)
+    return known
+
+
+def check_names(options: Mapping[str, Any]) -> None:
+    """Refuse options that nobody knows.
+
+    Raises:
+        InvalidSpec: with the nearest known name.
+
+    """
+    for name in options:
+        if name not in _KNOWN:
+            hint = near(name, _KNOWN) or f"; the options are {', '.join(_KNOWN)}"
+            raise InvalidSpec(f"expected a known option, found {name!r}{hint}")
+
+
+def _checked(options: dict[str, Any]) -> JobSpec:
+    check_names(options)
+    options.pop("code", None)
+    if isinstance(held := options.get("resources"), Resources):
+        options["resources"] = held.as_document()
+    try:
+        return JobSpec.model_validate({"entry": "module:function", **options})
+    except ValidationError as error:
+        raise InvalidSpec("\n".join(_explain(error))) from None
+
+
+def _explain(error: ValidationError) -> Iterator[str]:
+    """The errors of pydantic as `place: expected ..., found ...`."""
+    for detail in error.errors(include_url=False):
+        place = ".".join(map(str, detail["loc"]))
+        text = detail["msg"].removeprefix("Value error, ")
+        if detail["type"] == "extra_forbidden":
+            text = "expected a known field, found this one"
+        yield f"{place}: {text}" if place else text
+
+
+def label(function: Callable[..., Any]) -> str:
+    """The type of a function's jobs: its name."""
+    name = getattr(function, "__name__", type(function).__name__)
+    return "lambda" if name == "<lambda>" else str(name)

@@ -1,0 +1,201 @@
+"""Waiting for outcomes: one thread polls this client's outbox at the scheduler for all that is waited for."""
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from kos_ray.model.ids import JobKey
+from kos_ray.model.job import JobState
+from kos_ray.model.protocol import Outcomes
+
+_POLL_S = 30.0
+#: seconds between attempts while the scheduler is away
+_AWAY_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a job ended."""
+
+    state: JobState
+    reason: int
+    result: bytes
+    error: tuple[str, str, str] | None
+
+
+#: called with the key of a job that has ended, or with None when no more outcomes will come; must not block
+Listener = Callable[[JobKey | None], None]
+
+
+class Outbox:
+    """Outcomes of the jobs that this client has asked to watch."""
+
+    def __init__(
+        self,
+        poll: Callable[[str, int, int, float], Outcomes],
+        watch: Callable[[str, list[JobKey]], int],
+        away: type[BaseException],
+    ) -> None:
+        self.name = uuid.uuid4().hex
+        self._poll = poll
+        self._watch = watch
+        self._away = away
+        self._arrived = threading.Condition()
+        self._waiting: set[JobKey] = set()
+        self._outcomes: dict[JobKey, Outcome] = {}
+        self._listeners: dict[JobKey, list[Listener]] = {}
+        self._epoch = 0
+        self._acked = 0
+        self._broken: BaseException | None = None
+        self._closed = False
+        self._thread: threading.Thread | None = None
+
+    def expect(self, keys: Iterable[JobKey], epoch: int) -> None:
+        """Jobs that the scheduler of that epoch has been told to report here."""
+        with self._arrived:
+            new = [key for key in keys if key not in self._outcomes]
+            self._waiting.update(new)
+            # Its answer came late: another scheduler has been told what we wait for, and knows nothing of these.
+            late = epoch < self._epoch
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="kos-outcomes", daemon=True)
+                self._thread.start()
+        if late and new:
+            self._watch(self.name, new)
+
+    def watch(self, keys: Iterable[JobKey]) -> None:
+        """Have the scheduler report jobs here that this client has not submitted."""
+        with self._arrived:
+            new = [key for key in keys if key not in self._outcomes and key not in self._waiting]
+        if new:
+            self.expect(new, self._watch(self.name, new))
+
+    def wait(self, keys: Iterable[JobKey], timeout: float | None = None) -> list[Outcome] | None:
+        """The outcomes of jobs, when all have ended; None when the time is over before."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        found: list[Outcome] = []
+        with self._arrived:
+            for key in keys:
+                while (outcome := self._outcomes.get(key)) is None:
+                    if self._broken is not None:
+                        raise self._broken
+                    left = None if deadline is None else deadline - time.monotonic()
+                    if left is not None and left <= 0:
+                        return None
+                    self._arrived.wait(left)
+                found.append(outcome)
+        return found
+
+    def next_of(self, keys: set[JobKey], timeout: float | None = None) -> set[JobKey]:
+        """Those of the jobs that have ended, waiting for the first one; empty when the time is over before."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with self._arrived:
+            while not (ended := keys & self._outcomes.keys()):
+                if self._broken is not None:
+                    raise self._broken
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    return set()
+                self._arrived.wait(left)
+            return ended
+
+    def listen(self, keys: Iterable[JobKey], listener: Listener) -> None:
+        """Have a function called once for each of the jobs when it has ended: at once, or by the polling thread."""
+        with self._arrived:
+            broken = self._broken is not None
+            ended = []
+            for key in keys:
+                if key in self._outcomes:
+                    ended.append(key)
+                elif not broken:
+                    self._listeners.setdefault(key, []).append(listener)
+        for key in ended:
+            listener(key)
+        if broken:
+            listener(None)
+
+    def forget(self, keys: Iterable[JobKey], listener: Listener) -> None:
+        """No longer call a listener."""
+        with self._arrived:
+            for key in keys:
+                if listener in (listeners := self._listeners.get(key, [])):
+                    listeners.remove(listener)
+                if not listeners:
+                    self._listeners.pop(key, None)
+
+    def known(self, key: JobKey) -> Outcome | None:
+        """A job's outcome if it is here already."""
+        with self._arrived:
+            return self._outcomes.get(key)
+
+    def close(self) -> None:
+        """Stop polling; whoever still waits is told."""
+        self._closed = True
+        self._break(RuntimeError("the client was closed"))
+
+    def join(self, seconds: float) -> None:
+        """Wait until the polling thread has ended: it must not be inside Ray when the process ends."""
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(seconds)
+
+    def _break(self, error: BaseException) -> None:
+        with self._arrived:
+            self._broken = self._broken or error
+            listeners = {id(one): one for some in self._listeners.values() for one in some}
+            self._listeners.clear()
+            self._arrived.notify_all()
+        for listener in listeners.values():
+            listener(None)
+
+    def _run(self) -> None:
+        while not self._closed:
+            try:
+                self._round()
+            except self._away:
+                time.sleep(_AWAY_S)  # the scheduler restarts; nobody tells when it is back
+            except BaseException as error:  # noqa: BLE001 - whoever waits must hear of it
+                self._break(error)
+                return
+
+    def _round(self) -> None:
+        outcomes = self._poll(self.name, self._epoch, self._acked, _POLL_S)
+        if outcomes.epoch != self._epoch:
+            # Another scheduler: its outbox of this name is new and empty. Say again what is waited for.
+            self._say_again(outcomes.epoch)
+            return
+        if outcomes.number:
+            self._take(outcomes)
+            self._acked = outcomes.number
+
+    def _say_again(self, epoch: int) -> None:
+        """Tell a new scheduler what is waited for, until nothing has come on top: `expect` says what comes later."""
+        said: set[JobKey] = set()
+        while True:
+            with self._arrived:
+                keys = list(self._waiting - said)
+                if not keys:
+                    self._epoch, self._acked = epoch, 0
+                    return
+            self._watch(self.name, keys)
+            said.update(keys)
+
+    def _take(self, outcomes: Outcomes) -> None:
+        errors: dict[int, Any] = {index: rest for index, *rest in outcomes.errors}
+        calls: list[tuple[Listener, JobKey]] = []
+        with self._arrived:
+            for i, key in enumerate(outcomes.keys):
+                error = errors.get(i)
+                self._outcomes[key] = Outcome(
+                    JobState(outcomes.states[i]),
+                    outcomes.reasons[i],
+                    outcomes.results[i],
+                    (error[0], error[1], error[2]) if error else None,
+                )
+                self._waiting.discard(key)
+                calls += [(listener, key) for listener in self._listeners.pop(key, ())]
+            self._arrived.notify_all()
+        for listener, key in calls:
+            listener(key)

@@ -1,0 +1,216 @@
+"""Handing jobs over: calls become drafts, drafts become requests that are sent until they are answered."""
+
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack, cast
+
+import msgpack
+
+from kos_ray.client.calls import Call, parent_ids
+from kos_ray.client.ids import uuid7s
+from kos_ray.client.job import Job, JobArray, JobList, Parents
+from kos_ray.client.link import Link, unpack
+from kos_ray.client.options import Options, spec_of
+from kos_ray.client.packing import pack_call, pack_item
+from kos_ray.model.errors import Refused
+from kos_ray.model.hashing import spec_hash
+from kos_ray.model.ids import JobKey
+from kos_ray.model.job import Spec
+from kos_ray.model.protocol import Accepted, Array, Submit
+from kos_ray.model.wire import to_plain
+from kos_ray.spec.lower import Draft
+
+if TYPE_CHECKING:
+    from kos_ray.client.client import Client
+
+#: jobs and bytes of one request; more are sent in several
+_REQUEST_JOBS = 5_000
+_REQUEST_BYTES = 8 * 2**20
+
+
+class Submitter(Link):
+    """The half of a client that submits."""
+
+    def submit(
+        self,
+        function: Callable[..., Any],
+        *args: Any,
+        after: Parents = (),
+        name: str = "",
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Unpack[Options],
+    ) -> Job:
+        """Hand over a call. It is durable when this returns.
+
+        Job handles among the arguments stand for their results and make dependencies. `after` names jobs to wait for
+        besides: a sequence (they must succeed) or a mapping from "ok", "any", "not_ok". `name` is the job's own,
+        unique in the namespace.
+
+        Raises:
+            InvalidSpec, Refused: nothing was stored; the message says why.
+
+        """
+        draft = self._draft(Call(function, args, kwargs, name=name, after=after, **options))
+        (job_id, key), *_ = self._send([draft])
+        return Job(self._client, job_id, key)
+
+    def map(
+        self,
+        function: Callable[[Any], Any],
+        items: Iterable[Any],
+        *,
+        after: Parents = (),
+        **options: Unpack[Options],
+    ) -> JobArray:
+        """Hand over one call of `function` for each item, as an array: one spec, many jobs. See `submit`."""
+        spec = self._spec(function, options)
+        parents = tuple(parent_ids(after))
+        parts: list[tuple[str, JobKey, int]] = []
+        for portion in _portions(self._payload(pack_item(item)) for item in items):
+            draft = Draft(spec=spec, args=tuple(portion), count=len(portion), after=parents)
+            (array_id, first), *_ = self._send([draft])
+            parts.append((array_id, first, len(portion)))
+        if not parts:
+            raise Refused("a map needs at least one item; found none")
+        return JobArray(self._client, parts)
+
+    def submit_many(self, calls: Iterable[Call]) -> JobList:
+        """Hand over many calls as jobs of their own, in few requests; handles in the order of the calls.
+
+        Calls of the same function with the same options share one template. A request holds up to 5 000 jobs and is
+        stored whole or not at all; the requests are sent in turn.
+
+        Raises:
+            InvalidSpec, Refused: the request in which it was found, and those after it, were not stored.
+
+        """
+        templates: dict[tuple[int, str], tuple[str, Spec, Call]] = {}
+        jobs: list[Job] = []
+        pending: list[Array] = []
+        size = 0
+        for call in calls:
+            found = templates.get(call.template)
+            if found is None:
+                spec = self._spec(call.function, call.options)
+                # the call keeps its function alive, and with it the address that stands in its template
+                found = templates[call.template] = spec_hash(spec), spec, call
+            array = self._array(found[0], call)
+            pending.append(array)
+            size += len(array.args[0])
+            if len(pending) >= _REQUEST_JOBS or size >= _REQUEST_BYTES:
+                jobs += self._send_singles(pending, templates)
+                pending, size = [], 0
+        if pending:
+            jobs += self._send_singles(pending, templates)
+        return JobList(self._client, jobs)
+
+    def submit_drafts(self, drafts: Sequence[Draft]) -> list[Job | JobArray]:
+        """Hand over what `spec.lower` made of documents, all or nothing; handles in the order of the drafts."""
+        return [
+            Job(self._client, array_id, first)
+            if draft.count < 0
+            else JobArray(self._client, [(array_id, first, draft.count)])
+            for (array_id, first), draft in zip(self._send(drafts), drafts, strict=True)
+        ]
+
+    @property
+    def _client(self) -> "Client":
+        """The whole of which this is a half: what handles ask."""
+        return cast("Client", self)
+
+    def _spec(self, function: Callable[..., Any], options: Mapping[str, Any]) -> Spec:
+        code = options.get("code")
+        hash_, bundle = self._bundles.of_imports() if code is None else self._bundles.of_folder(Path(code).resolve())
+        if hash_:
+            self._store(hash_, bundle)
+        return spec_of(function, options, self.namespace, hash_)
+
+    def _draft(self, call: Call) -> Draft:
+        inputs: dict[str, int] = {}
+        args = self._payload(pack_call(call.args, call.kwargs, inputs))
+        return Draft(
+            spec=self._spec(call.function, call.options),
+            args=(args,),
+            name=call.name,
+            after=tuple(parent_ids(call.after)),
+            inputs=tuple(inputs),
+        )
+
+    def _array(self, hash_: str, call: Call) -> Array:
+        """One call for a request; the id is given when the request is sent."""
+        inputs: dict[str, int] = {}
+        args = (self._payload(pack_call(call.args, call.kwargs, inputs)),)
+        if not inputs and not call.after:
+            return Array(id="", count=-1, spec=hash_, args=args, name=call.name)
+        after = tuple((ref, int(kind)) for ref, kind in parent_ids(call.after))
+        return Array(id="", count=-1, spec=hash_, args=args, name=call.name, after=after, inputs=tuple(inputs))
+
+    def _send_singles(
+        self, arrays: list[Array], templates: Mapping[tuple[int, str], tuple[str, Spec, Call]]
+    ) -> Iterator[Job]:
+        specs = {hash_: spec for hash_, spec, _ in templates.values()}
+        ids = uuid7s(len(arrays))
+        first = self._send_arrays(ids, arrays, specs)
+        client = self._client
+        return (Job(client, job_id, JobKey(key)) for key, job_id in enumerate(ids, first))
+
+    def _send(self, drafts: Sequence[Draft], ids: Sequence[str] = ()) -> list[tuple[str, JobKey]]:
+        """One request, sent until it is answered: the id and the first key of each draft's array."""
+        ids = ids or uuid7s(len(drafts))
+        of_object = {id(draft.spec): draft.spec for draft in drafts}
+        hashes = {known: spec_hash(spec) for known, spec in of_object.items()}
+        specs = {hashes[known]: spec for known, spec in of_object.items()}
+        arrays = [
+            Array(
+                id="",
+                count=draft.count,
+                spec=hashes[id(draft.spec)],
+                args=draft.args,
+                name=draft.name,
+                after=tuple((ref, int(kind)) for ref, kind in draft.after),
+                inputs=draft.inputs,
+            )
+            for draft in drafts
+        ]
+        key = self._send_arrays(ids, arrays, specs)
+        firsts: list[tuple[str, JobKey]] = []
+        for array_id, draft in zip(ids, drafts, strict=True):
+            firsts.append((array_id, key))
+            key = JobKey(key + abs(draft.count))
+        return firsts
+
+    def _send_arrays(self, ids: Sequence[str], arrays: Sequence[Array], specs: dict[str, Spec]) -> JobKey:
+        """One request, sent until it is answered: the key of its first job."""
+        request_id = uuid.uuid4().hex
+        # As plain data from here on: a request has thousands of arrays, and only its ids are still to be filled in.
+        plain = [to_plain(array) | {"id": array_id} for array_id, array in zip(ids, arrays, strict=True)]
+        unsent = {hash_: spec for hash_, spec in specs.items() if hash_ not in self._sent_specs}
+        accepted = self._request(request_id, plain, unsent)
+        if accepted.unknown_specs:
+            unknown = {hash_: specs[hash_] for hash_ in accepted.unknown_specs}
+            accepted = self._request(request_id, plain, unknown)
+        if accepted.refused:
+            raise Refused(accepted.refused)
+        self._sent_specs.update(specs)
+        keys = range(accepted.first, accepted.first + accepted.job_count)
+        self._outbox.expect(map(JobKey, keys), accepted.epoch)
+        return accepted.first
+
+    def _request(self, request_id: str, arrays: list[dict[str, Any]], specs: dict[str, Spec]) -> Accepted:
+        submit = Submit(request_id=request_id, arrays=(), specs=tuple(specs.items()), watcher=self._outbox.name)
+        data = msgpack.packb(to_plain(submit) | {"arrays": arrays})
+        return unpack(Accepted, self._call(lambda: self._connection.ask_scheduler("submit", data)))
+
+
+def _portions(payloads: Iterable[bytes]) -> Iterator[list[bytes]]:
+    portion: list[bytes] = []
+    size = 0
+    for data in payloads:
+        portion.append(data)
+        size += len(data)
+        if len(portion) >= _REQUEST_JOBS or size >= _REQUEST_BYTES:
+            yield portion
+            portion, size = [], 0
+    if portion:
+        yield portion

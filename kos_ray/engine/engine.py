@@ -1,0 +1,369 @@
+"""The loop: requests and reports in, one step, one frame on disk, then orders and replies.
+
+    inbox ──> admit ──> scheduler.step ──> journal.append (fsync) ──> dispatch, replies, outboxes
+
+Nothing is acknowledged or sent before the frame that holds it is on disk. When the journal cannot write, the state
+is thrown away and folded anew from the journal as soon as it writes again: until then every request is refused,
+reports stay with their agents, and running work goes on.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from kos_ray.engine.admission import Admission
+from kos_ray.engine.dispatch import Dispatch
+from kos_ray.engine.payloads import Payloads
+from kos_ray.engine.ports import Clock, Frame, Journal, Links, Snapshots
+from kos_ray.engine.reconcile import counted_ends, node_events, still_to_do, undelivered
+from kos_ray.engine.sessions import Session, Sessions
+from kos_ray.model import decisions as d
+from kos_ray.model import events as e
+from kos_ray.model.errors import JournalUnwritable, Refused
+from kos_ray.model.failpoints import reach
+from kos_ray.model.ids import JobKey, NodeId, SpecKey
+from kos_ray.model.job import JobState
+from kos_ray.model.node import Node
+from kos_ray.model.policy import Policy
+from kos_ray.model.protocol import Acked, Holding, Orders, Outcomes, Report, Submit
+from kos_ray.scheduler.machine import next_due_us, recover, step
+from kos_ray.scheduler.snapshot import state_from_plain
+from kos_ray.scheduler.state import State
+
+#: jobs that may stand in the inbox; beyond that a submission is refused, so that memory stays bounded
+INBOX_JOBS_MAX = 500_000
+
+Reply = Callable[[object], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """The answer to what somebody wants of jobs (cancel, hold, …): how many of them were live."""
+
+    count: int
+
+
+#: what somebody wants of jobs
+_WANTED = (e.CancelRequested, e.HoldRequested, e.ReleaseRequested, e.PriorityChanged)
+
+_What = Submit | Report | e.Event | tuple[Node, Holding, int]
+
+
+@dataclass(slots=True)
+class _Item:
+    """One thing in the inbox, and who gets the answer: a value, or the exception that refused it."""
+
+    what: _What
+    reply: Reply | None
+
+
+@dataclass(slots=True)
+class _Round:
+    """What one tick gathers from the inbox, to be done once it is on disk."""
+
+    events: list[e.Event] = field(default_factory=list)
+    replies: list[tuple[Reply, object]] = field(default_factory=list)
+    orders: list[tuple[NodeId, Orders]] = field(default_factory=list)
+    greeted: list[tuple[NodeId, int]] = field(default_factory=list)
+    #: outboxes and the jobs whose outcomes they get
+    watches: list[tuple[str, range]] = field(default_factory=list)
+
+
+class Engine:
+    """See the module. `tick()` does one round; it is due when `pending` is true or the clock passes `next_due_us()`."""
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        snapshots: Snapshots,
+        clock: Clock,
+        links: Links,
+        python: str,
+        version: str,
+        policy: Policy | None = None,
+    ) -> None:
+        self.state = State()
+        self.sessions = Sessions()
+        #: why the journal cannot write, "" while it can
+        self.stalled = ""
+        #: frames committed by this engine are handed to these
+        self.listeners: list[Callable[[Frame], None]] = []
+        self._journal = journal
+        self._snapshots = snapshots
+        self._clock = clock
+        self._links = links
+        self._python = python
+        self._version = version
+        self._policy = policy or Policy()
+        self._inbox: list[_Item] = []
+        self._inbox_jobs = 0
+        self._spec_keys: dict[str, SpecKey] = {}
+        self._payloads = Payloads(journal)
+        self._dispatch = Dispatch(links, self._payloads, journal.cluster_id)
+        self._last_us = 0
+        #: what is added to the clock, so that time goes on from the last frame though the wall clock was set back
+        self._ahead_us = 0
+
+    # --- life
+
+    def boot(self) -> None:
+        """Fold the journal, then take it over with a higher epoch.
+
+        Raises:
+            JournalUnwritable: the disk refuses.
+            JournalDamaged: the journal contradicts itself.
+
+        """
+        self._fold()
+        epoch = self._journal.last_epoch + 1
+        started = e.SchedulerStarted(epoch=epoch, version=self._version, policy=self._policy)
+        if not self._commit(_Round(events=[started]), epoch):
+            raise JournalUnwritable(self.stalled)
+        reach("engine.after_boot")
+
+    def _fold(self) -> None:
+        self.state = State()
+        after = 0
+        snapshot = self._snapshots.load_newest()
+        if snapshot is not None:
+            after, plain = snapshot
+            self.state = state_from_plain(plain)
+        for frame in self._journal.frames(after):
+            recover(self.state, frame.events, frame.decisions, frame.now_us)
+        self._last_us = self._journal.last_now_us
+        self._ahead_us = max(self._ahead_us, self._last_us - self._clock.now_us())
+        reach("engine.after_fold")
+
+    # --- the inbox
+
+    @property
+    def pending(self) -> bool:
+        """Whether a tick has something to do."""
+        return bool(self._inbox)
+
+    def submit(self, submit: Submit, reply: Reply) -> None:
+        """Answered with `Accepted`, or an exception that says why not."""
+        jobs = sum(abs(array.count) for array in submit.arrays)
+        if self.stalled:
+            reply(self._refusal())
+        elif self._inbox_jobs + jobs > INBOX_JOBS_MAX:
+            reply(Refused(f"{self._inbox_jobs} jobs wait to be accepted: try again in a moment"))
+        else:
+            self._inbox_jobs += jobs
+            self._inbox.append(_Item(submit, reply))
+
+    def report(self, report: Report, reply: Reply) -> None:
+        """Answered with `Acked` when it is on disk."""
+        self._inbox.append(_Item(report, reply))
+
+    def post(self, event: e.Event, reply: Reply | None = None) -> None:
+        """Something happened. What somebody wants of jobs is answered with `Touched`."""
+        self._inbox.append(_Item(event, reply))
+
+    def greeted(self, node: Node, holding: Holding, session: int, reply: Reply | None = None) -> None:
+        """A node agent answered a greeting; see `reconcile`."""
+        self._inbox.append(_Item((node, holding, session), reply))
+
+    # --- the tick
+
+    def next_due_us(self) -> int | None:
+        """When a tick is due though nothing arrives."""
+        return next_due_us(self.state, self._last_us)
+
+    def now_us(self) -> int:
+        """The engine's clock: never before the last frame."""
+        self._last_us = max(self._last_us, self._clock.now_us() + self._ahead_us)
+        return self._last_us
+
+    def tick(self) -> None:
+        """Deal with the inbox. Never raises for what a client or an agent sent; a programmer's error does raise."""
+        items, self._inbox, self._inbox_jobs = self._inbox, [], 0
+        portions = [items] if self.stalled and not self._resume() else list(_portions(items))
+        while portions and not self.stalled and self._round(portions[0]):
+            del portions[0]
+        self._refuse([item for portion in portions for item in portion])
+
+    def _round(self, items: list[_Item]) -> bool:
+        """One round: take in, decide, write, act, answer. False: the journal could not write."""
+        round_ = _Round()
+        admission = self._admission()
+        for item in items:
+            answer = self._take(item.what, round_, admission)
+            if item.reply is not None:
+                round_.replies.append((item.reply, answer))
+        if not self._commit(round_, self.state.epoch):
+            return False
+        reach("engine.before_replies")
+        for reply, answer in round_.replies:
+            reply(answer)
+        reach("engine.after_replies")
+        return True
+
+    def _admission(self) -> Admission:
+        return Admission(
+            state=self.state,
+            journal=self._journal,
+            python=self._python,
+            next_key=self.state.next_key,
+            next_spec=self._journal.next_spec_key,
+            spec_keys=self._spec_keys,
+        )
+
+    def _take(self, what: _What, round_: _Round, admission: Admission) -> object:
+        """Make events of one thing from the inbox; what it is answered with once they are on disk."""
+        if isinstance(what, Submit):
+            return self._admit(what, round_, admission)
+        if isinstance(what, Report):
+            round_.events += [*what.entered, *what.ended, *what.logs]
+            return Acked(incarnation=what.incarnation, number=what.number, epoch=self.state.epoch)
+        if isinstance(what, tuple):
+            self._reconcile(*what, round_)
+            return None
+        round_.events.append(what)
+        if isinstance(what, _WANTED):
+            return Touched(sum(key in self.state.jobs for key in what.keys))
+        return None
+
+    def _admit(self, submit: Submit, round_: _Round, admission: Admission) -> object:
+        try:
+            accepted, event = admission.admit(submit)
+        except Refused as refused:
+            return refused
+        if event is not None:
+            round_.events.append(event)
+        if submit.watcher and not accepted.unknown_specs:
+            round_.watches.append((submit.watcher, range(accepted.first, accepted.first + accepted.job_count)))
+        return accepted
+
+    def _reconcile(self, node: Node, holding: Holding, session: int, round_: _Round) -> None:
+        changed = node_events(self.state, node)
+        round_.events += changed
+        round_.greeted.append((node.id, session))
+        for report in holding.reports:
+            round_.events += [*report.entered, *report.ended]
+        if not any(isinstance(event, e.NodeLost) for event in changed):
+            round_.events += undelivered(self.state, holding)
+        orders = still_to_do(self.state, holding)
+        if orders.recalls or orders.stops:
+            round_.orders.append((node.id, orders))
+
+    def _commit(self, round_: _Round, epoch: int) -> bool:
+        """Decide, write, act. False: the journal could not write, and nothing of it has happened."""
+        now_us = self.now_us()
+        events = round_.events
+        ends = counted_ends(self.state, events)
+        reach("engine.before_step")
+        decisions = step(self.state, events, now_us)
+        frame: Frame | None = None
+        if events or decisions:
+            reach("engine.before_append")
+            try:
+                frame = self._journal.append(now_us=now_us, epoch=epoch, events=events, decisions=decisions)
+            except JournalUnwritable as error:
+                self.stalled = str(error)
+                return False
+            reach("engine.after_append")
+        self._act(round_, ends, decisions)
+        if frame is not None:
+            for listener in self.listeners:
+                listener(frame)
+        return True
+
+    def _act(self, round_: _Round, ends: dict[JobKey, bytes], decisions: list[d.Decision]) -> None:
+        """What may happen now that the frame is on disk. `ends` are the results of the ends that count."""
+        for event in round_.events:
+            if isinstance(event, e.JobsSubmitted):
+                self._payloads.submitted(event)
+        self._payloads.ended(ends)
+        for name, keys in round_.watches:
+            self.watch(name, [JobKey(key) for key in keys])
+        reach("engine.before_dispatch")
+        for node, session in round_.greeted:
+            self._dispatch.greeted(self.state, node, session)
+        for node, orders in round_.orders:
+            self._dispatch.send(self.state, node, orders)
+        self._dispatch.carry_out(self.state, decisions)
+        reach("engine.after_dispatch")
+        finished = [decision for decision in decisions if isinstance(decision, d.Finish)]
+        if finished:
+            reach("engine.before_publish")
+            self._publish(finished, ends)
+
+    def _publish(self, finished: list[d.Finish], ends: dict[JobKey, bytes]) -> None:
+        """Put outcomes into the outboxes of those who wait for them."""
+        woken: dict[Session, None] = {}
+        for finish in finished:
+            self._payloads.finished(finish.keys)
+            if not self.sessions.watching:
+                continue
+            watchers = {key: found for key in finish.keys if (found := self.sessions.take_watchers(key))}
+            if finish.state == JobState.SUCCEEDED:
+                for key, sessions in watchers.items():
+                    for session in sessions:
+                        session.put(key, finish.state, finish.reason, ends[key], None)
+            elif watchers:
+                _put(self._journal.outcomes(watchers), watchers)
+            woken.update(dict.fromkeys(session for sessions in watchers.values() for session in sessions))
+        for session in woken:
+            session.notify()
+
+    # --- clients that come back
+
+    def watch(self, name: str, keys: Sequence[JobKey]) -> None:
+        """Send the outcomes of these jobs to an outbox, at once for those that are over."""
+        over = self._journal.outcomes([key for key in keys if self.stalled or key not in self.state.jobs])
+        ended = set(over.keys)
+        self.sessions.watch(name, [key for key in keys if key not in ended])
+        if ended:
+            session = self.sessions.get(name)
+            _put(over, dict.fromkeys(over.keys, (session,)))
+            session.notify()
+
+    # --- journal trouble
+
+    def _resume(self) -> bool:
+        """Fold anew, to try to write again.
+
+        The epoch stays: nothing was sent that is not on disk, so what agents and clients were told holds. (A higher
+        one would let orders overtake a greeting that is on its way, and agents take them as sent after it.)
+        """
+        try:
+            self._fold()
+        except JournalUnwritable as error:
+            self.stalled = str(error)
+            return False
+        self.stalled = ""
+        self._spec_keys.clear()
+        return True
+
+    def _refuse(self, items: list[_Item]) -> None:
+        """Nothing of these has happened: whoever waits for an answer tries again; the last greetings wait here."""
+        greetings: dict[NodeId, _Item] = {}
+        for item in items:
+            if isinstance(item.what, tuple):
+                greetings[item.what[0].id] = item
+            elif item.reply is not None:
+                item.reply(self._refusal())
+        self._inbox = [*greetings.values(), *self._inbox]
+
+    def _refusal(self) -> Refused:
+        return Refused(f"nothing is accepted while the journal cannot write: {self.stalled}")
+
+
+def _portions(items: list[_Item]) -> Iterator[list[_Item]]:
+    """What may be one round: a greeting is compared with the state, so nothing before it may be left to do."""
+    portion: list[_Item] = []
+    for item in items:
+        if isinstance(item.what, tuple) and portion:
+            yield portion
+            portion = []
+        portion.append(item)
+    yield portion
+
+
+def _put(outcomes: Outcomes, watchers: Mapping[JobKey, Iterable[Session]]) -> None:
+    """Put outcomes as the journal has them into outboxes."""
+    errors = {index: (kind, message, traceback) for index, kind, message, traceback in outcomes.errors}
+    for i, key in enumerate(outcomes.keys):
+        for session in watchers[key]:
+            session.put(key, outcomes.states[i], outcomes.reasons[i], outcomes.results[i], errors.get(i))

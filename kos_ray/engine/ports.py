@@ -1,0 +1,127 @@
+"""What the engine needs from outside. `runtime` and `sim` name the classes that stand behind these ports."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Protocol
+
+from kos_ray.model.decisions import Decision
+from kos_ray.model.events import Event
+from kos_ray.model.ids import JobKey, NodeId, SpecKey
+from kos_ray.model.job import JobState, Spec
+from kos_ray.model.protocol import Orders, Outcomes
+
+
+class Clock(Protocol):
+    """Wall clock at boot plus a monotonic clock since."""
+
+    def now_us(self) -> int:
+        """Microseconds since the Unix epoch; never goes backwards."""
+        ...
+
+
+class Frame(Protocol):
+    """One commit of the journal."""
+
+    @property
+    def first_seq(self) -> int:
+        """Sequence number of its first record."""
+        ...
+
+    @property
+    def last_seq(self) -> int:
+        """Sequence number of its last record."""
+        ...
+
+    @property
+    def now_us(self) -> int:
+        """The instant of the step that it holds."""
+        ...
+
+    @property
+    def events(self) -> Sequence[Event]:
+        """What happened."""
+        ...
+
+    @property
+    def decisions(self) -> Sequence[Decision]:
+        """What was decided."""
+        ...
+
+
+class Journal(Protocol):
+    """Durable memory; see `journal/`. A call that raises has changed nothing."""
+
+    @property
+    def cluster_id(self) -> str:
+        """Whose journal it is."""
+        ...
+
+    @property
+    def last_epoch(self) -> int:
+        """The epoch of the last frame, 0 in an empty journal."""
+        ...
+
+    @property
+    def last_now_us(self) -> int:
+        """The instant of the last frame, 0 in an empty journal."""
+        ...
+
+    @property
+    def next_spec_key(self) -> SpecKey:
+        """The key that the next new spec gets."""
+        ...
+
+    def append(self, *, now_us: int, epoch: int, events: Sequence[Event], decisions: Sequence[Decision]) -> Frame:
+        """One frame and the current rows, durable when it returns."""
+        ...
+
+    def frames(self, after: int = 0) -> Iterator[Frame]:
+        """Frames whose records come after the sequence number `after`."""
+        ...
+
+    def request(self, request_id: str) -> tuple[JobKey, int] | None:
+        """First key and number of jobs of a request that was accepted before."""
+        ...
+
+    def spec_by_hash(self, hash_: str) -> tuple[SpecKey, Spec] | None:
+        """A spec that some job has used before."""
+        ...
+
+    def resolve(self, namespace: str, ref: str) -> tuple[JobKey, int] | None:
+        """First key and count (-1: one job) of a public id or a name."""
+        ...
+
+    def states(self, keys: Iterable[JobKey]) -> dict[JobKey, JobState]:
+        """Where jobs stand."""
+        ...
+
+    def args(self, keys: Iterable[JobKey]) -> dict[JobKey, bytes]:
+        """Argument payloads."""
+        ...
+
+    def results(self, keys: Iterable[JobKey]) -> dict[JobKey, bytes]:
+        """Result payloads of jobs that succeeded."""
+        ...
+
+    def public_ids(self, keys: Iterable[JobKey]) -> dict[JobKey, str]:
+        """Public ids."""
+        ...
+
+    def outcomes(self, keys: Iterable[JobKey]) -> Outcomes:
+        """How those of the jobs ended that are over."""
+        ...
+
+
+class Snapshots(Protocol):
+    """Saved states; see `journal/snapshots.py`."""
+
+    def load_newest(self) -> tuple[int, Any] | None:
+        """Sequence number and plain data of the newest one that fits the journal."""
+        ...
+
+
+class Links(Protocol):
+    """The way to the node agents. Sending never blocks and never raises; what is lost shows at the next greeting."""
+
+    def send(self, node: NodeId, orders: Orders) -> None:
+        """Put orders behind those already on their way to the node."""
+        ...

@@ -1,0 +1,177 @@
+"""Questions to the journal that the writer and the readers both have; those about many jobs take one query."""
+
+import sqlite3
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from itertools import chain
+
+from kos_ray.journal import bulk
+from kos_ray.journal import chain as frame_chain
+from kos_ray.journal.codec import Frame, decode, decode_spec
+from kos_ray.model.errors import JournalDamaged, NotFound
+from kos_ray.model.events import AttemptsEnded, JobsSubmitted
+from kos_ray.model.ids import JobKey, SpecKey, item_id, split_item_id
+from kos_ray.model.job import JobState, Spec
+from kos_ray.model.protocol import Outcomes
+
+#: decoded frames kept, by the size of their bodies in bytes
+_CACHE_BYTES = 32 * 1024 * 1024
+#: decoded specs kept
+_SPECS_MAX = 4096
+
+_STATES = "SELECT key, state FROM jobs WHERE key IN {rows}"
+_ARGS = """
+SELECT j.key, a.frame, a.args_at + j.key - a.first FROM jobs j CROSS JOIN arrays a ON a.first = j.array
+WHERE j.key IN {rows}"""
+_RESULTS = "SELECT key, result_frame, result_at FROM jobs WHERE key IN {rows} AND result_frame > 0"
+_IDS = """
+SELECT j.key, a.id, CASE WHEN a.count < 0 THEN NULL ELSE j.key - a.first END
+FROM jobs j CROSS JOIN arrays a ON a.first = j.array WHERE j.key IN {rows}"""
+_ENDS = "SELECT key, state, reason FROM jobs WHERE key IN {rows}"
+_ERRORS = """
+SELECT j.key, x.type, x.message, x.traceback FROM jobs j
+CROSS JOIN errors x ON x.key = j.key AND x.attempt = j.attempt WHERE j.key IN {rows}"""
+
+
+class _Payloads:
+    """The payload columns of one frame: arguments and results of all its events, one after another."""
+
+    def __init__(self, frame: Frame, size: int) -> None:
+        self.size = size
+        self.args = _joined([event.args for event in frame.events if isinstance(event, JobsSubmitted)])
+        self.results = _joined([event.results for event in frame.events if isinstance(event, AttemptsEnded)])
+
+
+class Lookups:
+    """Answers from current rows, and from frames where rows only say where something is."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._payloads: OrderedDict[int, _Payloads] = OrderedDict()
+        self._payload_bytes = 0
+        self._specs: OrderedDict[int, Spec] = OrderedDict()
+
+    def request(self, request_id: str) -> tuple[JobKey, int] | None:
+        """`(first key, jobs)` that a submission got; None where it is not known."""
+        text = "SELECT first, job_count FROM requests WHERE request_id = ?"
+        row = self._connection.execute(text, (request_id,)).fetchone()
+        return (JobKey(row[0]), row[1]) if row else None
+
+    def spec_by_hash(self, hash_: str) -> tuple[SpecKey, Spec] | None:
+        """A spec by its `model.hashing.spec_hash`, with its key; None where it is not known."""
+        row = self._connection.execute("SELECT spec FROM specs WHERE hash = ?", (hash_,)).fetchone()
+        return (SpecKey(row[0]), self.spec(row[0])) if row else None
+
+    def spec(self, key: SpecKey) -> Spec:
+        """A spec by its key.
+
+        Raises:
+            NotFound: there is none.
+
+        """
+        known = self._specs.get(key)
+        if known is not None:
+            self._specs.move_to_end(key)
+            return known
+        row = self._connection.execute("SELECT body FROM specs WHERE spec = ?", (key,)).fetchone()
+        if row is None:
+            raise NotFound(f"there is no spec {key}")
+        spec = self._specs[key] = decode_spec(row[0])
+        if len(self._specs) > _SPECS_MAX:
+            self._specs.popitem(last=False)
+        return spec
+
+    @property
+    def next_spec_key(self) -> SpecKey:
+        """The key that the next new spec is to get; the first is 1."""
+        return SpecKey(self._connection.execute("SELECT coalesce(max(spec), 0) + 1 FROM specs").fetchone()[0])
+
+    @property
+    def next_job_key(self) -> JobKey:
+        """The key that the next job is to get; the first is 1."""
+        return JobKey(self._connection.execute("SELECT coalesce(max(key), 0) + 1 FROM jobs").fetchone()[0])
+
+    def resolve(self, namespace: str, id_or_name: str) -> tuple[JobKey, int] | None:
+        """What a text means: a public id of an array or of one of its items, or a name in `namespace`.
+
+        Returns:
+            `(first key, jobs)`, where -1 jobs is one single job; None where it means nothing.
+
+        """
+        row = self._connection.execute("SELECT first, count FROM arrays WHERE id = ?", (id_or_name,)).fetchone()
+        if row:
+            return JobKey(row[0]), row[1]
+        array, index = split_item_id(id_or_name)
+        if index is not None:
+            text = "SELECT first FROM arrays WHERE id = ? AND count > ?"
+            row = self._connection.execute(text, (array, index)).fetchone()
+            if row:
+                return JobKey(row[0] + index), -1
+        text = "SELECT first, count FROM arrays WHERE namespace = ? AND name = ? AND name <> ''"
+        row = self._connection.execute(text, (namespace, id_or_name)).fetchone()
+        return (JobKey(row[0]), row[1]) if row else None
+
+    def states(self, keys: Iterable[JobKey]) -> dict[JobKey, JobState]:
+        """The states of those jobs that exist."""
+        return {JobKey(key): JobState(state) for key, state in bulk.select(self._connection, _STATES, (), list(keys))}
+
+    def public_ids(self, keys: Iterable[JobKey]) -> dict[JobKey, str]:
+        """The public ids of those jobs that exist."""
+        rows = bulk.select(self._connection, _IDS, (), list(keys))
+        return {JobKey(key): item_id(array, index) for key, array, index in rows}
+
+    def args(self, keys: Iterable[JobKey]) -> dict[JobKey, bytes]:
+        """The argument payloads of those jobs that exist, as they were submitted."""
+        found = bulk.select(self._connection, _ARGS, (), list(keys))
+        return {JobKey(key): self._payloads_of(frame).args[place] for key, frame, place in _by_frame(found)}
+
+    def results(self, keys: Iterable[JobKey]) -> dict[JobKey, bytes]:
+        """The result payloads of those jobs whose current attempt has ended."""
+        found = bulk.select(self._connection, _RESULTS, (), list(keys))
+        return {JobKey(key): self._payloads_of(frame).results[place] for key, frame, place in _by_frame(found)}
+
+    def outcomes(self, keys: Iterable[JobKey]) -> Outcomes:
+        """How those of the jobs ended that are over: results of the ones that succeeded, errors of the others."""
+        ends = [row for row in bulk.select(self._connection, _ENDS, (), list(keys)) if JobState(row[1]).final]
+        succeeded = [JobKey(key) for key, state, _ in ends if state == JobState.SUCCEEDED]
+        failed = [JobKey(key) for key, state, _ in ends if state != JobState.SUCCEEDED]
+        results = self.results(succeeded)
+        place = {key: index for index, (key, _, _) in enumerate(ends)}
+        errors = bulk.select(self._connection, _ERRORS, (), failed)
+        return Outcomes(
+            number=0,
+            keys=tuple([JobKey(key) for key, _, _ in ends]),
+            states=tuple([state for _, state, _ in ends]),
+            reasons=tuple([reason for _, _, reason in ends]),
+            results=tuple([results.get(JobKey(key), b"") for key, _, _ in ends]),
+            errors=tuple([(place[key], type_, message, trace) for key, type_, message, trace in errors]),
+        )
+
+    def hash_at(self, seq: int) -> bytes | None:
+        """The hash of the frame that ends with the sequence number `seq`; None where no frame does."""
+        stored = frame_chain.holding(self._connection, seq)
+        return stored.hash if stored and stored.last_seq == seq else None
+
+    def _payloads_of(self, first_seq: int) -> _Payloads:
+        known = self._payloads.get(first_seq)
+        if known is not None:
+            self._payloads.move_to_end(first_seq)
+            return known
+        stored = frame_chain.holding(self._connection, first_seq)
+        if stored is None:
+            raise JournalDamaged(f"rows refer to frame {first_seq}, which is not there")
+        found = _Payloads(decode(stored), len(stored.body))
+        self._payloads[first_seq] = found
+        self._payload_bytes += found.size
+        while self._payload_bytes > _CACHE_BYTES and len(self._payloads) > 1:
+            self._payload_bytes -= self._payloads.popitem(last=False)[1].size
+        return found
+
+
+def _by_frame(rows: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+    """In the order of frames, so that each is decoded once however small the cache is."""
+    return sorted(rows, key=lambda row: row[1])
+
+
+def _joined(columns: Sequence[tuple[bytes, ...]]) -> tuple[bytes, ...]:
+    return columns[0] if len(columns) == 1 else tuple(chain.from_iterable(columns))

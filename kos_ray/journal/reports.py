@@ -1,0 +1,114 @@
+"""Rows that node agents' reports move: attempts entered and ended."""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+from itertools import chain
+
+from kos_ray.journal import bulk
+from kos_ray.model.events import AttemptsEnded, AttemptsEntered
+from kos_ray.model.job import JobState
+
+_ENTERED = f"""
+WITH r (key, attempt, entered) AS {{rows}}
+UPDATE jobs SET entered_us = r.entered,
+    state = CASE state WHEN {JobState.LAUNCHED} THEN {JobState.RUNNING} ELSE state END
+FROM r WHERE jobs.key = r.key AND jobs.attempt = r.attempt AND jobs.outcome IS NULL AND jobs.entered_us = 0
+AND jobs.state IN ({JobState.LAUNCHED}, {JobState.STOPPING})"""
+
+#: which rows a report of an end is about: the attempt is the job's current one, on that node, and has not ended
+_CURRENT = f"""
+jobs.key = r.key AND jobs.attempt = r.attempt AND jobs.node = r.node AND jobs.outcome IS NULL
+AND jobs.state IN ({JobState.LAUNCHED}, {JobState.RUNNING}, {JobState.STOPPING})"""
+
+_ENDED = f"""
+WITH r (key, attempt, node, outcome, entered, ended, pid, place) AS {{rows}}
+UPDATE jobs SET outcome = r.outcome, ended_us = r.ended, pid = r.pid, result_frame = ?1, result_at = r.place,
+    entered_us = CASE WHEN r.entered > 0 THEN r.entered ELSE entered_us END
+FROM r WHERE {_CURRENT}"""
+
+_ERRORS = f"""
+WITH r (key, attempt, node, type, message, traceback) AS {{rows}}
+INSERT INTO errors (key, attempt, type, message, traceback)
+SELECT r.key, r.attempt, r.type, r.message, r.traceback FROM r CROSS JOIN jobs ON {_CURRENT}
+WHERE true ON CONFLICT DO NOTHING"""
+
+_LOGS = f"""
+WITH r (key, attempt, node, file, start_at, end_at) AS {{rows}}
+INSERT INTO logs (key, attempt, file, start_at, end_at)
+SELECT r.key, r.attempt, r.file, r.start_at, r.end_at FROM r CROSS JOIN jobs ON {_CURRENT}
+WHERE true ON CONFLICT DO NOTHING"""
+
+
+def pairs(items: Iterable[tuple[str, object]]) -> str:
+    """Pairs as one JSON object in text, for columns that people and SQL may read."""
+    return json.dumps(dict(items))
+
+
+def entered(connection: sqlite3.Connection, events: Sequence[AttemptsEntered]) -> None:
+    """Note when attempts were entered."""
+    columns = [_joined(event.keys for event in events), _joined(event.attempts for event in events)]
+    columns.append(_joined(event.entered_us for event in events))
+    bulk.change(connection, _ENTERED, (), *_first_of_each(columns, 2))
+
+
+def ended(
+    connection: sqlite3.Connection,
+    events: Sequence[AttemptsEnded],
+    nodes: Sequence[int | None],
+    *,
+    frame: int,
+    results_at: int,
+) -> None:
+    """Note how attempts ended. `nodes[i]` is the number of event i's node, None where its reports are stale.
+
+    The results of these events begin at `results_at` of the results of `frame`.
+    """
+    _errors(connection, events, nodes)
+    _logs(connection, events, nodes)
+    keys = _joined(event.keys for event in events)
+    columns: list[Sequence[int | None]] = [
+        keys,
+        _joined(event.attempts for event in events),
+        list(chain.from_iterable([node] * len(event.keys) for event, node in zip(events, nodes, strict=True))),
+        _joined(event.ends for event in events),
+        _joined(event.entered_us for event in events),
+        _joined(event.ended_us for event in events),
+        _joined(event.pids for event in events),
+        range(results_at, results_at + len(keys)),
+    ]
+    bulk.change(connection, _ENDED, (frame,), *_first_of_each(columns, 3))
+
+
+def _errors(connection: sqlite3.Connection, events: Sequence[AttemptsEnded], nodes: Sequence[int | None]) -> None:
+    rows = [
+        (event.keys[x.index], event.attempts[x.index], node, x.type, x.message, x.traceback)
+        for event, node in zip(events, nodes, strict=True)
+        for x in event.errors
+    ]
+    if rows:
+        bulk.change(connection, _ERRORS, (), *zip(*rows, strict=True))
+
+
+def _logs(connection: sqlite3.Connection, events: Sequence[AttemptsEnded], nodes: Sequence[int | None]) -> None:
+    rows = [
+        (event.keys[index], event.attempts[index], node, file, start, end)
+        for event, node in zip(events, nodes, strict=True)
+        for index, file, start, end in event.logs
+    ]
+    if rows:
+        bulk.change(connection, _LOGS, (), *zip(*rows, strict=True))
+
+
+def _joined(parts: Iterable[tuple[int, ...]]) -> Sequence[int]:
+    return tuple(chain.from_iterable(parts))
+
+
+def _first_of_each(columns: Sequence[Sequence[int | None]], width: int) -> Sequence[Sequence[int | None]]:
+    """The columns without the rows whose first `width` values were there before: the first report counts."""
+    if len(set(columns[0])) == len(columns[0]):
+        return columns
+    seen: dict[tuple[int | None, ...], tuple[int | None, ...]] = {}
+    for row in zip(*columns, strict=True):
+        seen.setdefault(row[:width], row)
+    return tuple(zip(*seen.values(), strict=True))

@@ -1,0 +1,87 @@
+"""What the scheduler chose, in the imperative, with its reason. Applying a decision never decides again."""
+
+from dataclasses import dataclass
+
+from kos_ray.model.ids import JobKey, NodeId
+from kos_ray.model.job import SlotKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MakeReady:
+    """These jobs may run: dependencies met, backoff over, or an uncharged return to the queue."""
+
+    keys: tuple[JobKey, ...]
+    reason: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """These jobs could run, and wait until they are released."""
+
+    keys: tuple[JobKey, ...]
+    reason: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryLater:
+    """These jobs failed an attempt and get another one at `due_us`."""
+
+    keys: tuple[JobKey, ...]
+    due_us: tuple[int, ...]
+    reasons: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finish:
+    """These jobs are over, in one final state, for one reason."""
+
+    keys: tuple[JobKey, ...]
+    state: int
+    reason: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """Send attempts to the slots of one kind on one node; the kind holds `slots` reservations there from now on."""
+
+    node: NodeId
+    kind: SlotKind
+    slots: int
+    keys: tuple[JobKey, ...]
+    attempts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResizeSlots:
+    """Keep only `slots` reservations of a kind on a node."""
+
+    node: NodeId
+    kind: SlotKind
+    slots: int
+    reason: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recall:
+    """Ask the node for attempts back that it has not entered; it answers `RECALLED` or too late."""
+
+    node: NodeId
+    keys: tuple[JobKey, ...]
+    attempts: tuple[int, ...]
+    reason: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """End these attempts: asked first, killed after `grace_ms`."""
+
+    node: NodeId
+    keys: tuple[JobKey, ...]
+    attempts: tuple[int, ...]
+    grace_ms: int
+    reason: int
+
+
+Decision = MakeReady | Hold | RetryLater | Finish | Launch | ResizeSlots | Recall | Stop
+
+DECISION_TYPES: tuple[type, ...] = (MakeReady, Hold, RetryLater, Finish, Launch, ResizeSlots, Recall, Stop)

@@ -1,0 +1,68 @@
+"""The exceptions of kos_ray.
+
+KosError
+├── IllegalMove            a programmer's error: the story of the job is in the message
+├── InvalidSpec            what a user wrote cannot be accepted (place, expected, found, remedy)
+├── Refused                the scheduler does not take the request now or as it is
+├── NotFound               no job, node or blob of that name
+├── JobFailed              the job ended, and not with success
+│   ├── JobCancelled
+│   ├── JobSkipped
+│   └── JobLost
+├── ClusterUnreachable     no scheduler answers
+└── JournalDamaged         the journal's content contradicts itself (place, expected, found)
+"""
+
+
+class KosError(Exception):
+    """Everything that kos_ray raises on purpose."""
+
+
+class IllegalMove(KosError):
+    """A job was asked to make a move that the table forbids."""
+
+
+class InvalidSpec(KosError):
+    """What a user wrote cannot be accepted."""
+
+
+class Refused(KosError):
+    """The scheduler does not take the request now, or not as it is; nothing of it was stored."""
+
+
+class NotFound(KosError):
+    """There is no job, node or blob of that name."""
+
+
+class JobFailed(KosError):
+    """A job ended without success; `remote_traceback` is what its worker printed, "" where there was none."""
+
+    def __init__(self, message: str, *, job_id: str = "", reason: str = "", remote_traceback: str = "") -> None:
+        super().__init__(message)
+        self.job_id = job_id
+        self.reason = reason
+        self.remote_traceback = remote_traceback
+
+
+class JobCancelled(JobFailed):
+    """A job was cancelled."""
+
+
+class JobSkipped(JobFailed):
+    """A dependency of the job could never be met."""
+
+
+class JobLost(JobFailed):
+    """An at-most-once job's worker vanished; whether its code ran to the end is unknown."""
+
+
+class ClusterUnreachable(KosError):
+    """No scheduler answers at the address."""
+
+
+class JournalUnwritable(KosError):
+    """The journal cannot be written now (disk full, I/O error, read-only); nothing of the frame is left."""
+
+
+class JournalDamaged(KosError):
+    """The journal's content contradicts itself."""

@@ -1,0 +1,203 @@
+"""What happened outside, in the past tense. Hot events are columns: position i of each tuple is one item."""
+
+from dataclasses import dataclass
+
+from kos_ray.model.ids import JobKey, NodeId, SpecKey
+from kos_ray.model.job import Spec
+from kos_ray.model.node import Node
+from kos_ray.model.policy import Policy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchedulerStarted:
+    """A scheduler took the journal over; outcomes and agents of lower epochs are fenced from here on."""
+
+    epoch: int
+    version: str
+    policy: Policy = Policy()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobDependency:
+    """One job's dependencies: ranges of parents `(first, count, After)`."""
+
+    key: JobKey
+    after: tuple[tuple[int, int, int], ...]
+    #: ranges `(first, count)` of parents whose results are handed to the job; a count of -1 is one bare result
+    inputs: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobsSubmitted:
+    """A request was accepted: arrays of jobs with dense keys from `first` on, in the order of `ids`.
+
+    Array i has `counts[i]` jobs of spec `specs[i]`; a count of -1 is a single job (its id has no index).
+    `args[j]` is the pickled argument of the job `first + j` (b"" for none, or a blob reference, see `spec.payload`).
+    """
+
+    request_id: str
+    first: JobKey
+    ids: tuple[str, ...]
+    counts: tuple[int, ...]
+    specs: tuple[SpecKey, ...]
+    args: tuple[bytes, ...]
+    #: specs that the state does not hold yet, by key
+    new_specs: tuple[tuple[SpecKey, Spec], ...] = ()
+    #: names of single jobs, `(index into ids, name)`
+    names: tuple[tuple[int, str], ...] = ()
+    dependencies: tuple[JobDependency, ...] = ()
+    #: parents that had ended before, `(key, JobState)`: the state no longer holds them
+    ended_parents: tuple[tuple[JobKey, int], ...] = ()
+    sender: str = ""
+
+    @property
+    def job_count(self) -> int:
+        """Jobs in all."""
+        return len(self.args)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodesJoined:
+    """Nodes with a node agent that answers; a known id with other resources is an update."""
+
+    nodes: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeLost:
+    """A node's death is proven, or its agent is gone: what was there is lost."""
+
+    node: NodeId
+    cause: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptsEntered:
+    """User code of these attempts runs since `entered_us`; short attempts are never reported as entered."""
+
+    node: NodeId
+    keys: tuple[JobKey, ...]
+    attempts: tuple[int, ...]
+    entered_us: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptError:
+    """Why one attempt failed: `index` into the columns, the error's type, message and traceback as text."""
+
+    index: int
+    type: str
+    message: str
+    traceback: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptsEnded:
+    """Attempts that ended on a node; `results[i]` is a pickled value, a blob reference, or b""."""
+
+    node: NodeId
+    keys: tuple[JobKey, ...]
+    attempts: tuple[int, ...]
+    ends: tuple[int, ...]  #: AttemptEnd
+    entered_us: tuple[int, ...]  #: 0 where it was never entered
+    ended_us: tuple[int, ...]
+    pids: tuple[int, ...]
+    results: tuple[bytes, ...]
+    errors: tuple[AttemptError, ...] = ()
+    #: what it printed, `(index, log file, start byte, end byte)`
+    logs: tuple[tuple[int, str, int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogsStored:
+    """A slot's log file was stored as a blob; the node is no longer needed to read it."""
+
+    node: NodeId
+    file: str
+    blob: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelRequested:
+    """Somebody wants these jobs to end."""
+
+    request_id: str
+    keys: tuple[JobKey, ...]
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldRequested:
+    """Somebody wants these jobs not to start; with `stop`, attempts that run are ended at no charge as well."""
+
+    request_id: str
+    keys: tuple[JobKey, ...]
+    stop: bool = False
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseRequested:
+    """Somebody lets held jobs go on."""
+
+    request_id: str
+    keys: tuple[JobKey, ...]
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriorityChanged:
+    """Somebody moves these jobs to another band; attempts that are on their way stay there."""
+
+    request_id: str
+    keys: tuple[JobKey, ...]
+    band: int
+    by: str = ""
+
+
+Event = (
+    SchedulerStarted
+    | JobsSubmitted
+    | NodesJoined
+    | NodeLost
+    | AttemptsEntered
+    | AttemptsEnded
+    | LogsStored
+    | CancelRequested
+    | HoldRequested
+    | ReleaseRequested
+    | PriorityChanged
+)
+
+EVENT_TYPES: tuple[type, ...] = (
+    SchedulerStarted,
+    JobsSubmitted,
+    NodesJoined,
+    NodeLost,
+    AttemptsEntered,
+    AttemptsEnded,
+    LogsStored,
+    CancelRequested,
+    HoldRequested,
+    ReleaseRequested,
+    PriorityChanged,
+)
+
+__all__ = [
+    "EVENT_TYPES",
+    "AttemptError",
+    "AttemptsEnded",
+    "AttemptsEntered",
+    "CancelRequested",
+    "Event",
+    "HoldRequested",
+    "JobDependency",
+    "JobsSubmitted",
+    "LogsStored",
+    "NodeLost",
+    "NodesJoined",
+    "PriorityChanged",
+    "ReleaseRequested",
+    "SchedulerStarted",
+]

@@ -1,0 +1,158 @@
+"""Jobs: the shared template (`Spec`), the states of a job and the one table of its legal moves."""
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from kos_ray.model.resources import Resources
+
+BANDS = ("critical", "realtime", "interactive", "default", "idle", "background")
+
+
+class Guarantee(IntEnum):
+    """What is promised about running a job's code; see the promises G2 and G3 in ARCHITECTURE.md."""
+
+    AT_LEAST_ONCE = 0
+    AT_MOST_ONCE = 1
+
+
+class JobState(IntEnum):
+    """Where a job stands. Values are stored in journals: never renumber."""
+
+    BLOCKED = 0  #: a dependency has not ended yet
+    READY = 1  #: waits for its turn and for room
+    BACKOFF = 2  #: a failed attempt; the next one is due later
+    LAUNCHED = 3  #: an attempt was sent to a node and waits there for a slot; it can be recalled
+    RUNNING = 4  #: user code has been entered
+    STOPPING = 5  #: asked to stop; the attempt has not ended yet
+    HELD = 6  #: somebody wants it to wait until it is released
+    SUCCEEDED = 10
+    FAILED = 11
+    CANCELLED = 12
+    SKIPPED = 13  #: a dependency can never be met
+    LOST = 14  #: an at-most-once job whose worker vanished
+
+    @property
+    def final(self) -> bool:
+        """No move leads out of it."""
+        return self >= JobState.SUCCEEDED
+
+
+_S = JobState
+_FINALS = frozenset({_S.SUCCEEDED, _S.FAILED, _S.CANCELLED, _S.LOST})
+
+#: The legal moves. Everything else is a programmer's error and raises `IllegalMove`.
+LEGAL_MOVES: dict[JobState, frozenset[JobState]] = {
+    _S.BLOCKED: frozenset({_S.READY, _S.HELD, _S.CANCELLED, _S.SKIPPED}),
+    _S.READY: frozenset({_S.LAUNCHED, _S.CANCELLED, _S.HELD}),
+    _S.BACKOFF: frozenset({_S.READY, _S.CANCELLED, _S.HELD}),
+    _S.HELD: frozenset({_S.READY, _S.CANCELLED}),
+    _S.LAUNCHED: frozenset({_S.RUNNING, _S.READY, _S.HELD, _S.BACKOFF, _S.STOPPING}) | _FINALS,
+    _S.RUNNING: frozenset({_S.READY, _S.HELD, _S.BACKOFF, _S.STOPPING}) | _FINALS,
+    # a paused attempt is stopped and its job goes back; a cancellation may come on top
+    _S.STOPPING: frozenset({_S.READY, _S.HELD, _S.BACKOFF, _S.STOPPING}) | _FINALS,
+    _S.SUCCEEDED: frozenset(),
+    _S.FAILED: frozenset(),
+    _S.CANCELLED: frozenset(),
+    _S.SKIPPED: frozenset(),
+    _S.LOST: frozenset(),
+}
+
+
+class AttemptEnd(IntEnum):
+    """How an attempt ended, as its node agent (or the loss of it) tells. Stored in journals."""
+
+    SUCCEEDED = 0
+    FAILED = 1  #: user code raised, or a command exited with another code than 0
+    TIMED_OUT = 2
+    CRASHED = 3  #: the slot's process died under it
+    STOPPED = 4  #: ended on request
+    UNPREPARED = 5  #: its code or its arguments could not be brought up on the node
+    LOST = 6  #: node or agent vanished; whether it ran is unknown
+    RECALLED = 7  #: taken back before it was entered
+    NOT_ADMITTED = 8  #: Ray gave the room to others
+    UNDELIVERED = 9  #: the launch never reached the agent
+
+    @property
+    def entered(self) -> bool:
+        """Whether user code may have been entered."""
+        return self <= AttemptEnd.LOST and self is not AttemptEnd.UNPREPARED
+
+    @property
+    def charged(self) -> bool:
+        """Whether it counts against the job's retries."""
+        return self in _CHARGED
+
+
+_CHARGED = frozenset({AttemptEnd.FAILED, AttemptEnd.TIMED_OUT, AttemptEnd.CRASHED, AttemptEnd.UNPREPARED})
+
+
+class After(IntEnum):
+    """Kinds of dependency, with Slurm's names. Stored in journals."""
+
+    OK = 0  #: met when the parent succeeded
+    ANY = 1  #: met when the parent ended, however
+    NOT_OK = 2  #: met when the parent ended in any other way than success
+
+    def verdict(self, parent: JobState) -> bool | None:
+        """True: met. False: can never be met. None: not known yet."""
+        if not parent.final:
+            return None
+        if self is After.ANY:
+            return True
+        return (parent is JobState.SUCCEEDED) == (self is After.OK)
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Exponential backoff between attempts; jitter is a share of the delay, drawn by hashing, never by chance."""
+
+    first_ms: int = 1_000
+    factor: float = 2.0
+    max_ms: int = 300_000
+    jitter: float = 0.2
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SlotKind:
+    """What a slot is made for. Slots of one kind are exchangeable; processes are never shared between kinds."""
+
+    resources: Resources
+    code: str = ""  #: hash of the code bundle, "" for none
+    environment: str = ""  #: hash of the prepared environment, "" for the cluster's own
+    namespace: str = "default"
+    #: one attempt per process: GPU jobs, and whatever asks for it
+    single_use: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """What jobs of one submission share. Times are milliseconds; `timeout_ms` 0 means none."""
+
+    type: str = "function"  #: the user's job type; a low-cardinality label
+    namespace: str = "default"
+    band: int = 3
+    resources: Resources = field(default_factory=Resources)
+    function: bytes = b""  #: cloudpickle of the callable; empty for commands and entry points
+    entry: str = ""  #: "module:function" for callables by name
+    command: tuple[str, ...] = ()
+    env: tuple[tuple[str, str], ...] = ()
+    code: str = ""
+    environment: str = ""
+    single_use: bool = False
+    python: str = ""  #: "3.11" where the job is tied to a Python minor version
+    timeout_ms: int = 0
+    retries: int = 0
+    backoff: Backoff = Backoff()
+    guarantee: Guarantee = Guarantee.AT_LEAST_ONCE
+    tags: tuple[str, ...] = ()
+
+    @property
+    def slot_kind(self) -> SlotKind:
+        """The kind of slot that its jobs run in."""
+        return SlotKind(
+            resources=self.resources,
+            code=self.code,
+            environment=self.environment,
+            namespace=self.namespace,
+            single_use=self.single_use,
+        )

@@ -1,0 +1,169 @@
+"""The contract between scheduler, node agents and slots: messages only, no transport.
+
+The scheduler greets an agent with `Hello` and is answered with `Holding`: everything the agent has that the
+scheduler has not acknowledged. Then it sends `Orders`; each order is idempotent by (job, attempt, epoch). The agent
+sends `Report`s, each with a number, and resends from the first unacknowledged one until it gets `Acked`.
+
+Rules that both the real agent and the fake one keep (`tests/contract/test_node_agent.py`):
+
+1. Orders of an epoch below the highest seen, of a session before the last greeting's, or of another cluster, are
+   refused and change nothing.
+2. An attempt is `queued -> entered -> ended`. It is entered at most once. Launching it again changes nothing.
+3. A recall of a queued attempt ends it `RECALLED`; of an entered one it changes nothing ("too late").
+4. A stop of a queued attempt recalls it; an entered one is asked, and killed after its grace: `STOPPED`.
+5. When a slot's process dies, the entered attempt ends `CRASHED`; attempts queued behind it are run by another slot.
+6. An attempt that waits longer than the admission deadline for its first slot ends `NOT_ADMITTED`.
+7. Every ended attempt is in some report until that report is acknowledged, whatever happens to the scheduler.
+"""
+
+from dataclasses import dataclass
+
+from kos_ray.model import decisions, events
+from kos_ray.model.ids import JobKey, NodeId, SpecKey
+from kos_ray.model.job import SlotKind, Spec
+
+#: N and N-1 understand each other.
+PROTOCOL = 1
+PROTOCOL_OLDEST = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hello:
+    """A scheduler's greeting."""
+
+    cluster_id: str
+    epoch: int
+    protocol: int
+    version: str
+    #: counts the greetings of one epoch: orders sent before a later greeting are refused when they arrive after it
+    session: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holding:
+    """An agent's answer: what it holds. `refused` says why it does not serve this scheduler, "" if it does."""
+
+    node: NodeId
+    incarnation: str
+    protocol: int
+    refused: str = ""
+    queued: tuple[JobKey, ...] = ()
+    queued_attempts: tuple[int, ...] = ()
+    entered: tuple[JobKey, ...] = ()
+    entered_attempts: tuple[int, ...] = ()
+    #: reports that are not acknowledged yet, oldest first; they are sent again after this answer as well
+    reports: "tuple[Report, ...]" = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchOrder:
+    """Attempts for the slots of one kind, and how many slots that kind holds on this node from now on.
+
+    `ranks` orders the agent's queue, lowest first. `inputs[i]` are the results handed to attempt i, each a tuple of
+    payloads for an array or a single-element tuple; payloads are pickled values or blob references.
+    """
+
+    kind: SlotKind
+    slots: int
+    keys: tuple[JobKey, ...]
+    attempts: tuple[int, ...]
+    ranks: tuple[int, ...]
+    specs: tuple[SpecKey, ...]
+    ids: tuple[str, ...]
+    args: tuple[bytes, ...]
+    #: sparse: `(index into keys, inputs of that job)`; an input is one payload or, for an array, a tuple of them
+    inputs: tuple[tuple[int, tuple[bytes | tuple[bytes, ...], ...]], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Orders:
+    """One message to an agent, carried out in the order of the fields."""
+
+    cluster_id: str
+    epoch: int
+    session: int = 0
+    new_specs: tuple[tuple[SpecKey, Spec], ...] = ()
+    resizes: tuple[decisions.ResizeSlots, ...] = ()
+    #: the resizes name every kind that has slots here; all others are to be closed
+    complete: bool = False
+    recalls: tuple[decisions.Recall, ...] = ()
+    stops: tuple[decisions.Stop, ...] = ()
+    launches: tuple[LaunchOrder, ...] = ()
+    #: reports up to this number are on disk
+    acked: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """One message from an agent. `number` counts from 1 in one incarnation of the agent, without gaps."""
+
+    node: NodeId
+    incarnation: str
+    number: int
+    entered: tuple[events.AttemptsEntered, ...] = ()
+    ended: tuple[events.AttemptsEnded, ...] = ()
+    logs: tuple[events.LogsStored, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acked:
+    """Reports of this incarnation up to `number` are on disk. `epoch` is the scheduler's."""
+
+    incarnation: str
+    number: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Array:
+    """One array in a `Submit`: see `events.JobsSubmitted`. `count` -1 is a single job."""
+
+    id: str
+    count: int
+    spec: str  #: the spec's hash
+    args: tuple[bytes, ...]
+    name: str = ""
+    #: parents by public id (a job, an array, or a name), `(id, After)`
+    after: tuple[tuple[str, int], ...] = ()
+    #: public ids of parents whose results are handed over, in the order the arguments refer to them
+    inputs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submit:
+    """A client's request. Sent again with the same `request_id`, it changes nothing and gets the same answer."""
+
+    request_id: str
+    arrays: tuple[Array, ...]
+    #: specs by hash; those that this client has had accepted before may be left out
+    specs: tuple[tuple[str, Spec], ...] = ()
+    #: where outcomes are to be pushed, "" for nowhere
+    watcher: str = ""
+    sender: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """The answer to `Submit`, sent after the journal has it: keys are dense from `first` on."""
+
+    first: JobKey = JobKey(0)
+    job_count: int = 0
+    refused: str = ""
+    #: the scheduler's that has it and reports the outcomes; a later one has to be told anew who waits
+    epoch: int = 0
+    #: hashes of specs that the scheduler does not know (any more): send again with them
+    unknown_specs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcomes:
+    """Jobs that are over, for a client that waits for them; the answer to its poll with the number before."""
+
+    number: int
+    epoch: int = 0
+    keys: tuple[JobKey, ...] = ()
+    states: tuple[int, ...] = ()
+    reasons: tuple[int, ...] = ()
+    results: tuple[bytes, ...] = ()
+    #: sparse: `(index into keys, error type, message, traceback)`
+    errors: tuple[tuple[int, str, str, str], ...] = ()

@@ -1,0 +1,66 @@
+"""Every "why" has a reason from a closed set, and every reason says what would change it."""
+
+from enum import IntEnum
+
+
+class Reason(IntEnum):
+    """Why a decision was taken, or why a job waits. Stored in journals: never renumber."""
+
+    NONE = 0
+    DEPENDENCY = 1
+    DEPENDENCY_NEVER_MET = 2
+    NO_ROOM = 3
+    NEVER_FITS = 4
+    NO_NODES = 5
+    RETRY_LATER = 7
+    TAKEN_BY_OTHERS = 8
+    HELD_BY_USER = 9
+    SUCCEEDED = 20
+    USER_ERROR = 21
+    TIMEOUT = 22
+    CRASHED = 23
+    UNPREPARED = 24
+    NODE_LOST = 25
+    LOSSES_EXHAUSTED = 27
+    CANCELLED_BY_USER = 28
+    ENTERED_AT_MOST_ONCE = 29
+    IDLE = 40
+    ROOM_WANTED = 41
+    RECALLED = 42
+    UNDELIVERED = 43
+    BEHIND_LONG_ATTEMPT = 44
+    PAUSED_BY_USER = 45
+
+    @property
+    def remedy(self) -> str:
+        """What would change it, in a sentence for people."""
+        return _REMEDY[self]
+
+
+_R = Reason
+_REMEDY: dict[Reason, str] = {
+    _R.NONE: "nothing holds it",
+    _R.DEPENDENCY: "starts when the jobs it depends on have ended as asked",
+    _R.DEPENDENCY_NEVER_MET: "a job it depends on ended otherwise; rerun that job, then submit this one again",
+    _R.NO_ROOM: "starts when running work ends, or when a node with room joins",
+    _R.NEVER_FITS: "no node is large enough even when empty; ask for less or add a larger node",
+    _R.NO_NODES: "the cluster has no usable node; add one",
+    _R.RETRY_LATER: "starts again when its backoff is over",
+    _R.TAKEN_BY_OTHERS: "other Ray work holds the room; tried again after a pause",
+    _R.HELD_BY_USER: "somebody holds it; release it",
+    _R.SUCCEEDED: "it is done",
+    _R.USER_ERROR: "its code raised or its command exited with another code than 0; see its error and logs",
+    _R.TIMEOUT: "it ran longer than its timeout; raise the timeout or make it shorter",
+    _R.CRASHED: "the process that ran it died; see its logs (memory is the usual cause)",
+    _R.UNPREPARED: "its code or arguments could not be loaded on the node; see its error",
+    _R.NODE_LOST: "the node that ran it was lost; it runs again elsewhere if its guarantee allows",
+    _R.LOSSES_EXHAUSTED: "too many nodes were lost under it; it may be what kills them",
+    _R.CANCELLED_BY_USER: "somebody cancelled it; rerun it",
+    _R.ENTERED_AT_MOST_ONCE: "an at-most-once job is never entered twice; submit it again if that is safe",
+    _R.IDLE: "nothing of its kind waited; the reservation went back to the node",
+    _R.ROOM_WANTED: "another job needed the room; it waits again at its old place",
+    _R.RECALLED: "it was taken back before it ran and waits again at its old place",
+    _R.UNDELIVERED: "the message that started it was lost; it waits again at its old place",
+    _R.PAUSED_BY_USER: "somebody paused it; resume it, and it starts again",
+    _R.BEHIND_LONG_ATTEMPT: "it stood behind a long attempt; it waits again at its old place",
+}

@@ -1,0 +1,94 @@
+"""What people see of jobs, nodes and the cluster: the readers' answers, one flat value each."""
+
+from dataclasses import dataclass
+
+from kos_ray.model.ids import JobKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobView:
+    """One job, with the data of its current (or last) attempt. Instants are microseconds, 0 where not yet."""
+
+    id: str
+    key: JobKey
+    name: str = ""
+    type: str = ""
+    namespace: str = ""
+    band: int = 3
+    state: str = ""  #: JobState's name in lower case
+    reason: str = ""  #: Reason's name in lower case
+    remedy: str = ""
+    attempt: int = 0
+    node: str = ""
+    pid: int = 0
+    submitted_us: int = 0
+    ready_us: int = 0
+    launched_us: int = 0
+    entered_us: int = 0
+    ended_us: int = 0
+    resources: tuple[tuple[str, int], ...] = ()
+    tags: tuple[str, ...] = ()
+    error_type: str = ""
+    error: str = ""
+    traceback: str = ""
+    #: public ids of parents, `(id, kind)` with kind ok, any or not_ok
+    after: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptView:
+    """One attempt of a job's history."""
+
+    attempt: int
+    end: str = ""  #: AttemptEnd's name in lower case, "" while it goes on
+    node: str = ""
+    pid: int = 0
+    launched_us: int = 0
+    entered_us: int = 0
+    ended_us: int = 0
+    error_type: str = ""
+    error: str = ""
+    traceback: str = ""
+    log: str = ""  #: the slot's log file on that node, "" where it printed nothing
+    log_start: int = 0
+    log_end: int = 0
+    log_blob: str = ""  #: hash of the stored log file, "" while it is only on the node
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeView:
+    """One node."""
+
+    id: str
+    name: str
+    alive: bool
+    head: bool
+    resources: tuple[tuple[str, int], ...]
+    labels: tuple[tuple[str, str], ...] = ()
+    since_us: int = 0
+    cause: str = ""  #: why it is gone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventView:
+    """One event or decision of the journal, for people: `detail` is plain data."""
+
+    seq: int
+    at_us: int
+    epoch: int
+    kind: str
+    detail: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterStatus:
+    """The whole in a few numbers."""
+
+    cluster_id: str
+    epoch: int
+    seq: int
+    state_dir: str
+    jobs: dict[str, int]  #: by state
+    nodes: tuple[NodeView, ...]
+    journal_bytes: int = 0
+    wal_bytes: int = 0

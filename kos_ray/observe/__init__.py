@@ -1,0 +1,6 @@
+"""What people see: plain tables, reports and texts made of the readers' views.
+
+Covers: times that a job waited and ran, the job table, the workflow report with its critical path, the status panel.
+Does not cover: reading the journal (`journal`), drawing (`cli`, `server`); everything here is a pure function of views.
+May import: `model`, the journal's reader, `scheduler.explain`.
+"""

@@ -1,0 +1,213 @@
+"""Views as rows and text: what the command line and other readers draw. Instants are microseconds, like the views'."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from kos_ray.model.ids import split_item_id
+from kos_ray.model.job import BANDS, JobState
+from kos_ray.model.views import AttemptView, ClusterStatus, JobView, NodeView
+
+FINAL_STATES = frozenset(state.name.lower() for state in JobState if state.final)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Column titles and rows of text; `numbers` are the columns that are set to the right."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    numbers: frozenset[str] = frozenset()
+
+
+def wait_us(view: JobView, now_us: int) -> int:
+    """How long the job was ready and not running: the scheduler's share of its delay, in microseconds.
+
+    Waiting for dependencies and for a retry's backoff is not in it.
+    """
+    if not view.ready_us:
+        return 0
+    return max((view.entered_us or view.ended_us or now_us) - view.ready_us, 0)
+
+
+def run_us(view: JobView, now_us: int) -> int:
+    """How long its last attempt ran or has run so far, in microseconds."""
+    if not view.entered_us:
+        return 0
+    return max((view.ended_us or now_us) - view.entered_us, 0)
+
+
+def final(view: JobView) -> bool:
+    """Whether the job has ended."""
+    return view.state in FINAL_STATES
+
+
+def label(view: JobView) -> str:
+    """What people call the job: its name, of an item of an array with its index behind it; else its id."""
+    index = split_item_id(view.id)[1]
+    if not view.name:
+        return view.id
+    return view.name if index is None else f"{view.name}.{index}"
+
+
+def band_name(band: int) -> str:
+    """The band's first word."""
+    return BANDS[band] if 0 <= band < len(BANDS) else str(band)
+
+
+def format_duration(us: int) -> str:
+    """`0`, `850 µs`, `12 ms`, `3.2 s`, `4 m 05 s`, `2 h 07 m`, `3 d 04 h`."""
+    if us < 1_000:
+        return f"{us} µs" if us else "0"
+    if us < 999_500:
+        return f"{us / 1_000:.0f} ms"
+    if us < 59_950_000:
+        return f"{us / 1_000_000:.1f} s"
+    seconds = round(us / 1_000_000)
+    if seconds < 3_600:
+        return f"{seconds // 60} m {seconds % 60:02} s"
+    if seconds < 86_400:
+        return f"{seconds // 3_600} h {seconds % 3_600 // 60:02} m"
+    return f"{seconds // 86_400} d {seconds % 86_400 // 3_600:02} h"
+
+
+def format_bytes(size: int) -> str:
+    """`900 B`, `1.5 KiB`, `3.0 GiB`."""
+    amount, unit = float(size), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if amount < 1024:
+            break
+        amount, unit = amount / 1024, larger
+    return f"{amount:.0f} B" if unit == "B" else f"{amount:.1f} {unit}"
+
+
+def format_instant(us: int) -> str:
+    """`2026-05-04 13:37:00 UTC`, and nothing for 0."""
+    return f"{datetime.fromtimestamp(us / 1_000_000, UTC):%Y-%m-%d %H:%M:%S} UTC" if us else ""
+
+
+def format_resources(amounts: Sequence[tuple[str, int]]) -> str:
+    """`CPU 1, GPU 0.5, memory 2.0 GiB`, from amounts of 1/10 000."""
+    return ", ".join(
+        f"{name} {format_bytes(amount // 10_000) if name.endswith('memory') else f'{amount / 10_000:g}'}"
+        for name, amount in amounts
+    )
+
+
+#: columns of the job table: title, text, and the width of the terminal from which on it is shown
+_JOB_COLUMNS: tuple[tuple[str, Callable[[JobView, int], str], int], ...] = (
+    ("job", lambda view, _: label(view), 0),
+    ("state", lambda view, _: view.state, 0),
+    ("type", lambda view, _: view.type, 70),
+    ("priority", lambda view, _: band_name(view.band), 110),
+    ("namespace", lambda view, _: view.namespace, 130),
+    ("node", lambda view, _: short_node(view.node), 100),
+    ("attempt", lambda view, _: str(view.attempt), 120),
+    ("wait", lambda view, now: format_duration(wait_us(view, now)), 50),
+    ("run", lambda view, now: format_duration(run_us(view, now)), 40),
+    ("why", lambda view, _: why(view), 80),
+)
+
+
+def job_table(views: Sequence[JobView], now_us: int, width: int) -> Table:
+    """One row a job; narrow terminals (`width` in characters) get the columns that matter most."""
+    shown = [(title, text) for title, text, least in _JOB_COLUMNS if width >= least]
+    return Table(
+        columns=tuple(title for title, _ in shown),
+        rows=tuple(tuple(text(view, now_us) for _, text in shown) for view in views),
+        numbers=frozenset({"attempt", "wait", "run"}),
+    )
+
+
+def attempt_table(attempts: Sequence[AttemptView], now_us: int) -> Table:
+    """One row an attempt."""
+    return Table(
+        columns=("attempt", "end", "node", "pid", "started", "run", "error"),
+        rows=tuple(
+            (
+                str(one.attempt),
+                one.end or "goes on",
+                short_node(one.node),
+                str(one.pid or ""),
+                format_instant(one.entered_us),
+                format_duration((one.ended_us or now_us) - one.entered_us if one.entered_us else 0),
+                first_line(f"{one.error_type}: {one.error}" if one.error_type else one.error),
+            )
+            for one in attempts
+        ),
+        numbers=frozenset({"attempt", "pid", "run"}),
+    )
+
+
+def node_table(nodes: Sequence[NodeView]) -> Table:
+    """One row a node, the head first."""
+    return Table(
+        columns=("node", "name", "state", "resources"),
+        rows=tuple(
+            (
+                short_node(node.id),
+                f"{node.name} (head)" if node.head else node.name,
+                "alive" if node.alive else f"lost: {node.cause}" if node.cause else "lost",
+                format_resources(node.resources),
+            )
+            for node in sorted(nodes, key=lambda node: (not node.head, node.id))
+        ),
+    )
+
+
+def status_panel(status: ClusterStatus) -> list[tuple[str, str]]:
+    """The cluster in a few labelled lines."""
+    jobs = [f"{count} {state}" for state, count in sorted(status.jobs.items()) if count]
+    alive = sum(node.alive for node in status.nodes)
+    journal = f"{format_bytes(status.journal_bytes)} (+ {format_bytes(status.wal_bytes)} write-ahead log)"
+    return [
+        ("cluster", status.cluster_id),
+        ("nodes", f"{alive} alive, {len(status.nodes) - alive} lost"),
+        ("jobs", ", ".join(jobs) or "none yet"),
+        ("journal", f"{status.state_dir}, {journal}, event {status.seq}, epoch {status.epoch}"),
+    ]
+
+
+def job_panel(view: JobView, now_us: int) -> list[tuple[str, str]]:
+    """One job in labelled lines; what is empty is left out."""
+    error = f"{view.error_type}: {view.error}" if view.error_type else view.error
+    lines = [
+        ("id", view.id),
+        ("name", label(view) if view.name else ""),
+        ("state", view.state),
+        ("why", why(view)),
+        ("type", view.type),
+        ("namespace", view.namespace),
+        ("priority", band_name(view.band)),
+        ("resources", format_resources(view.resources)),
+        ("after", ", ".join(f"{parent} ({kind})" for parent, kind in view.after)),
+        ("tags", ", ".join(view.tags)),
+        ("node", f"{view.node}, process {view.pid}" if view.pid else view.node),
+        ("attempt", str(view.attempt or "")),
+        ("submitted", format_instant(view.submitted_us)),
+        ("waited", format_duration(wait_us(view, now_us)) if view.ready_us else ""),
+        ("ran", format_duration(run_us(view, now_us)) if view.entered_us else ""),
+        ("ended", format_instant(view.ended_us)),
+        ("error", error),
+        ("traceback", view.traceback),
+    ]
+    return [(label, text) for label, text in lines if text]
+
+
+def why(view: JobView) -> str:
+    """The reason and what would change it, nothing where all is well."""
+    if view.reason in ("", "none", "succeeded"):
+        return ""
+    reason = view.reason.replace("_", " ")
+    return f"{reason}: {view.remedy}" if view.remedy else reason
+
+
+def short_node(node: str) -> str:
+    """The first twelve characters of Ray's long id: as many as tell nodes apart."""
+    return node[:12]
+
+
+def first_line(text: str, limit: int = 80) -> str:
+    """The first line, cut."""
+    line = text.strip().partition("\n")[0]
+    return line if len(line) <= limit else f"{line[: limit - 1]}…"

@@ -1,0 +1,364 @@
+"""The slots of a node: starting them, feeding them, hearing them, and dealing with their ends."""
+
+import asyncio
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+from kos_ray.model.ids import NodeId
+from kos_ray.model.job import AttemptEnd, SlotKind
+from kos_ray.runtime.agent.attempt import Attempt, Ledger
+from kos_ray.runtime.agent.endings import Endings, cause_of, now_us
+from kos_ray.runtime.agent.files import NodeFiles
+from kos_ray.runtime.agent.pool import Pool
+from kos_ray.runtime.agent.ports import AgentLimits, Blobs, SlotStarter
+from kos_ray.runtime.agent.reports import Error, Reports
+from kos_ray.runtime.agent.slot_end import SlotEnd, peer
+from kos_ray.worker.packets import CODE, COMMAND, ENDED, HELLO, unpacker
+
+_NOT_ADMITTED = AttemptEnd.NOT_ADMITTED
+_BACKLOG = 128
+
+
+class Fleet:
+    """All pools of a node and their slots."""
+
+    def __init__(
+        self,
+        *,
+        node: NodeId,
+        incarnation: str,
+        files: NodeFiles,
+        starter: SlotStarter,
+        blobs: Blobs,
+        ledger: Ledger,
+        reports: Reports,
+        endings: Endings,
+        limits: AgentLimits,
+    ) -> None:
+        self._node = node
+        self._incarnation = incarnation
+        self._files = files
+        self._starter = starter
+        self._blobs = blobs
+        self._ledger = ledger
+        self._reports = reports
+        self._endings = endings
+        self._limits = limits
+        self.pools: dict[SlotKind, Pool] = {}
+        self._slots: dict[str, tuple[Pool, SlotEnd]] = {}
+        self._started = 0
+        self._loop = asyncio.get_running_loop()
+        self._server: socket.socket | None = None
+        self._socket_path = Path()
+        self._strangers: set[socket.socket] = set()
+        self._watching: asyncio.TimerHandle | None = None
+
+    def open(self) -> None:
+        """Listen for slots."""
+        self._socket_path = self._files.socket_path()
+        self._server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._server.setblocking(False)
+        self._server.bind(str(self._socket_path))
+        self._socket_path.chmod(0o600)
+        self._server.listen(_BACKLOG)
+        self._loop.add_reader(self._server.fileno(), self._accept)
+
+    def close(self) -> None:
+        """Let every slot go: idle ones end now, busy ones when their attempt ends."""
+        if self._watching:
+            self._watching.cancel()
+        for pool, slot in list(self._slots.values()):
+            if not slot.connected and slot.handle is not None:
+                slot.handle.cancel()
+            self._drop(pool, slot)
+        for stranger in list(self._strangers):
+            self._dismiss(stranger)
+        if self._server is not None:
+            self._loop.remove_reader(self._server.fileno())
+            self._server.close()
+            self._server = None
+            self._socket_path.unlink(missing_ok=True)
+
+    def pool(self, kind: SlotKind) -> Pool:
+        """The pool of a kind, made when it is new."""
+        pool = self.pools.get(kind)
+        if pool is None:
+            pool = self.pools[kind] = Pool(kind)
+        return pool
+
+    def pump(self, pool: Pool) -> None:
+        """Bring work and slots of a pool together: feed those that are there, start what is due, close what is not."""
+        for slot in pool.surplus():
+            self._release(pool, slot)
+        pool.fill_all()
+        if pool.waiting and not pool.ready and not pool.fetching:
+            pool.fetching = True
+            self._endings.spawn(self._fetch_code(pool))
+        for _ in range(pool.starts_due()):
+            self._start(pool)
+        if not pool.waiting or pool.connected or not pool.ready:
+            pool.starving_since = None
+        elif pool.starving_since is None:
+            pool.starving_since = self._loop.time()
+        if pool.empty:
+            self.pools.pop(pool.kind, None)
+        elif self._watching is None:
+            self._watch_later()
+
+    # ---- starting
+
+    async def _fetch_code(self, pool: Pool) -> None:
+        directory = self._files.root / CODE / pool.kind.code
+        try:
+            if not await asyncio.to_thread(directory.is_dir):
+                await self._blobs.bundle(pool.kind.code, directory)
+            pool.ready = True
+        except Exception as error:  # noqa: BLE001 - whatever the store raises is the reason that is reported
+            message = f"the code bundle {pool.kind.code} could not be brought up: {error}"
+            self._end_waiting(pool, AttemptEnd.UNPREPARED, (type(error).__name__, message, ""))
+        pool.fetching = False
+        self.pump(pool)
+
+    def _start(self, pool: Pool) -> None:
+        self._started += 1
+        slot = SlotEnd(
+            f"{self._incarnation}-{self._started}",
+            single_use=pool.kind.single_use,
+            files=self._files,
+            limits=self._limits,
+            now=self._loop.time(),
+        )
+        pool.slots[slot.id] = slot
+        self._slots[slot.id] = (pool, slot)
+        slot.handle = self._starter.start(slot.id, pool.kind, str(self._socket_path))
+        slot.handle.done.add_done_callback(lambda _: self._process_ended(pool, slot))
+
+    def _process_ended(self, pool: Pool, slot: SlotEnd) -> None:
+        """The starter says that a slot's process ended, or will never start."""
+        if slot.dropped:
+            return
+        if slot.connected:
+            self._gone(pool, slot)
+            return
+        assert slot.handle is not None
+        cause = cause_of(slot.handle.done)
+        self._drop(pool, slot)
+        pool.failed_starts += 1
+        if pool.failed_starts >= self._limits.failed_starts_max and not pool.connected:
+            message = f"{pool.failed_starts} slots ended before they were ready; the last one: {cause or 'no cause'}"
+            pool.failed_starts = 0
+            self._end_waiting(pool, AttemptEnd.UNPREPARED, ("SlotFailed", message, ""))
+        self.pump(pool)
+
+    def _end_waiting(self, pool: Pool, end: AttemptEnd, error: Error | None = None) -> None:
+        for attempt in pool.waiting_attempts():
+            pool.dropped()
+            self._endings.unentered(attempt, end, error)
+
+    # ---- greeting
+
+    def _accept(self) -> None:
+        assert self._server is not None
+        try:
+            stream, _ = self._server.accept()
+        except OSError:
+            return
+        pid, uid = peer(stream)
+        if uid != os.getuid():
+            stream.close()
+            return
+        stream.setblocking(False)
+        self._strangers.add(stream)
+        self._loop.add_reader(stream.fileno(), self._greet, stream, pid, unpacker())
+
+    def _greet(self, stream: socket.socket, pid: int, reader: Any) -> None:
+        """Hear a hello, and welcome a slot that is expected."""
+        try:
+            data = stream.recv(4096)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        reader.feed(data)
+        try:
+            message = next(iter(reader), None)
+        except ValueError:
+            message = ()
+        if message is None and data:
+            return
+        hello = isinstance(message, tuple) and message[:1] == (HELLO,) and len(message) == 4
+        found = self._slots.get(message[1]) if message and hello else None
+        if found is None or found[1].connected:
+            self._dismiss(stream)
+            return
+        self._strangers.discard(stream)
+        self._loop.remove_reader(stream.fileno())
+        self._welcome(*found, stream, pid)
+
+    def _dismiss(self, stream: socket.socket) -> None:
+        self._strangers.discard(stream)
+        self._loop.remove_reader(stream.fileno())
+        stream.close()
+
+    def _welcome(self, pool: Pool, slot: SlotEnd, stream: socket.socket, pid: int) -> None:
+        code = str(self._files.root / CODE / pool.kind.code) if pool.kind.code else ""
+        try:
+            slot.connect(stream, pid, self._node, code)
+        except OSError:
+            self._drop(pool, slot)
+            self.pump(pool)
+            return
+        pool.failed_starts = 0
+        self._loop.add_reader(slot.stream_fd, self._readable, pool, slot)
+        self._loop.add_reader(slot.pidfd, self._gone, pool, slot)
+        self.pump(pool)
+
+    # ---- hearing
+
+    def _readable(self, pool: Pool, slot: SlotEnd) -> None:
+        """Take in what a slot says, and give it more to do."""
+        heard = slot.listen()
+        if heard is None:
+            if slot.finished:
+                self._gone(pool, slot)
+            return
+        self._hear(slot, heard)
+        pool.fill(slot)
+        if not slot.handed and len(pool.slots) > pool.wanted:
+            self.pump(pool)
+
+    def _hear(self, slot: SlotEnd, heard: list[tuple[Any, ...]]) -> None:
+        endings = self._endings
+        handed = slot.handed
+        before = len(handed)
+        for message in heard:
+            kind = message[0]
+            if kind == ENDED:
+                if not handed or (handed[0].key, handed[0].number) != message[1:3]:
+                    # Only user code that writes to our descriptors can bring this about.
+                    slot.kill()
+                    return
+                endings.outcome(slot, handed.popleft(), message)
+                slot.ran(message[5] - message[4])
+            elif kind == COMMAND and handed:
+                handed[0].group = message[3]
+        if len(handed) != before:
+            slot.head_since = self._loop.time()
+
+    def _gone(self, pool: Pool, slot: SlotEnd) -> None:
+        """A slot's process has ended, or its line has."""
+        if slot.dropped:
+            return
+        while (heard := slot.listen()) is not None:
+            self._hear(slot, heard)
+        pool.take_back(slot)
+        if slot.handed:
+            slot.kill()
+            self._endings.died(slot, self._entered_us(slot))
+        else:
+            self._endings.store_log(slot.log_file)
+        self._drop(pool, slot)
+        self.pump(pool)
+
+    def _entered_us(self, slot: SlotEnd) -> int:
+        """When the first of `handed` was entered: right after the one before it, or when it was handed over."""
+        return now_us() - int((self._loop.time() - slot.head_since) * 1e6)
+
+    def _drop(self, pool: Pool, slot: SlotEnd) -> None:
+        """Forget a slot."""
+        slot.dropped = True
+        if slot.connected:
+            self._loop.remove_reader(slot.stream_fd)
+            self._loop.remove_reader(slot.pidfd)
+        slot.close()
+        pool.slots.pop(slot.id, None)
+        self._slots.pop(slot.id, None)
+
+    def _release(self, pool: Pool, slot: SlotEnd) -> None:
+        """Let a slot end that is not wanted any more; what it runs now it may finish."""
+        if slot.connected:
+            slot.close_queue()
+            pool.take_back(slot)
+        elif slot.handle is not None:
+            self._drop(pool, slot)
+            slot.handle.cancel()
+
+    # ---- recall and stop
+
+    def take_back_all(self) -> None:
+        """Put everything that has not been entered back into the queues."""
+        for pool, slot in self._slots.values():
+            pool.take_back(slot)
+
+    def holders(self, attempts: set[Attempt]) -> list[tuple[Pool, SlotEnd]]:
+        """The slots to which any of these attempts has been handed."""
+        return [held for held in self._slots.values() if not attempts.isdisjoint(held[1].handed)]
+
+    def ask(self, slot: SlotEnd, attempt: Attempt, end: AttemptEnd, grace_ms: int) -> None:
+        """Ask an entered attempt to end, and see to it that it is killed when it has not by then."""
+        margin_ms = self._limits.command_margin_ms if attempt.spec.command else 0
+        kill_at = self._loop.time() + (grace_ms + margin_ms) / 1000
+        if attempt.asked is None:
+            attempt.asked = int(end)
+            attempt.kill_at = kill_at
+        elif kill_at >= attempt.kill_at:
+            return
+        attempt.kill_at = kill_at
+        slot.ask_to_stop(attempt, grace_ms)
+        if grace_ms + margin_ms <= 0:
+            slot.kill()
+
+    # ---- what time brings
+
+    def _watch_later(self) -> None:
+        self._watching = self._loop.call_later(self._limits.report_entered_after_ms / 2000, self._watch)
+
+    def _watch(self) -> None:
+        """See to long attempts, timeouts, kills that are due, and slots that do not come."""
+        self._watching = None
+        now = self._loop.time()
+        for pool in list(self.pools.values()):
+            for slot in list(pool.slots.values()):
+                if slot.handed:
+                    self._watch_head(pool, slot, now)
+                elif not slot.connected:
+                    self._watch_start(pool, slot, now)
+            starving = pool.starving_since
+            if starving is not None and now - starving > self._limits.admission_ms / 1000:
+                self._not_admitted(pool)
+        if self._watching is None and (self._ledger.held or any(not s.connected for _, s in self._slots.values())):
+            self._watch_later()
+
+    def _watch_head(self, pool: Pool, slot: SlotEnd, now: float) -> None:
+        """What stands first in a slot for long has been entered, and nothing should wait behind it."""
+        elapsed_ms = (now - slot.head_since) * 1000
+        head = slot.handed[0]
+        if not head.reported:
+            if elapsed_ms < self._limits.report_entered_after_ms:
+                return
+            slot.target = 1
+            if len(slot.handed) > 1 and pool.take_back(slot):
+                self.pump(pool)
+            if not slot.handed or slot.handed[0] is not head or not slot.entered_all():
+                return
+            head.reported = True
+            self._reports.add_entered(head.key, head.number, self._entered_us(slot))
+        if head.asked is None and 0 < head.spec.timeout_ms <= elapsed_ms:
+            self.ask(slot, head, AttemptEnd.TIMED_OUT, self._limits.timeout_grace_ms)
+        if head.asked is not None and now >= head.kill_at:
+            slot.kill()
+
+    def _watch_start(self, pool: Pool, slot: SlotEnd, now: float) -> None:
+        """Withdraw a start that Ray does not admit, and ask anew; meanwhile others of the pool do its work."""
+        if now - slot.started_at > self._limits.admission_ms / 1000 and pool.connected and not slot.dropped:
+            self._release(pool, slot)
+            self.pump(pool)
+
+    def _not_admitted(self, pool: Pool) -> None:
+        for slot in list(pool.slots.values()):
+            if not slot.connected:
+                self._release(pool, slot)
+        self._end_waiting(pool, _NOT_ADMITTED)
+        self.pump(pool)

@@ -1,0 +1,202 @@
+"""Reports on their way to the scheduler: gathered while one is in flight, kept until acknowledged."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from kos_ray.model import events
+from kos_ray.model.ids import JobKey, NodeId
+from kos_ray.model.protocol import Acked, Report
+from kos_ray.runtime.agent.ports import AgentLimits, Uplink
+
+#: type, message, traceback
+Error = tuple[str, str, str]
+#: log file, start byte, end byte
+LogCut = tuple[str, int, int]
+
+
+class _Columns:
+    """The content of the next report."""
+
+    def __init__(self) -> None:
+        self.keys: list[JobKey] = []
+        self.attempts: list[int] = []
+        self.ends: list[int] = []
+        self.entered_us: list[int] = []
+        self.ended_us: list[int] = []
+        self.pids: list[int] = []
+        self.results: list[bytes] = []
+        self.errors: list[events.AttemptError] = []
+        self.cuts: list[tuple[int, str, int, int]] = []
+        self.entered: list[tuple[JobKey, int, int]] = []
+        self.logs: list[events.LogsStored] = []
+        self.size = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.keys or self.entered or self.logs)
+
+
+class Reports:
+    """All that has been said and not been acknowledged. `acked` is called with each report that is on disk."""
+
+    def __init__(
+        self, *, node: NodeId, incarnation: str, uplink: Uplink, limits: AgentLimits, acked: Callable[[Report], None]
+    ) -> None:
+        self._node = node
+        self._incarnation = incarnation
+        self._uplink = uplink
+        self._limits = limits
+        self._on_acked = acked
+        self._next = _Columns()
+        self._sealed: deque[Report] = deque()
+        self._number = 0
+        #: epoch of the highest scheduler seen; an older one's word about what is on disk does not count
+        self.epoch = 0
+        self._wake = asyncio.Event()
+        self._nudge = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._sending: asyncio.Timeout | None = None
+
+    def start(self) -> None:
+        """Begin to send."""
+        self._task = asyncio.create_task(self._run())
+
+    async def close(self) -> None:
+        """Stop sending; what is not acknowledged is dropped with the incarnation."""
+        if self._task:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def add_end(
+        self,
+        key: JobKey,
+        attempt: int,
+        end: int,
+        entered_us: int,
+        ended_us: int,
+        pid: int,
+        result: bytes,
+        error: Error | None,
+        cut: LogCut | None,
+    ) -> None:
+        """Report the end of an attempt."""
+        c = self._next
+        if error is not None:
+            c.errors.append(events.AttemptError(index=len(c.keys), type=error[0], message=error[1], traceback=error[2]))
+            c.size += len(error[1]) + len(error[2])
+        if cut is not None:
+            c.cuts.append((len(c.keys), *cut))
+        c.keys.append(key)
+        c.attempts.append(attempt)
+        c.ends.append(end)
+        c.entered_us.append(entered_us)
+        c.ended_us.append(ended_us)
+        c.pids.append(pid)
+        c.results.append(result)
+        c.size += len(result)
+        if len(c.keys) >= self._limits.report_outcomes_max or c.size >= self._limits.report_bytes_max:
+            self._seal()
+        self._wake.set()
+
+    def add_entered(self, key: JobKey, attempt: int, entered_us: int) -> None:
+        """Report that an attempt runs, and is not a short one."""
+        self._next.entered.append((key, attempt, entered_us))
+        self._wake.set()
+
+    def add_log(self, stored: events.LogsStored) -> None:
+        """Report that a log is stored as a blob."""
+        self._next.logs.append(stored)
+        self._wake.set()
+
+    def unacknowledged(self) -> tuple[Report, ...]:
+        """Everything that has not been acknowledged, oldest first; it is sent again at once."""
+        self._seal()
+        self._nudge.set()
+        self._wake.set()
+        if self._sending is not None:
+            # What is in flight goes to a scheduler that may be gone: do not wait for its answer.
+            self._sending.reschedule(asyncio.get_running_loop().time())
+        return tuple(self._sealed)
+
+    def acked(self, number: int) -> None:
+        """Reports up to `number` are on disk."""
+        while self._sealed and self._sealed[0].number <= number:
+            self._on_acked(self._sealed.popleft())
+            self._nudge.set()
+
+    async def _run(self) -> None:
+        """Send the oldest report until it is acknowledged, then the next: one is in flight at most."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._next or self._sealed:
+                if not self._sealed:
+                    self._seal()
+                report = self._sealed[0]
+                self._nudge.clear()
+                await self._send(report)
+                if self._sealed and self._sealed[0] is report:
+                    await self._pause()
+
+    async def _send(self, report: Report) -> None:
+        try:
+            async with asyncio.timeout(self._limits.send_ms / 1000) as self._sending:
+                answer = await self._uplink.send(report)
+        except Exception:  # noqa: BLE001 - however the uplink fails, the report is sent again
+            return
+        finally:
+            self._sending = None
+        self.take(answer)
+
+    def take(self, answer: Acked) -> None:
+        """An acknowledgement, if it is about this incarnation and from no scheduler that has been replaced."""
+        if answer.incarnation == self._incarnation and answer.epoch >= self.epoch:
+            self.acked(answer.number)
+
+    async def _pause(self) -> None:
+        """Wait for the acknowledgement, a new scheduler, or the time to send again."""
+        try:
+            async with asyncio.timeout(self._limits.resend_ms / 1000):
+                await self._nudge.wait()
+        except TimeoutError:
+            return
+
+    def _seal(self) -> None:
+        if not self._next:
+            return
+        c, self._next = self._next, _Columns()
+        self._number += 1
+        self._sealed.append(
+            Report(
+                node=self._node,
+                incarnation=self._incarnation,
+                number=self._number,
+                entered=self._entered_event(c),
+                ended=self._ended_event(c),
+                logs=tuple(c.logs),
+            )
+        )
+
+    def _entered_event(self, c: _Columns) -> tuple[events.AttemptsEntered, ...]:
+        if not c.entered:
+            return ()
+        keys, attempts, entered_us = zip(*c.entered, strict=True)
+        return (events.AttemptsEntered(node=self._node, keys=keys, attempts=attempts, entered_us=entered_us),)
+
+    def _ended_event(self, c: _Columns) -> tuple[events.AttemptsEnded, ...]:
+        if not c.keys:
+            return ()
+        return (
+            events.AttemptsEnded(
+                node=self._node,
+                keys=tuple(c.keys),
+                attempts=tuple(c.attempts),
+                ends=tuple(c.ends),
+                entered_us=tuple(c.entered_us),
+                ended_us=tuple(c.ended_us),
+                pids=tuple(c.pids),
+                results=tuple(c.results),
+                errors=tuple(c.errors),
+                logs=tuple(c.cuts),
+            ),
+        )

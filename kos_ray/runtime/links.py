@@ -1,0 +1,53 @@
+"""The way to the node agents: one message on its way to each at a time, what comes meanwhile goes with the next."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from kos_ray.model.ids import NodeId
+from kos_ray.model.protocol import Orders
+from kos_ray.runtime.messages import pack_all
+
+
+class Link:
+    """Orders for one agent, in order. After a failure nothing more is sent until the agent is greeted again."""
+
+    def __init__(self, agent: Any, on_broken: Callable[[], None]) -> None:
+        self.agent = agent
+        self.broken = False
+        self._queue: list[Orders] = []
+        self._on_broken = on_broken
+        self._task: asyncio.Task[None] | None = None
+
+    def send(self, orders: Orders) -> None:
+        """Queue orders, and send at once if nothing is on its way."""
+        if self.broken:
+            return
+        self._queue.append(orders)
+        if self._task is None:
+            self._task = asyncio.ensure_future(self._run())
+
+    async def _run(self) -> None:
+        try:
+            while self._queue:
+                batch, self._queue = self._queue, []
+                await self.agent.orders.remote(pack_all(batch))
+        except Exception:  # noqa: BLE001 - whatever went wrong, the next greeting finds out what arrived
+            self.broken = True
+            self._queue = []
+            self._on_broken()
+        finally:
+            self._task = None
+
+
+class RayLinks:
+    """See `engine.ports.Links`."""
+
+    def __init__(self) -> None:
+        self.by_node: dict[NodeId, Link] = {}
+
+    def send(self, node: NodeId, orders: Orders) -> None:
+        """See the port. Orders for a node without a link are dropped: its greeting tells all anew."""
+        link = self.by_node.get(node)
+        if link is not None:
+            link.send(orders)

@@ -1,0 +1,137 @@
+"""The reader actor: answers about jobs, and the blobs, for whoever is not on the head; and it takes the snapshots.
+
+It reads the journal beside the scheduler and never talks to it, so that lists and logs cost the scheduler nothing.
+"""
+
+import threading
+import uuid
+from pathlib import Path
+from typing import Any
+
+from kos_ray.journal.blobs import FileBlobStore
+from kos_ray.journal.reader import JournalReader
+from kos_ray.journal.snapshots import FileSnapshots
+from kos_ray.model.errors import NotFound
+from kos_ray.model.ids import JobKey
+from kos_ray.model.job import JobState
+from kos_ray.model.views import AttemptView, ClusterStatus, EventView, JobView, NodeView
+from kos_ray.scheduler.machine import recover
+from kos_ray.scheduler.snapshot import state_from_plain, state_to_plain
+from kos_ray.scheduler.state import State
+
+#: bytes that one blob may have
+BLOB_BYTES_MAX = 16 * 2**30
+
+
+class ReaderActor:
+    """One per cluster, on the head, without resources. Threads serve it; each has a connection of its own."""
+
+    def __init__(self, state_dir: str) -> None:
+        self._dir = Path(state_dir).expanduser()
+        self._blobs = FileBlobStore(self._dir / "blobs", max_bytes=BLOB_BYTES_MAX)
+        self._uploads = self._dir / "uploads"
+        self._uploads.mkdir(mode=0o700, exist_ok=True)
+        self._local = threading.local()
+        self._snapshot_lock = threading.Lock()
+
+    @property
+    def _journal(self) -> JournalReader:
+        reader: JournalReader | None = getattr(self._local, "reader", None)
+        if reader is None:
+            reader = self._local.reader = JournalReader(self._dir)
+        return reader
+
+    # --- jobs, nodes, events
+
+    def resolve(self, namespace: str, refs: list[str]) -> list[tuple[JobKey, int]]:
+        """First key and count (-1: one job) of each id or name.
+
+        Raises:
+            NotFound: one is none; the message has what comes near.
+
+        """
+        found = []
+        for ref in refs:
+            place = self._journal.resolve(namespace, ref)
+            if place is None:
+                self._journal.job(namespace, ref)  # raises NotFound, with near names
+                raise NotFound(f"there is no job {ref!r}")
+            found.append(place)
+        return found
+
+    def views(self, keys: list[JobKey]) -> list[JobView]:
+        """Jobs by key, in the order of the keys."""
+        return self._journal.views(keys)
+
+    def jobs(self, **filters: Any) -> list[JobView]:
+        """See `JournalReader.jobs`; `state` is a name."""
+        state = filters.pop("state", None)
+        return self._journal.jobs(state=JobState[state.upper()] if state else None, **filters)
+
+    def again(self, namespace: str, ref: str, *, from_failed: bool) -> list[dict[str, Any]]:
+        """What a job or an array was submitted as, as fields of drafts: see `JournalReader.again`."""
+        return self._journal.again(namespace, ref, from_failed=from_failed)
+
+    def attempts(self, key: JobKey) -> list[AttemptView]:
+        """All attempts of a job."""
+        return self._journal.attempts(key)
+
+    def nodes(self) -> list[NodeView]:
+        """All nodes that ever joined."""
+        return self._journal.nodes()
+
+    def events(self, since_seq: int, limit: int) -> list[EventView]:
+        """Events and decisions after a sequence number."""
+        return self._journal.events(since_seq, limit)
+
+    def status(self) -> ClusterStatus:
+        """The whole in a few numbers."""
+        return self._journal.status()
+
+    # --- blobs
+
+    def blob_read(self, hash_: str, offset: int, size: int) -> bytes:
+        """A part of a blob, b"" behind its end."""
+        return self._blobs.read(hash_, offset, size)
+
+    def blob_write(self, upload: str, chunk: bytes) -> None:
+        """Add to an upload, which `blob_finish` makes a blob."""
+        with self._upload(upload).open("ab") as file:
+            file.write(chunk)
+
+    def blob_finish(self, upload: str) -> tuple[str, int]:
+        """Store what was uploaded; durable when this returns its hash and size."""
+        path = self._upload(upload)
+        try:
+            with path.open("rb") as file:
+                ref = self._blobs.put(iter(lambda: file.read(1 << 20), b""))
+        finally:
+            path.unlink(missing_ok=True)
+        return ref.hash, ref.size
+
+    def blob_put(self, data: bytes) -> tuple[str, int]:
+        """Store a blob that fits one message."""
+        ref = self._blobs.put([data])
+        return ref.hash, ref.size
+
+    def _upload(self, upload: str) -> Path:
+        return self._uploads / uuid.UUID(upload).hex  # a path of ours, whatever was sent
+
+    # --- snapshots
+
+    def snapshot(self) -> int:
+        """Fold the frames after the newest snapshot and save the state; the sequence number it holds."""
+        with self._snapshot_lock:
+            store = FileSnapshots(self._dir / "snapshots")
+            state, seq = State(), 0
+            loaded = store.load_newest(self._journal)
+            if loaded is not None:
+                seq, plain = loaded
+                state = state_from_plain(plain)
+            frame = None
+            for frame in self._journal.frames(seq):
+                recover(state, frame.events, frame.decisions, frame.now_us)
+            if frame is not None:
+                seq = frame.last_seq
+                store.save(seq, frame.hash, state_to_plain(state))
+            return seq

@@ -1,0 +1,232 @@
+"""The scheduler actor: the engine, its journal and its links to the nodes, driven by one asyncio loop.
+
+Everything that touches the engine runs in the actor's default loop, one step after another. The group `control` has a
+loop and a thread of its own and only reads: it answers however busy the engine is.
+"""
+
+import asyncio
+import logging
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import ray
+
+import kos_ray
+from kos_ray.engine.engine import Engine, Touched
+from kos_ray.engine.ports import Frame
+from kos_ray.journal.snapshots import FileSnapshots
+from kos_ray.journal.store import Journal
+from kos_ray.model import decisions as d
+from kos_ray.model import events as e
+from kos_ray.model.errors import Refused
+from kos_ray.model.ids import JobKey
+from kos_ray.model.protocol import Accepted, Acked, Outcomes, Report, Submit
+from kos_ray.model.wire import untagged
+from kos_ray.runtime.links import RayLinks
+from kos_ray.runtime.messages import pack, unpack
+from kos_ray.runtime.names import RAY_NAMESPACE, READER
+from kos_ray.runtime.nodes import NodeWatch
+
+_log = logging.getLogger("kos_ray.scheduler")
+
+_WANTED: dict[str, type] = {
+    kind.__name__: kind for kind in (e.CancelRequested, e.HoldRequested, e.ReleaseRequested, e.PriorityChanged)
+}
+
+#: seconds between attempts to write again after the disk refused
+_STALLED_S = 0.5
+#: a snapshot is due when so many job changes came after the last one
+_SNAPSHOT_CHANGES = 200_000
+
+
+class SystemClock:
+    """The wall clock when it was made, plus the monotonic clock since: it never jumps."""
+
+    def __init__(self) -> None:
+        self._offset_ns = time.time_ns() - time.monotonic_ns()
+
+    def now_us(self) -> int:
+        """See `engine.ports.Clock`."""
+        return (self._offset_ns + time.monotonic_ns()) // 1_000
+
+
+class _Snapshots:
+    """The newest snapshot that fits one journal."""
+
+    def __init__(self, files: FileSnapshots, journal: Journal) -> None:
+        self._files = files
+        self._journal = journal
+
+    def load_newest(self) -> tuple[int, Any] | None:
+        """See `engine.ports.Snapshots`."""
+        return self._files.load_newest(self._journal)
+
+
+class SchedulerActor:
+    """One per Ray cluster: detached, on the head, without resources, restarted by Ray when it dies."""
+
+    def __init__(self, state_dir: str) -> None:
+        logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+        self._loop = asyncio.get_running_loop()
+        self._state_dir = Path(state_dir).expanduser()
+        self._journal = Journal.open(self._state_dir)
+        links = RayLinks()
+        self._engine = Engine(
+            journal=self._journal,
+            snapshots=_Snapshots(FileSnapshots(self._state_dir / "snapshots"), self._journal),
+            clock=SystemClock(),
+            links=links,
+            python=".".join(platform.python_version_tuple()[:2]),
+            version=kos_ray.__version__,
+        )
+        self._engine.boot()
+        self._engine.listeners.append(self._count_changes)
+        self._changes = 0
+        self._scheduled = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._nodes = NodeWatch(
+            self._engine, links, self._journal.cluster_id, kos_ray.__version__, str(self._state_dir / "blobs")
+        )
+        self._nodes.kick = self._kick
+        self._watching = asyncio.ensure_future(self._nodes.run())
+        _log.info("epoch %d, %d live jobs", self._engine.state.epoch, len(self._engine.state.jobs))
+
+    # --- driving the engine
+
+    def _kick(self) -> None:
+        """Have a tick run after what is ready in the loop now: what arrived together goes into one frame."""
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._tick)
+
+    def _tick(self) -> None:
+        self._scheduled = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        try:
+            self._engine.tick()
+        except BaseException:  # noqa: BLE001 - it is logged, and the process ends
+            # A programmer's error. The state in memory may be half moved, the journal is not: start over from it.
+            _log.exception("the engine broke; the journal is whole, starting over from it")
+            os._exit(1)
+        if self._engine.stalled:
+            self._timer = self._loop.call_later(_STALLED_S, self._kick)
+            return
+        due_us = self._engine.next_due_us()
+        if due_us is not None:
+            self._timer = self._loop.call_later(max(0, due_us - self._engine.now_us()) / 1e6, self._kick)
+
+    async def _ask(self, put: Callable[[Callable[[object], None]], None]) -> Any:
+        """Put something into the inbox and wait for its answer."""
+        answer: asyncio.Future[object] = self._loop.create_future()
+
+        def reply(value: object) -> None:
+            if not answer.done():
+                answer.set_result(value)
+
+        put(reply)
+        self._kick()
+        return await answer
+
+    # --- what clients and agents call
+
+    async def submit(self, data: bytes) -> bytes:
+        """`Submit` to `Accepted`; a refusal is in its field `refused`."""
+        submit = unpack(Submit, data)
+        answer = await self._ask(lambda reply: self._engine.submit(submit, reply))
+        return pack(Accepted(refused=str(answer)) if isinstance(answer, Refused) else answer)
+
+    async def report(self, data: bytes) -> bytes:
+        """`Report` to `Acked`."""
+        report = unpack(Report, data)
+        answer = await self._ask(lambda reply: self._engine.report(report, reply))
+        if isinstance(answer, Refused):
+            raise answer
+        assert isinstance(answer, Acked)
+        return pack(answer)
+
+    async def want(self, data: bytes) -> int:
+        """What somebody wants of jobs, as a tagged event; how many of them were live."""
+        event = untagged(_WANTED, msgpack.unpackb(data, use_list=False))
+        answer = await self._ask(lambda reply: self._engine.post(event, reply))
+        if isinstance(answer, Refused):
+            raise answer
+        assert isinstance(answer, Touched)
+        return answer.count
+
+    async def watch(self, session: str, keys: list[int]) -> int:
+        """Send the outcomes of these jobs to an outbox; the epoch."""
+        self._engine.watch(session, [JobKey(key) for key in keys])
+        return self._engine.state.epoch
+
+    async def poll(self, session: str, epoch: int, acked: int, timeout_s: float) -> bytes:
+        """The next `Outcomes` of an outbox after number `acked`; number 0 when there was none within the time.
+
+        When the epoch is another one, the outbox is new: the client watches again what it waits for.
+        """
+        now = self._engine.state.epoch
+        if epoch != now or self._engine.sessions.is_closed(session):
+            return pack(Outcomes(number=0, epoch=now))
+        outbox = self._engine.sessions.get(session)
+        found = outbox.take(acked)
+        if found is None:
+            # A bare future instead of `wait_for`, which would make a task of its own: this is on every job's way back.
+            woken: asyncio.Future[None] = self._loop.create_future()
+
+            def wake() -> None:
+                if not woken.done():
+                    woken.set_result(None)
+
+            outbox.wake = wake
+            timer = self._loop.call_later(timeout_s, wake)
+            await woken
+            timer.cancel()
+            found = outbox.take(acked)
+        return pack(replace(found, epoch=now) if found else Outcomes(number=0, epoch=now))
+
+    async def close_session(self, session: str) -> None:
+        """A client leaves."""
+        self._engine.sessions.close(session)
+
+    async def close(self) -> None:
+        """Copy the write-ahead log into the database and let the state directory go; nothing is served after this."""
+        self._watching.cancel()
+        self._journal.close()
+
+    @ray.method(concurrency_group="control")
+    async def greet(self) -> dict[str, Any]:
+        """Who this is; answered however busy the engine is."""
+        return {
+            "cluster_id": self._journal.cluster_id,
+            "epoch": self._engine.state.epoch,
+            "state_dir": str(self._state_dir),
+            "version": kos_ray.__version__,
+            "python": ".".join(platform.python_version_tuple()[:2]),
+            "pid": os.getpid(),
+            "stalled": self._engine.stalled,
+            "nodes": len(self._engine.state.nodes),
+        }
+
+    # --- snapshots
+
+    def _count_changes(self, frame: Frame) -> None:
+        """Ask the reader for a snapshot now and then: it folds the frames, so the engine never waits for one."""
+        self._changes += sum(_size(record) for record in (*frame.events, *frame.decisions))
+        if self._changes >= _SNAPSHOT_CHANGES:
+            self._changes = 0
+            try:
+                ray.get_actor(READER, namespace=RAY_NAMESPACE).snapshot.remote()
+            except ValueError:
+                _log.warning("no reader: no snapshot was taken")
+
+
+def _size(record: e.Event | d.Decision) -> int:
+    return len(getattr(record, "keys", ())) or len(getattr(record, "args", ())) or 1

@@ -1,0 +1,116 @@
+"""What must hold after every step, as named checks. The simulator and the property tests run them all."""
+
+from collections.abc import Callable, Iterator
+
+from kos_ray.model.ids import JobKey, NodeId
+from kos_ray.model.job import JobState, SlotKind
+from kos_ray.model.resources import total
+from kos_ray.scheduler.ledger import story
+from kos_ray.scheduler.state import State
+
+_ON_NODE = (JobState.LAUNCHED, JobState.RUNNING, JobState.STOPPING)
+
+
+def check(state: State) -> list[str]:
+    """Every violation, as `check: what was found`; empty when all is well."""
+    return [f"{name}: {found}" for name, find in CHECKS.items() for found in find(state)]
+
+
+def _reservations_fit(state: State) -> Iterator[str]:
+    """G5: what our slots reserve and what is free add up to the node, and neither is negative."""
+    for node_id, node in state.nodes.items():
+        reserved = total(lane.kind.resources for lane in node.lanes.values() for _ in range(lane.slots))
+        for name, amount in node.node.resources.amounts:
+            free = node.free.get(name, 0)
+            if free < 0 or free + reserved.get(name, 0) != amount:
+                yield f"node {node_id} {name}: {amount} in all, {reserved.get(name, 0)} reserved, {free} free"
+        unknown = set(reserved) - {name for name, _ in node.node.resources.amounts}
+        if unknown:
+            yield f"node {node_id} has reservations of {sorted(unknown)}, which it has not"
+        if node.slots != sum(lane.slots for lane in node.lanes.values()):
+            yield f"node {node_id} counts {node.slots} slots"
+
+
+def _one_place(state: State) -> Iterator[str]:
+    """A job on a node is held by exactly the lane of its kind there, with its attempt."""
+    held: dict[tuple[JobKey, NodeId | None, SlotKind], int] = {
+        (key, node_id, lane.kind): attempt
+        for node_id, node in state.nodes.items()
+        for lane in node.lanes.values()
+        for key, attempt in lane.held.items()
+    }
+    for job in state.jobs.values():
+        if job.state in _ON_NODE and job.key not in state.todo.ended:
+            place = (job.key, job.node, job.job_class.kind)
+            if held.pop(place, None) != job.attempt:
+                yield f"{story(job)} is not held where it is"
+        elif job.node is not None:
+            yield f"{story(job)} names a node though it is not on one"
+    for key, node_id, _ in held:
+        yield f"job {key} is held by {node_id} and should not be"
+
+
+def _lanes_consistent(state: State) -> Iterator[str]:
+    """Counters of a lane equal what they count; attempts wait in a lane only while it has a slot."""
+    for node_id, node in state.nodes.items():
+        for lane in node.lanes.values():
+            running = sum(state.jobs[key].state is JobState.RUNNING for key in lane.held)
+            if running != lane.running:
+                yield f"lane on {node_id}: {lane.running} running counted, {running} are"
+            if lane.load_us != sum(state.jobs[key].estimate_us for key in lane.held):
+                yield f"lane on {node_id}: load {lane.load_us} does not add up"
+            if lane.held and not lane.slots:
+                yield f"lane on {node_id}: {len(lane.held)} attempts and no slot"
+            if bool(lane.idle) != ((node_id, lane.kind) in state.idle_lanes):
+                yield f"lane on {node_id}: idle {lane.idle}, noted otherwise"
+
+
+def _ready_queued(state: State) -> Iterator[str]:
+    """A READY job stands in the heap of its class, and knows it."""
+    queued = {id(job_class): set(job_class.ready) for job_class in state.classes.values()}
+    for job in state.jobs.values():
+        if job.state is JobState.READY and (
+            job.queued is not job.job_class or job.key not in queued[id(job.job_class)]
+        ):
+            yield f"{story(job)} does not stand in its queue"
+
+
+def _blocked_waits(state: State) -> Iterator[str]:
+    """A BLOCKED job waits for exactly as many live parents as it counts, and for at least one."""
+    waits: dict[int, int] = {}
+    for parent, children in state.dependents.items():
+        if parent not in state.jobs:
+            yield f"job {parent} is over and still has dependents"
+        for child, _ in children:
+            waits[child] = waits.get(child, 0) + 1
+    for job in state.jobs.values():
+        if job.state is JobState.BLOCKED and (job.unmet != waits.get(job.key, 0) or not job.unmet):
+            yield f"{story(job)} counts {job.unmet} unmet dependencies, {waits.get(job.key, 0)} are registered"
+
+
+def _retries_due(state: State) -> Iterator[str]:
+    """A job in BACKOFF has a timer."""
+    timers = set(state.due)
+    for job in state.jobs.values():
+        if job.state is JobState.BACKOFF and (job.due_us, job.key) not in timers:
+            yield f"{story(job)} has no timer"
+
+
+def _settled(state: State) -> Iterator[str]:
+    """Nothing is left undecided between steps; no final job is kept."""
+    if state.todo.unsettled or state.todo.long_lanes:
+        yield "events are left to be decided"
+    for job in state.jobs.values():
+        if job.state.final:
+            yield f"{story(job)} is over and still kept"
+
+
+CHECKS: dict[str, Callable[[State], Iterator[str]]] = {
+    "reservations fit": _reservations_fit,
+    "one place": _one_place,
+    "lanes consistent": _lanes_consistent,
+    "ready queued": _ready_queued,
+    "blocked waits": _blocked_waits,
+    "retries due": _retries_due,
+    "settled": _settled,
+}

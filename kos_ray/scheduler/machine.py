@@ -1,0 +1,52 @@
+"""The page to read first: events in, decisions out.
+
+    state, events, now  ──step──>  decisions          (and the state is moved by both)
+
+`step` is what runs in the live cluster, in the simulator and in a rehearsal. `recover` folds a journal's frames
+without deciding anything again, so that a new policy never breaks an old journal.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from kos_ray.model.decisions import Decision
+from kos_ray.model.events import Event
+from kos_ray.scheduler.apply import apply_decision, apply_event
+from kos_ray.scheduler.place import Pass
+from kos_ray.scheduler.settle import settle, wake
+from kos_ray.scheduler.state import State
+
+
+def step(state: State, events: Sequence[Event], now_us: int) -> list[Decision]:
+    """One pass at the instant `now_us` (microseconds, never going backwards)."""
+    # 1. What happened becomes known.
+    for event in events:
+        apply_event(state, event, now_us)
+    # 2. What follows from it: jobs end, wait for a retry, become ready, are asked to stop.
+    decisions = settle(state, now_us)
+    # 3. What time brings: backoffs are over.
+    decisions += wake(state, now_us)
+    # 4. Work is taken back from behind attempts that turned out long; ready jobs are placed; idle slots close.
+    placement = Pass(state, now_us)
+    placement.recall_behind_long()
+    decisions += placement.run()
+    return decisions
+
+
+def recover(state: State, events: Iterable[Event], decisions: Iterable[Decision], now_us: int) -> None:
+    """Fold one frame of the journal: what happened and what was decided then."""
+    for event in events:
+        apply_event(state, event, now_us)
+    for decision in decisions:
+        apply_decision(state, decision, now_us)
+    state.todo.long_lanes.clear()
+
+
+def next_due_us(state: State, now_us: int) -> int | None:
+    """When `step` should run again though nothing happens: the next retry, idle slot or end of a pause."""
+    instants = [state.due[0][0]] if state.due else []
+    idle_us = state.policy.idle_slot_us
+    for node_id, kind in state.idle_lanes:
+        instants.append(state.nodes[node_id].lanes[kind].idle_since_us + idle_us)
+    for node in state.nodes.values():
+        instants += [until for until, _ in node.taken.values() if until > now_us]
+    return min(instants, default=None)

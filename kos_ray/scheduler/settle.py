@@ -1,0 +1,168 @@
+"""What follows from what happened: ended attempts, met and unmeetable dependencies, cancellations, due retries."""
+
+from heapq import heappop
+
+from kos_ray.model import decisions as d
+from kos_ray.model.ids import JobKey, NodeId
+from kos_ray.model.job import AttemptEnd, Guarantee, JobState
+from kos_ray.model.reasons import Reason
+from kos_ray.scheduler.apply import apply_decision
+from kos_ray.scheduler.retry import backoff_us
+from kos_ray.scheduler.state import Job, State
+
+#: what a job that is over because of its attempt's end is said to have ended by
+_CAUSE = {
+    AttemptEnd.SUCCEEDED: Reason.SUCCEEDED,
+    AttemptEnd.FAILED: Reason.USER_ERROR,
+    AttemptEnd.TIMED_OUT: Reason.TIMEOUT,
+    AttemptEnd.CRASHED: Reason.CRASHED,
+    AttemptEnd.UNPREPARED: Reason.UNPREPARED,
+}
+
+#: ends that send a job back to the queue at no charge, and what is said of it
+_RETURNED = {
+    AttemptEnd.RECALLED: Reason.RECALLED,
+    AttemptEnd.NOT_ADMITTED: Reason.TAKEN_BY_OTHERS,
+    AttemptEnd.UNDELIVERED: Reason.UNDELIVERED,
+}
+
+
+class _Groups:
+    """Decisions of one round, gathered into columns; job by job the order does not matter within a round."""
+
+    def __init__(self) -> None:
+        self.finish: dict[tuple[JobState, Reason], list[JobKey]] = {}
+        self.ready: dict[Reason, list[JobKey]] = {}
+        self.hold: dict[Reason, list[JobKey]] = {}
+        self.retry: list[tuple[JobKey, int, Reason]] = []
+        self.stop: dict[tuple[NodeId, Reason], list[Job]] = {}
+
+    def back(self, job: Job, reason: Reason) -> None:
+        """The job may run (again), unless somebody holds it."""
+        if job.held:
+            hold_reason = Reason.NODE_LOST if reason is Reason.NODE_LOST else Reason.HELD_BY_USER
+            self.hold.setdefault(hold_reason, []).append(job.key)
+        else:
+            self.ready.setdefault(reason, []).append(job.key)
+
+    def stop_for(self, job: Job, reason: Reason) -> None:
+        """The job's attempt is to end."""
+        assert job.node is not None
+        self.stop.setdefault((job.node, reason), []).append(job)
+
+    def decisions(self, grace_ms: int) -> list[d.Decision]:
+        found: list[d.Decision] = [
+            d.Finish(keys=tuple(keys), state=state, reason=reason) for (state, reason), keys in self.finish.items()
+        ]
+        if self.retry:
+            keys, due, reasons = zip(*self.retry, strict=True)
+            found.append(d.RetryLater(keys=keys, due_us=due, reasons=reasons))
+        found += [d.MakeReady(keys=tuple(keys), reason=reason) for reason, keys in self.ready.items()]
+        found += [d.Hold(keys=tuple(keys), reason=reason) for reason, keys in self.hold.items()]
+        found += [
+            d.Stop(
+                node=node,
+                keys=tuple(job.key for job in jobs),
+                attempts=tuple(job.attempt for job in jobs),
+                grace_ms=grace_ms,
+                reason=reason,
+            )
+            for (node, reason), jobs in self.stop.items()
+        ]
+        return found
+
+
+def settle(state: State, now_us: int) -> list[d.Decision]:
+    """Decide until nothing is left to settle: ending a job can unblock or end others."""
+    taken: list[d.Decision] = []
+    while state.todo.unsettled:
+        groups = _Groups()
+        _attempts(groups, state, now_us)
+        _requests(groups, state)
+        taken += _apply_all(state, groups, now_us)
+    return taken
+
+
+def _attempts(groups: _Groups, state: State, now_us: int) -> None:
+    """What follows from ended attempts and from dependencies."""
+    todo = state.todo
+    for key, end in todo.ended.items():
+        _ended(groups, state, state.jobs[key], end, now_us)
+    for key in todo.unmeetable:
+        if key not in todo.cancelled:
+            groups.finish.setdefault((JobState.SKIPPED, Reason.DEPENDENCY_NEVER_MET), []).append(key)
+    for key in todo.unblocked:
+        if key not in todo.cancelled:
+            groups.back(state.jobs[key], Reason.NONE)
+
+
+def _requests(groups: _Groups, state: State) -> None:
+    """What somebody wants: an ended attempt goes before it, a cancellation before everything else that is wanted."""
+    todo = state.todo
+    for key in todo.cancelled:
+        if key not in todo.ended:
+            _cancelled(groups, state.jobs[key])
+    for key in todo.held:
+        if key not in todo.cancelled:
+            groups.hold.setdefault(Reason.HELD_BY_USER, []).append(key)
+    for key in todo.paused:
+        if key not in todo.cancelled and key not in todo.ended:
+            groups.stop_for(state.jobs[key], Reason.PAUSED_BY_USER)
+
+
+def wake(state: State, now_us: int) -> list[d.Decision]:
+    """Make the jobs ready whose backoff is over."""
+    keys: dict[JobKey, None] = {}
+    while state.due and state.due[0][0] <= now_us:
+        due_us, key = heappop(state.due)
+        job = state.jobs.get(key)
+        if job is not None and job.state is JobState.BACKOFF and job.due_us == due_us:
+            keys[key] = None
+    groups = _Groups()
+    for key in keys:
+        groups.back(state.jobs[key], Reason.RETRY_LATER)
+    return _apply_all(state, groups, now_us)
+
+
+def _apply_all(state: State, groups: _Groups, now_us: int) -> list[d.Decision]:
+    decisions = groups.decisions(state.policy.stop_grace_ms)
+    state.todo.cancelled.clear()
+    for decision in decisions:
+        apply_decision(state, decision, now_us)
+    return decisions
+
+
+def _ended(groups: _Groups, state: State, job: Job, end: AttemptEnd, now_us: int) -> None:
+    """One job whose attempt ended: over, later again, or back in the queue."""
+    spec = job.entry.spec
+    once = spec.guarantee is Guarantee.AT_MOST_ONCE
+    over: tuple[JobState, Reason] | None = None
+    if end is AttemptEnd.SUCCEEDED:
+        over = (JobState.SUCCEEDED, Reason.SUCCEEDED)
+    elif job.cancelled or job.key in state.todo.cancelled:
+        over = (JobState.CANCELLED, Reason.CANCELLED_BY_USER)
+    elif end in _RETURNED:
+        groups.back(job, _RETURNED[end])
+    elif once and end in (AttemptEnd.LOST, AttemptEnd.CRASHED, AttemptEnd.STOPPED):
+        over = (JobState.LOST, Reason.ENTERED_AT_MOST_ONCE)
+    elif end is AttemptEnd.STOPPED:
+        groups.back(job, Reason.PAUSED_BY_USER)
+    elif end is AttemptEnd.LOST:
+        if job.losses < state.policy.losses_max:
+            groups.back(job, Reason.NODE_LOST)
+        else:
+            over = (JobState.FAILED, Reason.LOSSES_EXHAUSTED)
+    elif once or job.failures >= spec.retries:
+        over = (JobState.FAILED, _CAUSE[end])
+    else:
+        due_us = now_us + backoff_us(spec.backoff, job.key, job.failures + 1)
+        groups.retry.append((job.key, due_us, _CAUSE[end]))
+    if over:
+        groups.finish.setdefault(over, []).append(job.key)
+
+
+def _cancelled(groups: _Groups, job: Job) -> None:
+    if job.node is None:
+        groups.finish.setdefault((JobState.CANCELLED, Reason.CANCELLED_BY_USER), []).append(job.key)
+    elif not job.cancelled:
+        groups.stop_for(job, Reason.CANCELLED_BY_USER)

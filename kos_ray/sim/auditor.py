@@ -1,0 +1,229 @@
+"""The auditor: what must be true, by what clients saw and what slots did. It never looks at the scheduler's ledger."""
+
+from typing import Any
+
+from kos_ray.model.events import CancelRequested, HoldRequested
+from kos_ray.model.ids import JobKey
+from kos_ray.model.job import After, AttemptEnd, Guarantee, JobState, SlotKind, Spec
+from kos_ray.model.protocol import Orders
+from kos_ray.model.reasons import Reason
+from kos_ray.sim.workload import ArrayPlan, Fate, Plan, Run, Workload
+from kos_ray.sim.world import World
+
+Inputs = tuple[bytes | tuple[bytes, ...], ...]
+#: state, reason, result, error message
+Outcome = tuple[JobState, Reason, bytes, str]
+
+#: what a job failed of when its own code was to blame
+_OWN_FAULT = (Reason.USER_ERROR, Reason.TIMEOUT, Reason.CRASHED, Reason.UNPREPARED)
+
+
+class Violation(Exception):
+    """Something was observed that must never be."""
+
+
+class Entry:
+    """One entry into a job's code, as its slot saw it. `end` is None while it goes on, or when its agent died."""
+
+    __slots__ = ("at_us", "end", "ended_us", "inputs", "machine", "number", "result")
+
+    def __init__(self, number: int, machine: str, at_us: int, inputs: Inputs) -> None:
+        self.number = number
+        self.machine = machine
+        self.at_us = at_us
+        self.inputs = inputs
+        self.end: AttemptEnd | None = None
+        self.ended_us = 0
+        self.result = b""
+
+
+class Story:
+    """All that was seen of one job."""
+
+    __slots__ = (
+        "cancel_acked",
+        "cancel_asked",
+        "charged",
+        "entries",
+        "held",
+        "key",
+        "ordered",
+        "outcome",
+        "plan",
+        "sent",
+    )
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        #: some client has asked for it
+        self.sent = False
+        self.key: JobKey | None = None
+        #: attempt -> when its launch was given to the network
+        self.ordered: dict[int, int] = {}
+        self.entries: list[Entry] = []
+        #: attempts that ended at the job's charge -> the machine where
+        self.charged: dict[int, tuple[str, int]] = {}
+        self.cancel_asked = False
+        self.cancel_acked = False
+        #: holds that were acknowledged, and after which nobody has asked for its release
+        self.held: set[str] = set()
+        self.outcome: Outcome | None = None
+
+    @property
+    def last(self) -> int:
+        """The highest attempt that was ordered."""
+        return max(self.ordered, default=0)
+
+
+class Auditor:
+    """Hears of everything that is visible from outside, and raises at the first contradiction."""
+
+    def __init__(self, world: World, workload: Workload) -> None:
+        self.stories = {plan_id: Story(plan) for plan_id, plan in workload.plans.items()}
+        #: machines that were lost, or whose agent died: what ended there may never have been heard
+        self.tainted: set[str] = set()
+        self.by_key: dict[JobKey, Story] = {}
+        #: wall clocks have jumped: delays cannot be told
+        self.jumped = False
+        self._world = world
+
+    def expect(self, holds: bool, what: str, about: Any) -> None:
+        """Raise a violation unless it holds."""
+        if not holds:
+            raise Violation(f"{what}: {about}")
+
+    # --- what clients see
+
+    def sent(self, plans: list[Plan]) -> None:
+        """A client has asked for jobs."""
+        for plan in plans:
+            self.stories[plan.id].sent = True
+
+    def accepted(self, plans: list[Plan], first: JobKey) -> None:
+        """A request was acknowledged; a second acknowledgement is the same as the first."""
+        for i, plan in enumerate(plans):
+            story, key = self.stories[plan.id], JobKey(first + i)
+            self.expect(story.key in (None, key), "acknowledged twice, differently", (plan.id, story.key, key))
+            self.expect(self.by_key.get(key, story) is story, "one key for two jobs", (plan.id, key))
+            story.key = key
+            self.by_key[key] = story
+
+    def cancel_asked(self, keys: tuple[JobKey, ...]) -> None:
+        """A client wants jobs to end."""
+        for key in keys:
+            self.by_key[key].cancel_asked = True
+
+    def granted(self, wish: object) -> None:
+        """The scheduler has given its word: nothing new is launched against it."""
+        if isinstance(wish, CancelRequested):
+            for key in wish.keys:
+                self.by_key[key].cancel_acked = True
+        elif isinstance(wish, HoldRequested):
+            for key in wish.keys:
+                self.by_key[key].held.add(wish.request_id)
+
+    def released(self, keys: tuple[JobKey, ...]) -> None:
+        """A client lets jobs go on: every hold of them is over."""
+        for key in keys:
+            self.by_key[key].held.clear()
+
+    def delivered(self, key: JobKey, outcome: Outcome) -> None:
+        """A client was told how a job ended."""
+        story = self.by_key.get(key)
+        if story is None:
+            raise Violation(f"an outcome of a job that no client knows: {key}")
+        about = (story.plan.id, outcome, story.outcome)
+        self.expect(story.outcome in (None, outcome), "two outcomes of one job", about)
+        story.outcome = outcome
+        state, reason, result, error = outcome
+        self.expect(state.final, "an outcome that is none", about)
+        if state is JobState.SUCCEEDED:
+            results = [e.result for e in story.entries if e.end is AttemptEnd.SUCCEEDED and e.number == story.last]
+            self.expect(results == [result], "a result that the accepted attempt did not produce", (about, results))
+        elif state is JobState.CANCELLED:
+            self.expect(story.cancel_asked, "cancelled by nobody", about)
+        elif state is JobState.LOST:
+            once = story.plan.array.spec.guarantee is Guarantee.AT_MOST_ONCE
+            self.expect(once, "lost though it may be run again", about)
+        elif state is JobState.FAILED and reason in _OWN_FAULT:
+            self.expect(error.endswith(f"in attempt {story.last}"), "an error of another attempt", about)
+
+    # --- what slots and links see
+
+    def ordered(self, orders: Orders) -> None:
+        """Orders were given to the network."""
+        now_us = self._world.now_us
+        for launch in orders.launches:
+            for public_id, number in zip(launch.ids, launch.attempts, strict=True):
+                story = self.stories.get(public_id)
+                if story is None or not story.sent:
+                    raise Violation(f"a job that no client asked for: {public_id}")
+                about = (public_id, number, story.ordered)
+                self.expect(number > story.last, "an attempt was ordered twice", about)
+                self.expect(not story.cancel_acked, "launched after its cancellation was acknowledged", about)
+                self.expect(not story.held, "launched though it is held", about)
+                self._check_delay(story, number, now_us)
+                story.ordered[number] = now_us
+
+    def _check_delay(self, story: Story, number: int, now_us: int) -> None:
+        machine, ended_us = story.charged.get(number - 1, ("", 0))
+        if not machine or machine in self.tainted or self.jumped:
+            return
+        backoff = story.plan.array.spec.backoff
+        least_us = int(backoff.first_ms * 1_000 * (1 - backoff.jitter))
+        self.expect(now_us - ended_us >= least_us, "tried again before its delay was over", (story.plan.id, number))
+
+    def launched(self, plan: Plan, number: int, spec: Spec | None, args: bytes, kind: SlotKind) -> None:
+        """An agent took an attempt in."""
+        wanted = (plan.array.spec, plan.args, plan.array.spec.slot_kind)
+        self.expect((spec, args, kind) == wanted, "launched as another job", (plan.id, number, spec, args, kind))
+
+    def next_run(self, plan: Plan) -> Run:
+        """What the next entry of a job will do."""
+        story = self.stories[plan.id]
+        unprepared = sum(1 for number in story.charged if number not in {e.number for e in story.entries})
+        return plan.runs[min(len(story.entries) + unprepared, len(plan.runs) - 1)]
+
+    def entered(self, plan: Plan, number: int, inputs: Inputs, machine: str) -> Run:
+        """A slot enters a job's code; what that will do."""
+        story, now_us = self.stories[plan.id], self._world.now_us
+        self._world.note("%s enters attempt %d on %s", plan.id, number, machine)
+        run = self.next_run(plan)
+        if run.fate is Fate.UNPREPARED:
+            run = Run(Fate.FAIL, 10)
+        about = (plan.id, number)
+        entered_before = [entry.number for entry in story.entries]
+        self.expect(number not in entered_before, "one attempt entered twice", about)
+        if plan.array.spec.guarantee is Guarantee.AT_MOST_ONCE:
+            self.expect(not entered_before, "an at-most-once job entered twice", (about, entered_before))
+        for parent in needed(plan.array):
+            ends = [entry.end for entry in self.stories[parent.id].entries]
+            self.expect(AttemptEnd.SUCCEEDED in ends, "entered before its parent succeeded", (about, parent.id))
+        self.expect(len(inputs) == len(plan.array.inputs), "too few inputs", (about, inputs))
+        story.entries.append(Entry(number, machine, now_us, inputs))
+        return run
+
+    def ended(self, plan: Plan, number: int, machine: str, end: AttemptEnd, result: bytes) -> None:
+        """An agent saw an attempt end."""
+        story = self.stories[plan.id]
+        self._world.note("%s attempt %d ends %s", plan.id, number, end.name.lower())
+        if end.charged:
+            story.charged[number] = (machine, self._world.now_us)
+        for entry in story.entries:
+            if entry.number == number:
+                entry.end, entry.ended_us, entry.result = end, self._world.now_us, result
+
+    def taint(self, machine: str) -> None:
+        """What happened on a machine may never be heard of."""
+        self.tainted.add(machine)
+
+
+def plans_of(parent: ArrayPlan | Plan) -> list[Plan]:
+    """The jobs that a reference means."""
+    return parent.jobs if isinstance(parent, ArrayPlan) else [parent]
+
+
+def needed(array: ArrayPlan) -> list[Plan]:
+    """The parents that must have succeeded before a job of the array is entered."""
+    parents = [parent for parent, kind in array.after if kind is After.OK]
+    return [plan for parent in (*parents, *array.inputs) for plan in plans_of(parent)]

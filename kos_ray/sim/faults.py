@@ -1,0 +1,215 @@
+"""What goes wrong, drawn from the seed. A fault counts when it took effect."""
+
+import sqlite3
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from kos_ray.sim.machine import Machine
+from kos_ray.sim.process import Crash
+from kos_ray.sim.world import MS_US, SECOND_US
+
+if TYPE_CHECKING:
+    from kos_ray.sim.run import Simulation
+
+#: where a scheduler may be killed: the engine's and the journal's own failpoints
+FAILPOINTS = (
+    "engine.before_step",
+    "engine.before_append",
+    "engine.after_append",
+    "engine.before_dispatch",
+    "engine.after_dispatch",
+    "engine.before_publish",
+    "engine.before_replies",
+    "engine.after_replies",
+    "engine.after_fold",
+    "engine.after_boot",
+    "journal.before_begin",
+    "journal.before_commit",
+    "journal.after_commit",
+)
+#: kinds of faults, as they are counted when they take effect
+KINDS = (
+    *(f"killed at {name}" for name in FAILPOINTS),
+    "scheduler killed",
+    "agent killed",
+    "node lost",
+    "node lost while it works",
+    "link broken",
+    "node cut off",
+    "message lost",
+    "message repeated",
+    "room taken by others",
+    "wall clock jumped",
+    "journal cannot write",
+    "snapshot damaged",
+)
+_HOUR_US = 3_600 * SECOND_US
+
+
+class Faults:
+    """Strikes while the history is busy, and heals everything at its end."""
+
+    def __init__(self, sim: "Simulation") -> None:
+        #: faults that took effect, by kind
+        self.landed: Counter[str] = Counter()
+        #: how often each failpoint was reached
+        self.reached: Counter[str] = Counter()
+        #: the scheduler dies at this failpoint when it is reached so many more times
+        self._armed: tuple[str, int] | None = None
+        self.unwritable = False
+        self._healed = False
+        self._sim = sim
+        self._world = sim.world
+        kinds = [
+            self._kill_scheduler,
+            self._kill_scheduler,
+            self._kill_agent,
+            self._lose_node,
+            self._break_link,
+            self._cut_machine,
+            self._lose_messages,
+            self._foreign_work,
+            self._jump_clock,
+            self._refuse_writing,
+            self._spoil_snapshot,
+        ]
+        for _ in range(sim.setting.faults):
+            at_us = int(self._world.random.random() * sim.setting.busy_us)
+            self._world.after(at_us, self._strike, self._world.pick(kinds))
+        self._world.after(sim.setting.busy_us + SECOND_US, self.heal)
+
+    def reach(self, name: str) -> None:
+        """The failpoint hook."""
+        self.reached[name] += 1
+        if self.unwritable and name == "journal.before_commit":
+            self.landed["journal cannot write"] += 1
+            raise sqlite3.OperationalError("database or disk is full")
+        if self._armed and self._armed[0] == name:
+            name, left = self._armed
+            self._armed = (name, left - 1) if left > 1 else None
+            if self._armed is None:
+                self.landed[f"killed at {name}"] += 1
+                self._world.note("the scheduler is killed at %s", name)
+                raise Crash(name)
+
+    def heal(self) -> None:
+        """No more faults: everything works from now on, and what was lost comes back."""
+        self._healed = True
+        self._armed = None
+        self.unwritable = False
+        network = self._sim.network
+        self.landed["message lost"] += network.lost
+        self.landed["message repeated"] += network.repeated
+        network.loss_share = network.twice_share = 0.0
+        for machine in network.machines.values():
+            machine.cut = False
+            machine.others_leave()
+        self._world.note("faults are over")
+
+    # --- faults
+
+    def _strike(self, fault: object) -> None:
+        if not self._healed:
+            fault()  # type: ignore[operator]
+
+    def _landed(self, kind: str, about: str = "") -> None:
+        self.landed[kind] += 1
+        self._world.note("fault: %s %s", kind, about)
+
+    def _machine(self) -> Machine | None:
+        living = [machine for machine in self._sim.network.machines.values() if machine.alive and machine.listed]
+        return self._world.pick(living) if living else None
+
+    def _kill_scheduler(self) -> None:
+        self._armed = (self._world.pick(FAILPOINTS), self._world.between(1, 4))
+        if self._armed[0] in ("engine.after_fold", "engine.after_boot"):
+            self._armed = (self._armed[0], 1)
+            self._sim.kill_process()
+            self._landed("scheduler killed")
+
+    def _kill_agent(self) -> None:
+        machine = self._machine()
+        if machine and machine.agent and machine.agent.alive:
+            self._landed("agent killed", machine.name)
+            machine.agent.die()
+
+    def _lose_node(self) -> None:
+        """A machine dies and Ray notices, or Ray declares it dead before it dies: then it reports on for a while."""
+        machine = self._machine()
+        if machine is None:
+            return
+        self._sim.auditor.taint(machine.name)
+        if self._world.chance(0.5):
+            self._landed("node lost", machine.name)
+            self._dies(machine)
+            self._world.after(self._world.between(0, 2 * SECOND_US), self._unlisted, machine)
+        else:
+            self._landed("node lost while it works", machine.name)
+            self._unlisted(machine)
+            self._world.after(self._world.between(0, 2 * SECOND_US), self._dies, machine)
+        self._world.after(self._world.between(500 * MS_US, 3 * SECOND_US), self._sim.add_machine, machine)
+
+    def _dies(self, machine: Machine) -> None:
+        machine.alive = False
+        if machine.agent and machine.agent.alive:
+            machine.agent.die()
+
+    def _unlisted(self, machine: Machine) -> None:
+        machine.listed = False
+
+    def _break_link(self) -> None:
+        machine = self._machine()
+        process = self._sim.network.process
+        link = process.links.by_node.get(machine.id) if machine and process else None
+        if link is not None and not link.broken:
+            self._landed("link broken", link.agent.incarnation)
+            link.break_off()
+
+    def _cut_machine(self) -> None:
+        machine = self._machine()
+        if machine and not machine.cut:
+            self._landed("node cut off", machine.name)
+            machine.cut = True
+            self._world.after(self._world.between(10 * MS_US, 4 * SECOND_US), self._joined_again, machine)
+
+    def _joined_again(self, machine: Machine) -> None:
+        machine.cut = False
+
+    def _lose_messages(self) -> None:
+        network = self._sim.network
+        network.loss_share, network.twice_share = self._world.pick(((0.1, 0.0), (0.0, 0.2), (0.1, 0.1)))
+        self._world.after(self._world.between(100 * MS_US, 2 * SECOND_US), self._messages_again)
+
+    def _messages_again(self) -> None:
+        self._sim.network.loss_share = self._sim.network.twice_share = 0.0
+
+    def _foreign_work(self) -> None:
+        machine = self._machine()
+        if machine and machine.others_take(self._world.pick((0.5, 1.0))):
+            self._landed("room taken by others", machine.name)
+            self._world.after(self._world.between(100 * MS_US, 5 * SECOND_US), machine.others_leave)
+
+    def _jump_clock(self) -> None:
+        shift_us = self._world.pick((-24 * _HOUR_US, -_HOUR_US, -SECOND_US, SECOND_US, _HOUR_US))
+        self._landed("wall clock jumped", f"{shift_us // SECOND_US} s")
+        self._sim.auditor.jumped = True
+        self._world.wall_shift_us += shift_us
+
+    def _refuse_writing(self) -> None:
+        self.unwritable = True
+        self._world.note("fault: the journal cannot write")
+        self._world.after(self._world.between(10 * MS_US, 2 * SECOND_US), self._writing_again)
+
+    def _writing_again(self) -> None:
+        self.unwritable = False
+
+    def _spoil_snapshot(self) -> None:
+        """Flip a bit of the newest snapshot, then kill the scheduler: it must start from the one before."""
+        files = self._sim.snapshots.files
+        if files:
+            newest = max(files)
+            spoilt = bytearray(files[newest])
+            spoilt[self._world.between(0, len(spoilt) - 1)] ^= 1 << self._world.between(0, 7)
+            files[newest] = bytes(spoilt)
+            self._landed("snapshot damaged", str(newest))
+            self._sim.kill_process()

@@ -1,0 +1,100 @@
+"""The journal against the state in memory: two folds of one history must be the same."""
+
+from typing import Any
+
+from kos_ray.journal.snapshots import MemorySnapshots
+from kos_ray.journal.store import Journal
+from kos_ray.journal.verify import verify
+from kos_ray.model.ids import JobKey
+from kos_ray.model.job import JobState
+from kos_ray.scheduler import invariants
+from kos_ray.scheduler.machine import recover
+from kos_ray.scheduler.snapshot import state_from_plain, state_to_plain
+from kos_ray.scheduler.state import JobClass, State
+from kos_ray.sim.auditor import Violation
+
+
+def check_journal(journal: Journal) -> None:
+    """The chain holds, and the rows are what the frames say."""
+    report = verify(journal)
+    if not report.good:
+        raise Violation(f"the journal contradicts itself: {report}")
+
+
+def check_folds(journal: Journal, snapshots: MemorySnapshots, live: State) -> None:
+    """From scratch, from every snapshot, and in memory: one state."""
+    expected = comparable(live)
+    _compare("folded from the beginning", fold(journal), expected)
+    snapshot = snapshots.load_newest(journal)
+    if snapshot is not None:
+        after, plain = snapshot
+        _compare(f"folded from the snapshot at {after}", fold(journal, after, state_from_plain(plain)), expected)
+
+
+def fold(journal: Journal, after: int = 0, state: State | None = None) -> State:
+    """The state that a journal's frames beyond `after` lead to."""
+    state = state or State()
+    for frame in journal.frames(after):
+        recover(state, frame.events, frame.decisions, frame.now_us)
+    return state
+
+
+def _compare(what: str, state: State, expected: dict[str, Any]) -> None:
+    found = invariants.check(state)
+    if found:
+        raise Violation(f"{what}, an invariant does not hold: {found}")
+    actual = comparable(state)
+    for name, value in expected.items():
+        if actual[name] != value:
+            raise Violation(f"{what}, {name} differ: expected {value}, found {actual[name]}")
+
+
+def comparable(state: State) -> dict[str, Any]:
+    """A state as plain data without what has no meaning: the order of sets, heaps and dictionaries, stale entries."""
+    plain: dict[str, Any] = dict(state_to_plain(state))
+    blocked = {job.key for job in state.jobs.values() if job.state is JobState.BLOCKED}
+    # In whose heap a job has an entry is a matter of when stale ones are dropped, unless it is READY.
+    plain["jobs"] = sorted(
+        (key, value, fields, band, queued if value == JobState.READY else None)
+        for key, value, fields, band, queued in plain["jobs"]
+    )
+    plain["dependencies"] = sorted(plain["dependencies"], key=lambda item: item["key"])
+    plain["dependents"] = sorted(
+        (parent, sorted(child for child in children if child[0] in blocked))
+        for parent, children in state.dependents.items()
+        if any(child in blocked for child, _ in children)
+    )
+    queues = {place: sorted(_queued(state, found)) for place, found in state.classes.items()}
+    plain["classes"] = sorted((band, repr(kind), keys) for (band, kind), keys in queues.items() if keys)
+    plain["due"] = sorted(
+        (due_us, key)
+        for due_us, key in state.due
+        if (job := state.jobs.get(key)) and job.state is JobState.BACKOFF and job.due_us == due_us
+    )
+    plain["specs"] = sorted(plain["specs"], key=lambda spec: int(spec[0]))
+    plain["idle_lanes"] = sorted((node, repr(kind)) for node, kind in state.idle_lanes)
+    plain["nodes"] = sorted(_node(state, node_id) for node_id in state.nodes)
+    return plain
+
+
+def _queued(state: State, job_class: JobClass) -> set[JobKey]:
+    """The READY jobs that wait in a class; other entries of its heap are stale."""
+    jobs = ((key, state.jobs.get(key)) for key in job_class.ready)
+    return {key for key, job in jobs if job and job.state is JobState.READY and job.queued is job_class}
+
+
+def _node(state: State, node_id: Any) -> tuple[Any, ...]:
+    node = state.nodes[node_id]
+    lanes = [
+        (
+            repr(lane.kind),
+            lane.slots,
+            lane.load_us,
+            lane.running,
+            lane.idle and lane.idle_since_us,
+            [*lane.held.items()],
+        )
+        for lane in node.lanes.values()
+    ]
+    taken = sorted((repr(kind), until_us, times) for kind, (until_us, times) in node.taken.items())
+    return node_id, repr(node.node), sorted(node.free.items()), node.slots, sorted(lanes), taken

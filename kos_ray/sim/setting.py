@@ -1,0 +1,74 @@
+"""What one seed draws before its history begins: how large, how fast, how bad."""
+
+from dataclasses import dataclass
+
+from kos_ray.model.policy import Policy
+from kos_ray.model.resources import Resources
+from kos_ray.sim.world import MS_US, SECOND_US, World
+
+_CLUSTERS = ((4,), (2, 2), (4, 8), (2, 4, 4), (8, 2, 2, 4))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """One world's parameters. Delays are microseconds; `*_us` pairs are (least, most)."""
+
+    nodes: tuple[Resources, ...]
+    policy: Policy
+    clients: int
+    jobs_max: int
+    #: requests are made, and faults happen, in this time
+    busy_us: int
+    faults: int
+    delay_us: tuple[int, int]
+    #: one message in so many is slow
+    slow_share: float
+    tick_us: tuple[int, int]
+    start_us: tuple[int, int]
+    admission_us: int
+    #: attempts that a slot is handed at a time
+    handed_max: int
+    snapshot_share: float
+
+
+def draw(world: World) -> Setting:
+    """A setting from the world's seed."""
+    nodes = tuple(_node(world, cpus) for cpus in world.pick(_CLUSTERS))
+    return Setting(
+        nodes=nodes,
+        policy=_policy(world),
+        clients=world.between(1, 3),
+        jobs_max=world.pick((8, 8, 16, 16, 32, 32, 64, 200)),
+        busy_us=world.between(500, 8_000) * MS_US,
+        faults=world.between(3, 12),
+        delay_us=world.pick(((50, 400), (200, 3_000), (50, 30_000))),
+        slow_share=world.pick((0.0, 0.02, 0.1)),
+        tick_us=world.pick(((0, 50), (50, 1_000), (1_000, 10_000))),
+        start_us=world.pick(((5 * MS_US, 30 * MS_US), (100 * MS_US, 800 * MS_US))),
+        admission_us=world.pick((500 * MS_US, 2 * SECOND_US)),
+        handed_max=world.pick((1, 4, 16)),
+        snapshot_share=world.pick((0.0, 0.02, 0.1)),
+    )
+
+
+def _node(world: World, cpus: int) -> Resources:
+    units: dict[str, float] = {"CPU": cpus, "memory": cpus * 2.0**30}
+    if world.chance(0.4):
+        units["GPU"] = world.between(1, 2)
+    return Resources.of(units)
+
+
+def _policy(world: World) -> Policy:
+    return Policy(
+        idle_slot_us=world.pick((20 * MS_US, 1_000 * MS_US)),
+        ahead_us=world.pick((0, 5_000, 25_000)),
+        ahead_max=world.pick((2, 512)),
+        ahead_run_us_max=world.pick((1_000, 50_000)),
+        stop_grace_ms=world.pick((0, 50, 2_000)),
+        losses_max=world.pick((1, 8)),
+        slots_per_node_max=world.pick((2, 256)),
+        taken_pause_us=200 * MS_US,
+        taken_pause_us_max=1_000 * MS_US,
+        claims_max=world.pick((0, 1, 8)),
+        idle_specs_max=world.pick((0, 1, 2, 4_096)),
+    )

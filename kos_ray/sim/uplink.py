@@ -1,0 +1,134 @@
+"""Reports of a fake agent: gathered while one is in flight, kept until acknowledged."""
+
+from collections import deque
+
+from kos_ray.model import events
+from kos_ray.model.ids import JobKey, NodeId
+from kos_ray.model.job import AttemptEnd
+from kos_ray.model.protocol import Acked, Report
+from kos_ray.sim.network import Network
+from kos_ray.sim.world import SECOND_US, World
+
+#: a report that is not acknowledged by then is sent again
+_RESEND_US = SECOND_US
+
+
+class End:
+    """How an attempt ended."""
+
+    __slots__ = ("attempt", "end", "ended_us", "entered_us", "error", "key", "result")
+
+    def __init__(
+        self, key: JobKey, attempt: int, end: AttemptEnd, entered_us: int, ended_us: int, result: bytes, error: str
+    ) -> None:
+        self.key = key
+        self.attempt = attempt
+        self.end = end
+        self.entered_us = entered_us
+        self.ended_us = ended_us
+        self.result = result
+        self.error = error
+
+
+class Uplink:
+    """All that an agent has said and that has not been acknowledged."""
+
+    def __init__(self, world: World, network: Network, node: NodeId, incarnation: str) -> None:
+        self.epoch = 0
+        self._world = world
+        self._network = network
+        self._node = node
+        self._incarnation = incarnation
+        self._number = 0
+        self._ends: list[End] = []
+        self._entered: list[tuple[JobKey, int, int]] = []
+        self._sealed: deque[Report] = deque()
+        #: which sending is the current one; 0 when none is in flight
+        self._sending = 0
+        self._sendings = 0
+        self.closed = False
+
+    def add_end(self, end: End) -> None:
+        """Report the end of an attempt."""
+        self._ends.append(end)
+        self._send()
+
+    def add_entered(self, key: JobKey, attempt: int, entered_us: int) -> None:
+        """Report that an attempt runs, and is not a short one."""
+        self._entered.append((key, attempt, entered_us))
+        self._send()
+
+    def unacknowledged(self) -> tuple[Report, ...]:
+        """Everything that has not been acknowledged, oldest first; it is sent again at once."""
+        self._seal()
+        self._sending = 0
+        self._send()
+        return tuple(self._sealed)
+
+    def take(self, answer: Acked) -> None:
+        """An acknowledgement, if it is about this incarnation and from no scheduler that has been replaced."""
+        if self.closed or answer.incarnation != self._incarnation or answer.epoch < self.epoch:
+            return
+        while self._sealed and self._sealed[0].number <= answer.number:
+            self._sealed.popleft()
+            self._sending = 0
+        self._send()
+
+    def _send(self) -> None:
+        if self._sending or self.closed:
+            return
+        if not self._sealed:
+            self._seal()
+        if self._sealed:
+            self._sendings += 1
+            self._sending = self._sendings
+            self._network.report(self._node, self._sealed[0], self.take)
+            self._world.after(_RESEND_US, self._again, self._sending)
+
+    def _again(self, sending: int) -> None:
+        if self._sending == sending:
+            self._sending = 0
+            self._send()
+
+    def _seal(self) -> None:
+        if not self._ends and not self._entered:
+            return
+        self._number += 1
+        ends, self._ends = self._ends, []
+        entered, self._entered = self._entered, []
+        self._sealed.append(
+            Report(
+                node=self._node,
+                incarnation=self._incarnation,
+                number=self._number,
+                entered=self._entered_event(entered),
+                ended=self._ended_event(ends),
+            )
+        )
+
+    def _entered_event(self, entered: list[tuple[JobKey, int, int]]) -> tuple[events.AttemptsEntered, ...]:
+        if not entered:
+            return ()
+        keys, attempts, entered_us = zip(*entered, strict=True)
+        return (events.AttemptsEntered(node=self._node, keys=keys, attempts=attempts, entered_us=entered_us),)
+
+    def _ended_event(self, ends: list[End]) -> tuple[events.AttemptsEnded, ...]:
+        if not ends:
+            return ()
+        return (
+            events.AttemptsEnded(
+                node=self._node,
+                keys=tuple(end.key for end in ends),
+                attempts=tuple(end.attempt for end in ends),
+                ends=tuple(int(end.end) for end in ends),
+                entered_us=tuple(end.entered_us for end in ends),
+                ended_us=tuple(end.ended_us for end in ends),
+                pids=(1,) * len(ends),
+                results=tuple(end.result for end in ends),
+                errors=tuple(
+                    events.AttemptError(index=i, type="Error", message=end.error)
+                    for i, end in enumerate(ends)
+                    if end.error
+                ),
+            ),
+        )

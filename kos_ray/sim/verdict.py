@@ -1,0 +1,86 @@
+"""The auditor's last words, when everything is quiet: every promise, job by job."""
+
+from kos_ray.model.job import After, Guarantee, JobState
+from kos_ray.model.reasons import Reason
+from kos_ray.sim.auditor import Auditor, Outcome, Story, plans_of
+from kos_ray.sim.workload import ArrayPlan, Plan
+
+
+def judge(auditor: Auditor) -> None:
+    """Check every job that was acknowledged.
+
+    Raises:
+        Violation: a promise was broken.
+
+    """
+    for story in auditor.stories.values():
+        if story.key is None:
+            continue
+        auditor.expect(story.outcome is not None, "an acknowledged job has no outcome", story.plan.id)
+        assert story.outcome is not None
+        _judge_parents(auditor, story, story.outcome)
+        _judge_inputs(auditor, story)
+        _judge_retries(auditor, story, story.outcome)
+
+
+def _judge_parents(auditor: Auditor, story: Story, outcome: Outcome) -> None:
+    """A job runs only when all its parents ended as asked, and is skipped only when one did not."""
+    verdicts: list[bool] = []
+    for parent, kind in _dependencies(story.plan.array):
+        other = auditor.stories[parent.id]
+        assert other.outcome is not None
+        verdicts.append(bool(kind.verdict(other.outcome[0])))
+        if story.ordered and other.ordered:
+            in_order = max(other.ordered.values()) <= min(story.ordered.values())
+            auditor.expect(in_order, "launched before its parent was over", (story.plan.id, parent.id))
+    if story.ordered:
+        auditor.expect(all(verdicts), "launched though a parent ended otherwise", story.plan.id)
+    if outcome[0] is JobState.SKIPPED:
+        auditor.expect(not all(verdicts), "skipped though its parents ended as asked", story.plan.id)
+    elif not all(verdicts):
+        auditor.expect(outcome[0] is JobState.CANCELLED, "a dependency was not met", (story.plan.id, outcome))
+
+
+def _dependencies(array: ArrayPlan) -> list[tuple[Plan, After]]:
+    found = [(plan, kind) for parent, kind in array.after for plan in plans_of(parent)]
+    return found + [(plan, After.OK) for parent in array.inputs for plan in plans_of(parent)]
+
+
+def _judge_inputs(auditor: Auditor, story: Story) -> None:
+    """Every entry was handed what its parents' clients were told."""
+    if not story.entries:
+        return
+
+    def told(plan: Plan) -> bytes:
+        outcome = auditor.stories[plan.id].outcome
+        return outcome[2] if outcome else b""
+
+    expected = tuple(
+        told(parent) if isinstance(parent, Plan) else _array_input(parent, told(parent.jobs[0]), parent, auditor)
+        for parent in story.plan.array.inputs
+    )
+    for entry in story.entries:
+        auditor.expect(entry.inputs == expected, "wrong inputs", (story.plan.id, entry.inputs, expected))
+
+
+def _array_input(parent: ArrayPlan, first: bytes, whole: ArrayPlan, auditor: Auditor) -> bytes | tuple[bytes, ...]:
+    """One bare payload for a single job, a tuple of them for an array."""
+    if parent.count < 0:
+        return first
+    outcomes = [auditor.stories[plan.id].outcome for plan in whole.jobs]
+    return tuple(outcome[2] if outcome else b"" for outcome in outcomes)
+
+
+def _judge_retries(auditor: Auditor, story: Story, outcome: Outcome) -> None:
+    """As many tries as were asked for: no more, and no fewer before it is given up."""
+    state, reason, _, _ = outcome
+    spec = story.plan.array.spec
+    tries = 1 if spec.guarantee is Guarantee.AT_MOST_ONCE else spec.retries + 1
+    certain = sum(machine not in auditor.tainted for machine, _ in story.charged.values())
+    about = (story.plan.id, outcome, story.charged)
+    auditor.expect(certain <= tries, "tried more often than asked for", about)
+    own_fault = (Reason.USER_ERROR, Reason.TIMEOUT, Reason.CRASHED, Reason.UNPREPARED)
+    if state is JobState.FAILED and reason in own_fault:
+        auditor.expect(len(story.charged) >= tries, "given up too early", about)
+    if state is JobState.SUCCEEDED:
+        auditor.expect(bool(story.entries), "succeeded without being entered", about)

@@ -1,0 +1,237 @@
+"""What clients want: requests with all that their jobs will do, drawn before the history begins."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from kos_ray.model.hashing import spec_hash
+from kos_ray.model.ids import item_id
+from kos_ray.model.job import After, Backoff, Guarantee, Spec
+from kos_ray.model.payload import inline
+from kos_ray.model.protocol import Array
+from kos_ray.model.resources import Resources
+from kos_ray.sim.setting import Setting
+from kos_ray.sim.world import MS_US, World
+
+NAMESPACES = ("default", "team")
+#: user code that does not end by itself
+ENDLESS_US = 10**12
+
+
+class Fate(Enum):
+    """What user code does when it is entered."""
+
+    SUCCEED = "succeed"
+    FAIL = "fail"
+    CRASH = "crash"
+    HANG = "hang"
+    UNPREPARED = "unprepared"  #: it cannot even be brought up
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One entry into a job's code."""
+
+    fate: Fate
+    run_us: int
+
+
+@dataclass(slots=True)
+class Plan:
+    """One job as its client means it. `runs[n]` is what its n-th entry does, the last one for all that follow."""
+
+    id: str
+    array: "ArrayPlan"
+    args: bytes
+    runs: tuple[Run, ...]
+
+    @property
+    def endless(self) -> bool:
+        """Whether it may run until somebody ends it."""
+        return not self.array.spec.timeout_ms and any(run.fate is Fate.HANG for run in self.runs)
+
+
+@dataclass(slots=True)
+class ArrayPlan:
+    """One array or single job, with its parents as plans."""
+
+    id: str
+    spec: Spec
+    hash: str
+    count: int
+    name: str
+    after: tuple[tuple["ArrayPlan | Plan", After], ...]
+    inputs: tuple["ArrayPlan | Plan", ...]
+    refs: dict[str, str] = field(default_factory=dict)
+    jobs: list[Plan] = field(default_factory=list)
+
+    def message(self) -> Array:
+        """The array as a client sends it."""
+        return Array(
+            id=self.id,
+            count=self.count,
+            spec=self.hash,
+            args=tuple(job.args for job in self.jobs),
+            name=self.name,
+            after=tuple((self.refs[parent.id], int(kind)) for parent, kind in self.after),
+            inputs=tuple(self.refs[parent.id] for parent in self.inputs),
+        )
+
+
+@dataclass(slots=True)
+class RequestPlan:
+    """One submission. `refusable` says why it must be refused, "" for a good one."""
+
+    id: str
+    at_us: int
+    arrays: list[ArrayPlan]
+    watched: bool
+    refusable: str = ""
+
+    @property
+    def jobs(self) -> list[Plan]:
+        """All jobs, in the order of their keys."""
+        return [job for array in self.arrays for job in array.jobs]
+
+
+class Workload:
+    """Draws requests for each client; parents are always of the same client and namespace."""
+
+    def __init__(self, world: World, setting: Setting) -> None:
+        self._world = world
+        self._setting = setting
+        self._specs = [self._spec(number) for number in range(world.between(1, 6))]
+        self._hashes = [spec_hash(spec) for spec in self._specs]
+        self._count = 0
+        self.requests: list[list[RequestPlan]] = [[] for _ in range(setting.clients)]
+        self.plans: dict[str, Plan] = {}
+        left = world.between(3, setting.jobs_max)
+        while left > 0:
+            client = world.between(0, setting.clients - 1)
+            request = self._request(client, left)
+            left -= len(request.jobs)
+            self.requests[client].append(request)
+            for job in request.jobs:
+                self.plans[job.id] = job
+        if world.chance(0.3):
+            self._add_refusable()
+
+    # --- requests
+
+    def _request(self, client: int, left: int) -> RequestPlan:
+        self._count += 1
+        at_us = int(self._world.random.random() * self._setting.busy_us)
+        earlier = [array for request in self.requests[client] if request.at_us < at_us for array in request.arrays]
+        arrays: list[ArrayPlan] = []
+        for _ in range(self._world.pick((1, 1, 2, 5))):
+            if left <= 0:
+                break
+            array = self._array(f"r{self._count}-{len(arrays)}", left, arrays, earlier)
+            arrays.append(array)
+            left -= len(array.jobs)
+        watched = self._world.chance(0.8)
+        return RequestPlan(f"request-{self._count}", at_us, arrays, watched)
+
+    def _add_refusable(self) -> None:
+        """A request that must leave no trace: its name is taken, its parent unknown, or its numbers senseless."""
+        world = self._world
+        client = world.between(0, self._setting.clients - 1)
+        self._count += 1
+        array = self._array(f"r{self._count}-0", 1, [], [])
+        why = world.pick(("unknown parent", "spec out of range"))
+        if why == "unknown parent":
+            stranger = ArrayPlan("nobody", array.spec, "", -1, "", (), ())
+            array.after = ((stranger, After.OK),)
+            array.refs["nobody"] = "nobody"
+        else:
+            array.spec = Spec(entry="m:f", band=9)
+            array.hash = spec_hash(array.spec)
+        at_us = int(world.random.random() * self._setting.busy_us)
+        self.requests[client].append(
+            RequestPlan(f"request-{self._count}", at_us, [array], watched=False, refusable=why)
+        )
+
+    def _array(self, id_: str, left: int, own: list[ArrayPlan], earlier: list[ArrayPlan]) -> ArrayPlan:
+        world = self._world
+        number = world.between(0, len(self._specs) - 1)
+        spec = self._specs[number]
+        count = -1 if world.chance(0.5) else min(left, world.pick((1, 3, 10, 40)))
+        name = f"name-{id_}" if world.chance(0.2) else ""
+        array = ArrayPlan(id_, spec, self._hashes[number], count, name, (), ())
+        parents = [parent for parent in (*own, *earlier[-4:]) if parent.spec.namespace == spec.namespace]
+        if parents and world.chance(0.6):
+            self._depend(array, parents)
+        for index in range(abs(count)):
+            public_id = item_id(id_, None if count < 0 else index)
+            args = inline(f"args of {public_id}".encode()) if world.chance(0.8) else b""
+            array.jobs.append(Plan(public_id, array, args, self._runs(spec)))
+        return array
+
+    def _depend(self, array: ArrayPlan, parents: list[ArrayPlan]) -> None:
+        world = self._world
+        after: list[tuple[ArrayPlan | Plan, After]] = []
+        inputs: list[ArrayPlan | Plan] = []
+        for _ in range(world.pick((1, 1, 2, 3))):
+            whole: ArrayPlan = world.pick(parents)
+            parent: ArrayPlan | Plan = whole
+            if whole.count > 0 and world.chance(0.3):
+                parent = world.pick(whole.jobs)
+            array.refs[parent.id] = whole.name if parent is whole and whole.name else parent.id
+            if world.chance(0.4):
+                inputs.append(parent)
+            if world.chance(0.7) or parent not in inputs:
+                after.append((parent, world.pick((After.OK, After.OK, After.ANY, After.NOT_OK))))
+        array.after, array.inputs = tuple(after), tuple(inputs)
+
+    # --- specs and what jobs do
+
+    def _spec(self, number: int) -> Spec:
+        world = self._world
+        once = world.chance(0.3)
+        return Spec(
+            type=f"type{number}",
+            namespace=world.pick(NAMESPACES),
+            band=world.pick((0, 2, 3, 3, 3, 5)),
+            resources=self._resources(),
+            entry="module:function",
+            single_use=world.chance(0.15),
+            timeout_ms=world.pick((0, 100, 1_000)),
+            retries=world.pick((0, 1, 3)),
+            backoff=Backoff(first_ms=world.pick((0, 5, 200)), factor=2.0, max_ms=500, jitter=world.pick((0.0, 0.5))),
+            guarantee=Guarantee.AT_MOST_ONCE if once else Guarantee.AT_LEAST_ONCE,
+            tags=(f"tag{number}",),
+        )
+
+    def _resources(self) -> Resources:
+        """A request that some node can meet when it is empty."""
+        world = self._world
+        whole = dict(world.pick(self._setting.nodes).as_units())
+        cpus = world.pick((0, 0.5, 1, 1, 2, whole["CPU"]))
+        units: dict[str, float] = {"CPU": min(cpus, whole["CPU"])}
+        if world.chance(0.3):
+            units["memory"] = whole["memory"] // world.pick((1, 2, 4))
+        if "GPU" in whole and world.chance(0.3):
+            units["GPU"] = 1
+        return Resources.of(units)
+
+    def _runs(self, spec: Spec) -> tuple[Run, ...]:
+        return tuple(self._run(spec) for _ in range(self._world.pick((1, 1, 2, 3))))
+
+    def _run(self, spec: Spec) -> Run:
+        world = self._world
+        luck = world.random.random()
+        shortest, longest = (10, 1_000) if hash_of(spec) % 3 else (2 * MS_US, 400 * MS_US)
+        run_us = world.between(shortest, longest)
+        if luck < 0.75:
+            return Run(Fate.SUCCEED, run_us)
+        if luck < 0.87:
+            return Run(Fate.FAIL, run_us)
+        if luck < 0.92:
+            return Run(Fate.CRASH, run_us)
+        if luck < 0.95:
+            return Run(Fate.UNPREPARED, 0)
+        return Run(Fate.HANG, ENDLESS_US)
+
+
+def hash_of(spec: Spec) -> int:
+    """A number that is the same in every process."""
+    return int(spec_hash(spec)[:8], 16)

@@ -1,0 +1,143 @@
+"""The types of fields: a parser each, and what JSON Schema says of the same text."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, ValidationInfo, WithJsonSchema
+
+from kos_ray.model.job import BANDS, After, Guarantee
+from kos_ray.spec import parse
+from kos_ray.spec.scale import PRIORITIES
+from kos_ray.spec.settings import MAX_RETRIES, Settings, current
+from kos_ray.spec.units import describe, parse_amount, parse_bytes, parse_milliseconds
+
+_TEXTS: dict[str, Any] = {"type": "array", "items": {"type": "string"}}
+_TEXT_OR_TEXTS: dict[str, Any] = {"anyOf": [{"type": "string"}, _TEXTS]}
+_KINDS = dict.fromkeys(("ok", "any", "not_ok"), _TEXT_OR_TEXTS)
+
+
+def settings_of(info: ValidationInfo) -> Settings:
+    """What the validation was started with; the current settings where it was started with none."""
+    return info.context if isinstance(info.context, Settings) else current()
+
+
+def parse_priority(value: object, info: ValidationInfo) -> int:
+    """A band: by a name, by its number, or by a weight of the settings."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        weights = settings_of(info).weights
+        if 0 <= value < len(BANDS) or value in weights:
+            return weights.get(value, value)
+    if isinstance(value, str):
+        if value.lower() in PRIORITIES:
+            return PRIORITIES[value.lower()]
+        if value in map(str, range(len(BANDS))):
+            return int(value)
+    words = ", ".join(PRIORITIES)
+    listed = ", ".join(map(str, sorted(settings_of(info).weights, reverse=True)))
+    hint = parse.near(value.lower(), PRIORITIES) if isinstance(value, str) else ""
+    raise ValueError(
+        f"expected one of {words}, or 0 (most urgent) to {len(BANDS) - 1}, or one of the weights {listed}, "
+        f"found {describe(value)}{hint}"
+    )
+
+
+def _parse_retry(value: object, info: ValidationInfo) -> int:
+    number = parse.parse_integer(value, "a number of retries", 0, MAX_RETRIES)
+    limit = settings_of(info).max_retry
+    if number > limit:
+        raise ValueError(f"expected at most {limit} (max_retry of the settings), found {number}")
+    return number
+
+
+def _parse_timeout(value: object, info: ValidationInfo) -> int:
+    return settings_of(info).timeout_ms if value is None else parse_milliseconds(value)
+
+
+_DURATION = {"anyOf": [{"type": "string", "examples": ["30s", "2m", "1h30m"]}, {"type": "number", "minimum": 0}]}
+_PRIORITY = {
+    "anyOf": [
+        {"type": "string", "examples": list(PRIORITIES)},
+        {"type": "integer", "minimum": 0},
+    ]
+}
+
+Text = Annotated[str, BeforeValidator(parse.parse_actor), WithJsonSchema({"type": "string", "maxLength": 200})]
+Name = Annotated[str, BeforeValidator(parse.parse_name), WithJsonSchema({"type": "string", "maxLength": 200})]
+JobType = Annotated[str, BeforeValidator(parse.parse_type), WithJsonSchema({"type": "string", "maxLength": 100})]
+Namespace = Annotated[
+    str,
+    BeforeValidator(parse.parse_namespace),
+    WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$"}),
+]
+Priority = Annotated[int, BeforeValidator(parse_priority), WithJsonSchema(_PRIORITY)]
+Run = Annotated[
+    tuple[str, ...],
+    BeforeValidator(parse.parse_run),
+    WithJsonSchema({"anyOf": [{"type": "string", "minLength": 1}, {**_TEXTS, "minItems": 1}]}),
+]
+Entry = Annotated[
+    str, BeforeValidator(parse.parse_entry), WithJsonSchema({"type": "string", "pattern": "^[^:]+:[^:]+$"})
+]
+Args = Annotated[list[Any], BeforeValidator(parse.parse_args), WithJsonSchema({"type": "array"})]
+Kwargs = Annotated[dict[str, Any], BeforeValidator(parse.parse_kwargs), WithJsonSchema({"type": "object"})]
+Env = Annotated[
+    tuple[tuple[str, str], ...],
+    BeforeValidator(parse.parse_env),
+    WithJsonSchema({"type": "object", "additionalProperties": {"type": ["string", "number"]}}),
+]
+Parents = Annotated[
+    tuple[tuple[str, After], ...],
+    BeforeValidator(parse.parse_after),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string"}, _TEXTS, {"type": "object", "properties": _KINDS, "additionalProperties": False}]}
+    ),
+]
+Timeout = Annotated[
+    int, BeforeValidator(_parse_timeout), WithJsonSchema({"anyOf": [*_DURATION["anyOf"], {"type": "null"}]})
+]
+Duration = Annotated[int, BeforeValidator(parse_milliseconds), WithJsonSchema(_DURATION)]
+Retry = Annotated[
+    int, BeforeValidator(_parse_retry), WithJsonSchema({"type": "integer", "minimum": 0, "maximum": MAX_RETRIES})
+]
+PromisedRuns = Annotated[
+    Guarantee,
+    BeforeValidator(parse.parse_guarantee),
+    WithJsonSchema({"enum": ["at_least_once", "at_most_once", "at-least-once", "at-most-once"]}),
+]
+Tags = Annotated[tuple[str, ...], BeforeValidator(parse.parse_tags), WithJsonSchema(_TEXTS)]
+Count = Annotated[
+    int | None,
+    BeforeValidator(parse.parse_count),
+    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": parse.MAX_COUNT}),
+]
+Amount = Annotated[
+    int,
+    BeforeValidator(parse_amount),
+    WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0}, {"type": "string"}]}),
+]
+Bytes = Annotated[
+    int,
+    BeforeValidator(parse_bytes),
+    WithJsonSchema({"anyOf": [{"type": "string", "examples": ["512MB", "4GiB"]}, {"type": "integer", "minimum": 0}]}),
+]
+Custom = Annotated[
+    dict[str, int],
+    BeforeValidator(parse.parse_custom),
+    WithJsonSchema({"type": "object", "additionalProperties": {"anyOf": [{"type": "number"}, {"type": "string"}]}}),
+]
+Factor = Annotated[
+    float,
+    BeforeValidator(parse.number_between(1, 100)),
+    WithJsonSchema({"type": "number", "minimum": 1, "maximum": 100}),
+]
+Share = Annotated[
+    float, BeforeValidator(parse.number_between(0, 1)), WithJsonSchema({"type": "number", "minimum": 0, "maximum": 1})
+]
+Instant = Annotated[
+    datetime, BeforeValidator(parse.parse_instant), WithJsonSchema({"type": "string", "format": "date-time"})
+]
+Cron = Annotated[
+    str, BeforeValidator(parse.parse_cron), WithJsonSchema({"type": "string", "examples": ["0 */6 * * *"]})
+]
+Names = Annotated[tuple[str, ...], BeforeValidator(parse.parse_names), WithJsonSchema({**_TEXTS, "uniqueItems": True})]
+Flag = Annotated[bool, BeforeValidator(parse.parse_flag), WithJsonSchema({"type": "boolean"})]

@@ -1,0 +1,118 @@
+"""From what people wrote to what a client sends: documents become drafts, parents first."""
+
+import pickle
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from kos_ray.model.errors import InvalidSpec
+from kos_ray.model.job import After, Spec
+from kos_ray.spec.arguments import pack, replace_references
+from kos_ray.spec.explain import join
+from kos_ray.spec.graph import parents_first
+from kos_ray.spec.load import Document, local_parents
+from kos_ray.spec.schema import JobSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """One job or array before it has an id.
+
+    `after` and `inputs` name other drafts of the same submission, items of them (`name.3`), or public ids.
+    """
+
+    spec: Spec
+    #: payloads, one per job
+    args: tuple[bytes, ...]
+    name: str = ""
+    #: -1 for a single job
+    count: int = -1
+    after: tuple[tuple[str, After], ...] = ()
+    #: parents whose results the arguments refer to by position
+    inputs: tuple[str, ...] = ()
+
+
+def lower(documents: Iterable[Document], *, namespace: str = "default") -> list[Draft]:
+    """The drafts of all documents, in their order except that parents come first.
+
+    Jobs of a workflow are named `workflow/id`. `namespace` is for jobs that name none.
+
+    Raises:
+        InvalidSpec: two jobs have one name, dependencies make a cycle, or something is asked for that no room acts on.
+
+    """
+    documents = list(documents)
+    wishes = [wish for document in documents for job in document.jobs for wish in job.wishes]
+    if wishes:
+        raise InvalidSpec(join(wishes))
+    drafts: list[Draft] = []
+    names: set[tuple[str, str]] = set()
+    for document in documents:
+        for draft in _lower_document(document, namespace):
+            if draft.name and (draft.spec.namespace, draft.name) in names:
+                raise InvalidSpec(f"expected every name once in a submission, found {draft.name!r} twice")
+            names.add((draft.spec.namespace, draft.name))
+            drafts.append(draft)
+    return drafts
+
+
+def _lower_document(document: Document, namespace: str) -> list[Draft]:
+    keyed = {job.id or f"\0{index}": job for index, job in enumerate(document.jobs)}
+    try:
+        order = parents_first({key: list(local_parents(job)) for key, job in keyed.items()})
+    except ValueError as error:
+        raise InvalidSpec(f"expected no cycle, found {' -> '.join(error.args[0])}") from None
+    local = {job.id for job in document.jobs if job.id}
+    return [_lower_job(keyed[key], document.name, local, namespace) for key in order]
+
+
+def _lower_job(job: JobSpec, workflow: str, local: set[str], namespace: str) -> Draft:
+    def public(name: str) -> str:
+        inside = name in local or name.rpartition(".")[0] in local
+        return f"{workflow}/{name}" if workflow and inside else name
+
+    inputs: list[str] = []
+    args = replace_references(job.args, inputs)
+    kwargs = replace_references(job.kwargs, inputs)
+    try:
+        payload = pack(args, kwargs)
+    except (pickle.PicklingError, TypeError, AttributeError) as error:
+        raise InvalidSpec(f"{job.id or job.entry}: expected arguments that can be pickled: {error}") from None
+    after = dict(job.parents) | dict.fromkeys(inputs, After.OK)
+    return Draft(
+        spec=lower_spec(job, namespace),
+        args=(payload,) * (job.count or 1),
+        name=public(job.id) if job.id else "",
+        count=-1 if job.count is None else job.count,
+        after=tuple((public(name), kind) for name, kind in after.items()),
+        inputs=tuple(public(name) for name in inputs),
+    )
+
+
+def lower_spec(job: JobSpec, namespace: str = "default") -> Spec:
+    """The model's template of a job."""
+    return Spec(
+        type=job.type or default_type(job),
+        namespace=job.namespace or namespace,
+        band=job.priority,
+        resources=job.resources.lower(),
+        entry=job.entry,
+        command=job.run,
+        env=job.env,
+        # a GPU's memory is only surely free again when its process is gone
+        single_use=job.resources.gpu > 0,
+        timeout_ms=job.timeout,
+        retries=job.retry,
+        backoff=job.backoff.lower(),
+        guarantee=job.guarantee,
+        tags=(*job.tags, f"sender:{job.sender}") if job.sender else job.tags,
+    )
+
+
+def default_type(job: JobSpec) -> str:
+    """A label of few values where none is written: the function's name, the program's, or `shell`."""
+    if job.entry:
+        return job.entry.partition(":")[2]
+    if job.run[:2] == ("sh", "-c"):
+        return "shell"
+    return PurePath(job.run[0]).name or "command"

@@ -1,0 +1,175 @@
+"""The schema of one job as people write it.
+
+Every field is parsed once, here, to the model's own values; a field that is not known is refused with the nearest name.
+`forms` brings other ways of writing a job here; `load` adds file, line and path to messages.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+
+from kos_ray.model.job import After, Backoff, Guarantee
+from kos_ray.model.resources import Resources
+from kos_ray.spec import fields
+from kos_ray.spec.parse import MAX_COUNT, MAX_NAME, is_job_id, near, parse_name, parse_namespace
+from kos_ray.spec.scale import PRIORITIES
+from kos_ray.spec.settings import MAX_RETRIES
+
+__all__ = [
+    "MAX_COUNT",
+    "MAX_NAME",
+    "MAX_RETRIES",
+    "PRIORITIES",
+    "BackoffSpec",
+    "Common",
+    "JobSpec",
+    "ResourceSpec",
+    "Strict",
+    "is_job_id",
+    "json_schema",
+    "near",
+    "parse_name",
+    "parse_namespace",
+]
+
+
+class Strict(BaseModel):
+    """What all schemas share: unknown fields are refused, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, populate_by_name=False)
+
+
+class ResourceSpec(Strict):
+    """What one item of a job holds while it runs; a job that says nothing holds one CPU."""
+
+    cpu: fields.Amount = Field(default=10_000, description="CPUs, in steps of 1/10000; 1 where nothing is written.")
+    gpu: fields.Amount = Field(default=0, description="GPUs, in steps of 1/10000.")
+    memory: fields.Bytes = Field(default=0, description='Memory: "512MB", "1.5GiB", or bytes.')
+    custom: fields.Custom = Field(default_factory=dict, description="Ray resources of your own, by name.")
+
+    def lower(self) -> Resources:
+        """The model's vector, under Ray's names."""
+        amounts = {"CPU": self.cpu, "GPU": self.gpu, "memory": self.memory * 10_000}
+        return Resources.from_amounts(amounts | self.custom)
+
+
+class BackoffSpec(Strict):
+    """Pauses between attempts: `first`, then `factor` times longer each, up to `max`."""
+
+    first: fields.Duration = Field(default=1_000, description="The first pause; 1s where nothing is written.")
+    factor: fields.Factor = Field(default=2.0, description="How many times longer each further pause is.")
+    max: fields.Duration = Field(default=300_000, description="The longest pause; 5m where nothing is written.")
+    jitter: fields.Share = Field(
+        default=0.2, description="The share of a pause that is drawn, so that jobs do not return at once."
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "BackoffSpec":
+        if self.max < self.first:
+            raise ValueError(f"expected max >= first, found max {self.max} ms and first {self.first} ms")
+        return self
+
+    def lower(self) -> Backoff:
+        """The model's value."""
+        return Backoff(first_ms=self.first, factor=self.factor, max_ms=self.max, jitter=self.jitter)
+
+
+class Common(Strict):
+    """What may be said of a job in whichever form it is written."""
+
+    id: fields.Name = Field(default="", description="The job's name, unique in its namespace.")
+    type: fields.JobType = Field(
+        default="",
+        description="A label of few values. Where nothing else says what to run, the job's handler is looked up by it.",
+    )
+    namespace: fields.Namespace = Field(
+        default="", description="The tenant that it belongs to; processes are never shared."
+    )
+    priority: fields.Priority = Field(
+        default=3,
+        description="The band: a name (critical, high, normal, low, ...), 0 (most urgent) to 5, or a weight of the "
+        "settings' `priorities`.",
+    )
+    resources: ResourceSpec = Field(
+        default=ResourceSpec(), description="What each attempt holds; one CPU where nothing is said."
+    )
+    env: fields.Env = Field(default=(), description="Environment variables of the attempt.")
+    after: fields.Parents = Field(
+        default=(),
+        description="Jobs to wait for: a list of names or ids (all must succeed), or lists under ok, any and not_ok.",
+    )
+    dependencies: fields.Parents = Field(default=(), description="The same as `after`; only one of both.")
+    timeout: fields.Timeout = Field(
+        default=None,
+        validate_default=True,
+        description='For one attempt: "30s", "2m", or seconds; 0 is no limit. Where nothing is written, the settings\' '
+        "`job_timeout_default`.",
+    )
+    retry: fields.Retry = Field(default=0, description="How often a failed attempt is made again.")
+    backoff: BackoffSpec = Field(default=BackoffSpec(), description="Pauses between attempts.")
+    guarantee: fields.PromisedRuns = Field(
+        default=Guarantee.AT_LEAST_ONCE, description="at_least_once, or at_most_once (then no retry)."
+    )
+    tags: fields.Tags = Field(default=(), description="Words to find it by.")
+    sender: fields.Text = Field(default="", description="Who handed it in: provenance, kept as the tag `sender:NAME`.")
+
+    @property
+    def parents(self) -> tuple[tuple[str, After], ...]:
+        """What is written under `after` or `dependencies`."""
+        return self.after or self.dependencies
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> "Common":
+        if self.after and self.dependencies:
+            raise ValueError("expected either after or dependencies, found both; they mean the same")
+        if self.guarantee is Guarantee.AT_MOST_ONCE and self.retry:
+            raise ValueError(
+                f"expected retry 0 with at_most_once, whose code is never entered twice, found {self.retry}"
+            )
+        return self
+
+
+class JobSpec(Common):
+    """One job, or one array of `count` jobs, as it is written."""
+
+    run: fields.Run = Field(
+        default=(), description="A command: a text for the shell, or a list of program and arguments."
+    )
+    entry: fields.Entry = Field(
+        default="", description='A Python function that every node can import: "module:function".'
+    )
+    args: fields.Args = Field(
+        default_factory=list, description="Its arguments; {from: job} at any depth stands for that job's result."
+    )
+    kwargs: fields.Kwargs = Field(default_factory=dict, description="Its named arguments.")
+    count: fields.Count = Field(default=None, description="Makes it an array of so many jobs.")
+
+    _wishes: tuple[str, ...] = PrivateAttr(default=())
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "JobSpec":
+        if bool(self.run) == bool(self.entry):
+            found = "both" if self.run else "neither"
+            raise ValueError(f'expected either run (a command) or entry ("module:function"), found {found}')
+        if self.run and (self.args or self.kwargs):
+            raise ValueError("expected args and kwargs beside entry only; a command has its arguments in run")
+        return self
+
+    @property
+    def wishes(self) -> tuple[str, ...]:
+        """What was asked for and no room acts on yet; `lower` refuses a job that has any."""
+        return self._wishes
+
+    def wishing(self, wishes: Iterable[str]) -> "JobSpec":
+        """A copy with wishes."""
+        copy = self.model_copy()
+        copy._wishes = tuple(wishes)  # noqa: SLF001 - of its own kind
+        return copy
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of job documents, for editors; `configs/job.schema.json` is a copy."""
+    from kos_ray.spec.editors import document_schema  # noqa: PLC0415 - the other forms build on this module
+
+    return document_schema()

@@ -1,0 +1,229 @@
+"""Settings that documents are read with: `scheduler.yaml` and `scheduler_config.yaml`.
+
+What acts today: `priorities`, `handlers`, `job_timeout_default`, `max_retry`, `retry_backoff`. Every other key of the
+two files is checked as well, and named in `Settings.not_yet`, so that nobody believes that it acts.
+"""
+
+import os
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from kos_ray.model.errors import InvalidSpec
+from kos_ray.spec.explain import explain, join
+from kos_ray.spec.parse import (
+    integer_between,
+    is_entry,
+    near,
+    number_between,
+    one_of,
+    parse_flag,
+    parse_mapping,
+    parse_run,
+    parse_text,
+    parse_type,
+)
+from kos_ray.spec.places import Source, read_text
+from kos_ray.spec.scale import PRIORITIES
+from kos_ray.spec.units import describe, parse_milliseconds, shorten
+
+MAX_RETRIES = 1_000
+#: names a settings file for clients that are given none
+VARIABLE = "KOS_SETTINGS"
+#: the weights that apply where no file says otherwise
+WEIGHTS = {"critical": 100, "high": 75, "normal": 50, "low": 25}
+#: what runs jobs of a type: an entry point, or a command that finds the payload in KOS_PAYLOAD
+Handler = str | tuple[str, ...]
+
+_ACTS = {"priorities", "handlers", "job_timeout_default", "max_retry", "retry_backoff"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a document's meaning depends on besides its text. `timeout_ms` 0 means none."""
+
+    #: bands by weight
+    weights: Mapping[int, int] = field(
+        default_factory=lambda: {weight: PRIORITIES[name] for name, weight in WEIGHTS.items()}
+    )
+    #: handlers by job type
+    handlers: Mapping[str, Handler] = field(default_factory=dict)
+    timeout_ms: int = 0
+    max_retry: int = MAX_RETRIES
+    #: keys of the file that nothing acts on yet
+    not_yet: tuple[str, ...] = ()
+
+
+def _parse_priorities(value: object) -> dict[int, int]:
+    """Bands by weight: known names, weights that no band's number can be taken for, heavier is more urgent."""
+    bands: dict[int, int] = {}
+    for name, weight in parse_mapping(value, "a mapping of priorities to weights").items():
+        if not isinstance(name, str) or name.lower() not in PRIORITIES:
+            raise ValueError(f"expected one of {', '.join(PRIORITIES)}, found {describe(name)}{near(name, PRIORITIES)}")
+        if isinstance(weight, bool) or not isinstance(weight, int) or not 6 <= weight <= 1_000_000:
+            raise ValueError(
+                f"{name}: expected a weight from 6 (0 to 5 are bands) to 1000000, found {describe(weight)}"
+            )
+        band = PRIORITIES[name.lower()]
+        if bands.setdefault(weight, band) != band:
+            raise ValueError(f"{name}: expected a weight of its own, found {weight} twice")
+    heaviest_first = [bands[weight] for weight in sorted(bands, reverse=True)]
+    if heaviest_first != sorted(heaviest_first):
+        raise ValueError("expected heavier weights for more urgent bands, found another order")
+    return bands
+
+
+def _parse_handlers(value: object) -> dict[str, Handler]:
+    handlers: dict[str, Handler] = {}
+    for name, handler in parse_mapping(value, "a mapping of job types to handlers").items():
+        kind = parse_type(name)
+        try:
+            handlers[kind] = handler if isinstance(handler, str) and is_entry(handler) else parse_run(handler)
+        except ValueError as error:
+            raise ValueError(f'{kind}: a handler is "module:function" or a command; {error}') from None
+    return handlers
+
+
+def _parse_share(value: object) -> float:
+    """`85%`, or a number of percent."""
+    number = value.removesuffix("%").strip() if isinstance(value, str) else value
+    try:
+        return number_between(0, 100)(float(number) if isinstance(number, str) else number)
+    except ValueError:
+        raise ValueError(f"expected a share such as 85%, found {describe(value)}") from None
+
+
+def _parse_host(value: object) -> str:
+    text = parse_text(value, "a host")
+    if any(sign.isspace() for sign in text) or len(text) > 255:
+        raise ValueError(f"expected a host, found {shorten(text)}")
+    return text
+
+
+_Flag = Annotated[bool, BeforeValidator(parse_flag)]
+_Time = Annotated[int, BeforeValidator(parse_milliseconds)]
+_Backend = Annotated[str, BeforeValidator(one_of("sqlite", "redis", "rabbitmq", "nats", "zeromq"))]
+_Share = Annotated[float, BeforeValidator(_parse_share)]
+
+
+class QueueSettings(BaseModel):
+    """A queue outside of the cluster that jobs come from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    backend: _Backend = Field(description="The kind of queue.")
+    host: Annotated[str, BeforeValidator(_parse_host)] = Field(default="127.0.0.1", description="Where it is.")
+    port: Annotated[int, BeforeValidator(integer_between(1, 65_535, "a port"))] | None = Field(
+        default=None, description="Its port."
+    )
+    db: Annotated[int, BeforeValidator(integer_between(0, 1_000_000))] = Field(
+        default=0, description="The number of the database."
+    )
+    stream_prefix: Annotated[str, BeforeValidator(parse_type)] = Field(
+        default="", description="How the names of its streams begin."
+    )
+
+
+class SettingsFile(BaseModel):
+    """The keys of `scheduler.yaml` and `scheduler_config.yaml`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    job_timeout_default: _Time = Field(default=0, description="The timeout of jobs that name none.")
+    retry_backoff: Annotated[str, BeforeValidator(one_of("exponential"))] = Field(
+        default="exponential", description="How pauses between attempts grow: exponentially, there is no other way."
+    )
+    max_retry: Annotated[int, BeforeValidator(integer_between(0, MAX_RETRIES))] = Field(
+        default=MAX_RETRIES, description="The most that a job may ask for as `retry`."
+    )
+    default_queue: _Backend = Field(default="sqlite", description="Where jobs come from. Not supported yet.")
+    priorities: Annotated[dict[int, int], BeforeValidator(_parse_priorities)] = Field(
+        default_factory=lambda: _parse_priorities(WEIGHTS),
+        description="Weights by name; a job's `priority` may be one of these weights. Heavier is more urgent.",
+    )
+    handlers: Annotated[dict[str, Any], BeforeValidator(_parse_handlers)] = Field(
+        default_factory=dict,
+        description='Handlers by job type: "module:function", which gets the payload as its argument, or a command, '
+        "which finds it as JSON in `KOS_PAYLOAD`.",
+    )
+    heartbeat_interval: _Time = Field(default=0, description="Seconds between heartbeats. Not supported yet.")
+    telemetry: _Flag = Field(default=False, description="Whether telemetry is sent. Not supported yet.")
+    queue: QueueSettings | None = Field(default=None, description="A queue outside of the cluster. Not supported yet.")
+    max_concurrent_agents: Annotated[int, BeforeValidator(integer_between(1, 1_000_000))] = Field(
+        default=1, description="The most agents at once. Not supported yet."
+    )
+    scheduler_mode: Annotated[str, BeforeValidator(one_of("priority", "fifo", "lifo", "dependency"))] = Field(
+        default="priority", description="The discipline of the queue. Not supported yet."
+    )
+    allow_agent_preemption: _Flag = Field(
+        default=False, description="Whether agents may be preempted. Not supported yet."
+    )
+    max_memory_usage: _Share = Field(
+        default=100.0, description="The share of memory that may be used. Not supported yet."
+    )
+    log_retention_days: Annotated[int, BeforeValidator(integer_between(0, 36_500))] = Field(
+        default=0, description="Days that logs are kept. Not supported yet."
+    )
+    agent_timeout_default: _Time = Field(
+        default=0, description="The timeout of agents that name none. Not supported yet."
+    )
+    reschedule_on_crash: _Flag = Field(
+        default=False, description="Whether crashed agents are started again. Not supported yet."
+    )
+
+
+def load_settings(path: str | Path) -> Settings:
+    """The settings in a file.
+
+    Raises:
+        InvalidSpec: it cannot be read or accepted.
+
+    """
+    return parse_settings(read_text(path), str(path))
+
+
+def parse_settings(text: str, name: str = "<settings>") -> Settings:
+    """The settings in a text; `name` stands in its messages.
+
+    Raises:
+        InvalidSpec: it cannot be accepted.
+
+    """
+    source = Source(name, text)
+    if not isinstance(source.data, dict):
+        raise source.problem((), f"expected a mapping of settings, found {describe(source.data)}")
+    try:
+        found = SettingsFile.model_validate(source.data)
+    except ValidationError as error:
+        raise InvalidSpec(join(explain(source, error, (), source.data, SettingsFile))) from None
+    return Settings(
+        weights=found.priorities,
+        handlers=found.handlers,
+        timeout_ms=found.job_timeout_default,
+        max_retry=found.max_retry,
+        not_yet=tuple(key for key in source.data if key not in _ACTS),
+    )
+
+
+def current() -> Settings:
+    """The settings of the file that `KOS_SETTINGS` names; the built-in ones where it names none.
+
+    Raises:
+        InvalidSpec: the file cannot be read or accepted.
+
+    """
+    path = os.environ.get(VARIABLE, "")
+    return _of_file(path, Path(path).stat().st_mtime_ns if Path(path).is_file() else 0) if path else Settings()
+
+
+@lru_cache(maxsize=4)
+def _of_file(path: str, _changed_ns: int) -> Settings:
+    found = load_settings(path)
+    if found.not_yet:
+        warnings.warn(f"{path}: not supported yet: {', '.join(found.not_yet)}", stacklevel=2)
+    return found

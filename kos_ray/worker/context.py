@@ -1,0 +1,86 @@
+"""What a job can ask about itself while it runs: `context()`."""
+
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from kos_ray.model.errors import KosError
+
+
+class Context:
+    """One running attempt, as its own code sees it."""
+
+    def __init__(
+        self,
+        *,
+        job_id: str,
+        key: int,
+        attempt: int,
+        node: str,
+        deadline: float | None,
+        scratch: Path,
+        stop_asked: Callable[[], bool],
+    ) -> None:
+        self.job_id = job_id
+        self.key = key
+        #: counts from 1
+        self.attempt = attempt
+        self.node = node
+        #: when the attempt times out, seconds since the Unix epoch
+        self.deadline = deadline
+        self._scratch = scratch
+        self._stop_asked = stop_asked
+
+    def should_stop(self) -> bool:
+        """Whether the attempt has been asked to end; code that sees it saves what it needs and returns.
+
+        Costs about a microsecond. What the code returns after it has seen True is dropped: the attempt ends as
+        stopped (or timed out).
+        """
+        return self._stop_asked()
+
+    @property
+    def logger(self) -> logging.Logger:
+        """The logger "kos", which writes to standard error and so into the attempt's log."""
+        logger = logging.getLogger("kos")
+        if not logger.handlers:
+            handler = logging.StreamHandler(sys.stderr)
+            handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+            logger.addHandler(handler)
+            logger.setLevel(logging.INFO)
+            logger.propagate = False
+        return logger
+
+    @property
+    def scratch(self) -> Path:
+        """A folder of the attempt's own, removed when it ends."""
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        return self._scratch
+
+
+class _Source:
+    """Where the context of the attempt that runs now comes from; a process runs one slot at most."""
+
+    current: Callable[[], Context | None] | None = None
+
+
+def provide(source: Callable[[], Context | None] | None) -> None:
+    """Let `context()` ask `source`, or nobody."""
+    _Source.current = source
+
+
+def context() -> Context:
+    """The attempt in which this code runs.
+
+    Raises:
+        KosError: it does not run in a job of kos_ray.
+
+    """
+    found = _Source.current() if _Source.current else None
+    if found is None:
+        raise KosError(
+            "kos.context() was called outside a job: expected code that kos_ray runs, found an ordinary process; "
+            "call it inside the submitted function"
+        )
+    return found

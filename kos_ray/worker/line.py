@@ -1,0 +1,163 @@
+"""The slot's side of its two channels to the node agent."""
+
+import os
+import select
+import socket
+import threading
+from typing import Any
+
+from kos_ray.worker.packets import (
+    COMMAND,
+    ENDED,
+    HEAD,
+    HELLO,
+    PACKET_MAX,
+    STOP,
+    WELCOME,
+    Welcome,
+    pack,
+    unpack,
+    unpacker,
+)
+from kos_ray.worker.prepare import PYTHON
+from kos_ray.worker.results import Error
+
+
+class AgentGone(Exception):
+    """The node agent closed the line, or never answered on it."""
+
+
+class Line:
+    """Receives attempts from the queue and stop requests from the stream; sends outcomes."""
+
+    def __init__(self, socket_path: str, slot_id: str) -> None:
+        self._stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._unpacker = unpacker()
+        self._stop: tuple[int, int, int] | None = None
+        self._reading = threading.Lock()
+        self.gone = False
+        try:
+            self._stream.connect(socket_path)
+            self._stream.sendall(pack((HELLO, slot_id, os.getpid(), PYTHON)))
+            self.welcome, queue = self._welcomed()
+        except BaseException:
+            self._stream.close()
+            raise
+        self._queue = socket.socket(fileno=queue)
+        # A packet is read into this buffer: a fresh 128 KiB for each would be mapped and unmapped every time.
+        self._buffer = bytearray(PACKET_MAX)
+        self._view = memoryview(self._buffer)
+        self._poller = select.poll()
+        self._poller.register(self._queue, select.POLLIN)
+        self._poller.register(self._stream, select.POLLIN)
+        _open_lines.append(self)
+
+    def _welcomed(self) -> tuple[Welcome, int]:
+        fds: list[int] = []
+        while True:
+            data, received, _, _ = socket.recv_fds(self._stream, 65536, 1)
+            fds += received
+            if not data:
+                raise AgentGone("the node agent closed the connection; it does not expect this slot")
+            self._unpacker.feed(data)
+            for kind, *fields in self._unpacker:
+                if kind == WELCOME and fds:
+                    os.set_inheritable(fds[0], False)
+                    return Welcome(*fields), fds[0]
+
+    @property
+    def fd(self) -> int:
+        """Readable when `stop_grace_ms` may have something new."""
+        return self._stream.fileno()
+
+    def next_packet(self) -> tuple[int, int, tuple[Any, ...]] | None:
+        """Key, number and the rest of the next attempt, waited for.
+
+        None when the queue is closed and empty, or the agent is gone.
+        """
+        while not self.gone:
+            try:
+                size = self._queue.recv_into(self._buffer, 0, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                self._poller.poll()
+                self._read()
+                continue
+            if not size:
+                return None
+            key, attempt = HEAD.unpack_from(self._buffer)
+            return key, attempt, unpack(self._view[HEAD.size : size])
+        return None
+
+    def ended(
+        self,
+        key: int,
+        attempt: int,
+        end: int,
+        entered_us: int,
+        ended_us: int,
+        result: bytes,
+        log: tuple[int, int],
+        error: Error | None,
+    ) -> None:
+        """Send an outcome, at once."""
+        self._send(pack((ENDED, key, attempt, end, entered_us, ended_us, result, log[0], log[1], error)))
+
+    def command(self, key: int, attempt: int, group: int) -> None:
+        """Tell which process group a command runs in, so that it can be ended when this process cannot."""
+        self._send(pack((COMMAND, key, attempt, group)))
+
+    def stop_grace_ms(self, key: int, attempt: int) -> int | None:
+        """The grace of a stop request for this attempt, 0 when the agent is gone, None when nobody asks."""
+        self._read()
+        if self.gone:
+            return 0
+        stop = self._stop
+        return stop[2] if stop is not None and stop[0] == key and stop[1] == attempt else None
+
+    def close(self) -> None:
+        """Close both channels; the agent sees the end of the line."""
+        _open_lines.remove(self)
+        self.close_sockets()
+
+    def close_sockets(self) -> None:
+        """Close this process's descriptors of both."""
+        self._queue.close()
+        self._stream.close()
+
+    def _send(self, data: bytes) -> None:
+        try:
+            self._stream.sendall(data)
+        except OSError:
+            self.gone = True
+
+    def _read(self) -> None:
+        """Take in what has arrived on the stream. User threads may ask at the same time."""
+        with self._reading:
+            if self.gone:
+                return
+            try:
+                data = self._stream.recv(65536, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if not data:
+                self.gone = True
+                return
+            self._unpacker.feed(data)
+            for kind, *fields in self._unpacker:
+                if kind == STOP:
+                    self._stop = (fields[0], fields[1], fields[2])
+
+
+_open_lines: list[Line] = []
+
+
+def _close_in_child() -> None:
+    """A forked child must neither take packets nor keep the line open after its parent has died."""
+    for line in _open_lines:
+        line.close_sockets()
+    _open_lines.clear()
+
+
+os.register_at_fork(after_in_child=_close_in_child)

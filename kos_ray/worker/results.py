@@ -1,0 +1,85 @@
+"""What an attempt leaves behind: its result as a payload, or its error as text."""
+
+import hashlib
+import os
+import pickle
+import signal
+import traceback
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+
+from kos_ray.model.payload import INLINE_LIMIT, BlobRef, inline, referring
+from kos_ray.worker.packets import OUTBOX
+
+#: type, message, traceback
+Error = tuple[str, str, str]
+
+_PLAIN_TYPES = frozenset({int, float, str, bytes, bool})
+_NONE = inline(pickle.dumps(None, protocol=5))
+
+#: Longer texts are cut in the middle: an error travels with every report and is kept in the journal.
+_TEXT_MAX = 16 * 1024
+
+
+class Unpicklable(Exception):
+    """A result cannot travel; the message says why."""
+
+
+def pack_result(value: Any, directory: Path) -> bytes:
+    """The payload of a result; one over the inline limit is written to `outbox/`, by its hash.
+
+    Raises:
+        Unpicklable: it cannot be pickled.
+        OSError: it cannot be written.
+
+    """
+    if value is None:
+        return _NONE
+    if type(value) in _PLAIN_TYPES:
+        data = pickle.dumps(value, protocol=5)
+    else:
+        try:
+            data = cloudpickle.dumps(value, protocol=5)
+        except Exception as error:
+            raise Unpicklable(f"the result, a {type(value).__name__}, cannot be pickled: {error}") from error
+    if len(data) <= INLINE_LIMIT:
+        return inline(data)
+    ref = BlobRef(hashlib.sha256(data).hexdigest(), len(data))
+    target = directory / OUTBOX / ref.hash
+    partial = target.with_name(f"{ref.hash}.{os.getpid()}.part")
+    partial.write_bytes(data)
+    partial.replace(target)
+    return referring(ref)
+
+
+def describe(error: BaseException) -> Error:
+    """Type, message and traceback of what user code raised, without the frame of the slot that called it."""
+    cls = type(error)
+    name = cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+    tb = error.__traceback__.tb_next if error.__traceback__ else None
+    try:
+        message = str(error)
+        text = "".join(traceback.format_exception(cls, error, tb))
+    except Exception as broken:  # noqa: BLE001 - an exception whose own text raises must not take the slot down
+        message, text = f"(its text cannot be shown: {type(broken).__name__})", ""
+    return name, _cut(message), _cut(text)
+
+
+def describe_exit(code: int) -> str:
+    """The end of a process in words, from `Popen.returncode`: 0 or more is the exit code, less a signal."""
+    if code >= 0:
+        return f"exited with code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = "an unknown signal"
+    return f"was killed by signal {-code} ({name})"
+
+
+def _cut(text: str) -> str:
+    if len(text) <= _TEXT_MAX:
+        return text
+    half = _TEXT_MAX // 2
+    return f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"

@@ -1,0 +1,188 @@
+"""The slot: one process that runs attempts one after another until its queue is closed."""
+
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from kos_ray.model.job import AttemptEnd
+from kos_ray.model.payload import inline
+from kos_ray.worker.command import run_command
+from kos_ray.worker.context import Context, provide
+from kos_ray.worker.line import Line
+from kos_ray.worker.output import Output
+from kos_ray.worker.packets import INBOX, SCRATCH, unpack
+from kos_ray.worker.prepare import Inputs, Preparer, Ready
+from kos_ray.worker.results import Error, Unpicklable, describe, describe_exit, pack_result
+
+_SUCCEEDED = int(AttemptEnd.SUCCEEDED)
+_FAILED = int(AttemptEnd.FAILED)
+_STOPPED = int(AttemptEnd.STOPPED)
+_UNPREPARED = int(AttemptEnd.UNPREPARED)
+
+#: The pickle of 0: what a command that exited with 0 returns.
+_ZERO = inline(b"\x80\x05K\x00.")
+
+
+def run_slot(socket_path: str, slot_id: str) -> None:
+    """Be the slot `slot_id` of the node agent at `socket_path`; returns when the agent has no more work for it.
+
+    Call it in the main thread of a process that does nothing else: it takes over standard output and error, and user
+    code runs in the calling thread. Both are given back at the end, as is `sys.path`.
+
+    Raises:
+        OSError: nobody listens at the socket.
+        AgentGone: the agent does not expect this slot.
+
+    """
+    line = Line(socket_path, slot_id)
+    output = Output(Path(line.welcome.log))
+    path_before = list(sys.path)
+    if line.welcome.code:
+        sys.path.insert(0, line.welcome.code)
+    slot = _Slot(line, output)
+    provide(slot.context)
+    try:
+        while (packet := line.next_packet()) is not None:
+            slot.run(*packet)
+    finally:
+        provide(None)
+        sys.path[:] = path_before
+        output.close()
+        line.close()
+
+
+class _Slot:
+    """What one slot keeps from attempt to attempt, and the attempt that it runs now."""
+
+    def __init__(self, line: Line, output: Output) -> None:
+        self._line = line
+        self._output = output
+        self._directory = Path(line.welcome.directory)
+        self._preparer = Preparer(self._directory)
+        self._log_end = output.position()
+        self._key = 0
+        self._attempt = 0
+        self._public_id = ""
+        self._entered_us = 0
+        self._ready: Ready | None = None
+        self._context: Context | None = None
+        self._stop_seen = False
+
+    def run(self, key: int, attempt: int, rest: tuple[Any, ...]) -> None:
+        """Run one attempt to its end and send the outcome."""
+        if len(rest) == 1:
+            rest = self._spilled(rest[0])
+        self._key, self._attempt = key, attempt
+        self._public_id, spec_name, args, inputs = rest
+        self._entered_us = time.time_ns() // 1000
+        self._stop_seen = False
+        end, result, error = self._prepared(spec_name, args, inputs)
+        ended_us = time.time_ns() // 1000
+        if self._context is not None or (self._ready is not None and self._ready.call is None):
+            self._clean()
+        log_start, self._log_end = self._log_end, self._output.position()
+        self._line.ended(
+            self._key, self._attempt, end, self._entered_us, ended_us, result, (log_start, self._log_end), error
+        )
+
+    def _prepared(self, spec_name: str, args: bytes, inputs: Inputs) -> tuple[int, bytes, Error | None]:
+        """Load what the attempt needs, and run it."""
+        self._ready = None
+        try:
+            ready = self._preparer.spec(spec_name)
+            positional, named = self._preparer.arguments(args, inputs)
+        except BaseException as error:  # noqa: BLE001 - modules run user code when they are imported
+            return _UNPREPARED, b"", describe(error)
+        self._ready = ready
+        if not ready.env:
+            return self._entered(ready, positional, named)
+        before = {name: os.environ.get(name) for name, _ in ready.env}
+        os.environ.update(ready.env)
+        try:
+            return self._entered(ready, positional, named)
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
+
+    def _entered(
+        self, ready: Ready, positional: tuple[Any, ...], named: dict[str, Any]
+    ) -> tuple[int, bytes, Error | None]:
+        if ready.call is None:
+            return self._command(ready)
+        try:
+            value = ready.call(*positional, **named)
+        except BaseException as error:  # noqa: BLE001 - whatever user code raises ends the attempt, not the slot
+            return (_STOPPED if self._stop_seen else _FAILED), b"", describe(error)
+        if self._stop_seen:
+            return _STOPPED, b"", None
+        try:
+            return _SUCCEEDED, pack_result(value, self._directory), None
+        except (Unpicklable, OSError) as error:
+            return _FAILED, b"", (type(error).__name__, str(error), "")
+
+    def _command(self, ready: Ready) -> tuple[int, bytes, Error | None]:
+        code_directory = self._line.welcome.code
+        directory = Path(code_directory) if code_directory else self._scratch
+        names = {"KOS_JOB_ID": self._public_id, "KOS_ATTEMPT": str(self._attempt), "KOS_NODE": self._line.welcome.node}
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            code = run_command(
+                ready.spec.command,
+                env={**os.environ, **names},
+                directory=directory,
+                wake_fd=self._line.fd,
+                stop_grace_ms=self._stop_grace_ms,
+                started=lambda group: self._line.command(self._key, self._attempt, group),
+            )
+        except OSError as error:
+            return _UNPREPARED, b"", describe(error)
+        if self._stop_seen:
+            return _STOPPED, b"", None
+        if code == 0:
+            return _SUCCEEDED, _ZERO, None
+        return _FAILED, b"", ("CommandFailed", f"{ready.spec.command[0]} {describe_exit(code)}", "")
+
+    def _stop_grace_ms(self) -> int | None:
+        grace_ms = self._line.stop_grace_ms(self._key, self._attempt)
+        if grace_ms is not None:
+            self._stop_seen = True
+        return grace_ms
+
+    def _stop_asked(self) -> bool:
+        return self._stop_seen or self._stop_grace_ms() is not None
+
+    @property
+    def _scratch(self) -> Path:
+        return self._directory / SCRATCH / f"{self._key}-{self._attempt}"
+
+    def context(self) -> Context | None:
+        """The context of the attempt that runs now, made when it is first asked for."""
+        if self._context is None and self._ready is not None:
+            timeout_us = self._ready.timeout_us
+            self._context = Context(
+                job_id=self._public_id,
+                key=self._key,
+                attempt=self._attempt,
+                node=self._line.welcome.node,
+                deadline=(self._entered_us + timeout_us) / 1e6 if timeout_us else None,
+                scratch=self._scratch,
+                stop_asked=self._stop_asked,
+            )
+        return self._context
+
+    def _clean(self) -> None:
+        self._context = None
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def _spilled(self, name: str) -> tuple[Any, ...]:
+        """The rest of a packet that was too large for the queue."""
+        path = self._directory / INBOX / name
+        rest = unpack(path.read_bytes())
+        path.unlink()
+        return rest

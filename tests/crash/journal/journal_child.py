@@ -1,0 +1,120 @@
+"""A process that writes a journal until a failpoint kills it. What it was promised, it notes in a file of its own.
+
+journal_child.py STATE_DIR NOTES FAILPOINT TIMES
+"""
+
+import os
+import signal
+import sqlite3
+import sys
+from pathlib import Path
+
+from kos_ray.journal import schema, store
+from kos_ray.journal.blobs import FileBlobStore
+from kos_ray.journal.snapshots import FileSnapshots
+from kos_ray.journal.store import Journal
+from kos_ray.model import decisions as d
+from kos_ray.model import events as e
+from kos_ray.model import failpoints
+from kos_ray.model.ids import JobKey, NodeId, SpecKey
+from kos_ray.model.job import AttemptEnd, JobState, SlotKind, Spec
+from kos_ray.model.node import Node
+from kos_ray.model.payload import inline
+from kos_ray.model.reasons import Reason
+from kos_ray.model.resources import Resources
+
+CPU = Resources.of({"CPU": 1})
+JOBS = 40
+
+
+class Note:
+    """A synced file of lines."""
+
+    def __init__(self, path: Path) -> None:
+        self.file = path.open("a", encoding="utf-8")
+
+    def __call__(self, line: str) -> None:
+        self.file.write(line + "\n")
+        self.file.flush()
+        os.fsync(self.file.fileno())
+
+
+def die_at(name: str, times: int, note: Note) -> None:
+    """Kill this process when the failpoint is reached for the nth time; say so before."""
+    left = [times]
+
+    def hook(reached: str) -> None:
+        if reached == name:
+            left[0] -= 1
+            if not left[0]:
+                note(f"reached {name}")
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    failpoints.install(hook)
+
+
+def life(state_dir: Path, note: Note) -> None:
+    """Submit, launch, end and finish arrays of jobs for ever, with a snapshot and a blob in each round."""
+    journal = Journal.open(state_dir)
+    journal._checkpoint_at = store._WAL_BYTES = 100_000
+    snapshots = FileSnapshots(state_dir / "snapshots")
+    blobs = FileBlobStore(state_dir / "blobs", 1_000_000)
+
+    def add(*records: object) -> None:
+        frame = journal.append(
+            now_us=journal.last_now_us + 1,
+            epoch=1,
+            events=[x for x in records if isinstance(x, e.EVENT_TYPES)],
+            decisions=[x for x in records if isinstance(x, d.DECISION_TYPES)],
+        )
+        note(f"acked {frame.last_seq}")
+
+    add(e.NodesJoined(nodes=(Node(NodeId("a"), "a", CPU),)))
+    while True:
+        first = journal.next_job_key
+        keys = tuple(JobKey(key) for key in range(first, first + JOBS))
+        add(submitted(first, keys))
+        add(d.Launch(node=NodeId("a"), kind=SlotKind(CPU), slots=1, keys=keys, attempts=(1,) * JOBS))
+        add(finished(keys), d.Finish(keys=keys, state=JobState.SUCCEEDED, reason=Reason.SUCCEEDED))
+        snapshots.save(journal.last_seq, journal.last_hash, {"jobs": len(keys)})
+        note(f"snapshot {journal.last_seq}")
+        note(f"blob {blobs.put([b'%d' % first, b'x' * 100_000]).hash}")
+
+
+def submitted(first: JobKey, keys: tuple[JobKey, ...]) -> e.JobsSubmitted:
+    return e.JobsSubmitted(
+        request_id=f"request-{first}",
+        first=first,
+        ids=(f"array-{first}",),
+        counts=(JOBS,),
+        specs=(SpecKey(1),),
+        args=tuple(inline(b"arg %d" % key) for key in keys),
+        new_specs=((SpecKey(1), Spec()),) if first == 1 else (),
+    )
+
+
+def finished(keys: tuple[JobKey, ...]) -> e.AttemptsEnded:
+    return e.AttemptsEnded(
+        node=NodeId("a"),
+        keys=keys,
+        attempts=(1,) * JOBS,
+        ends=(AttemptEnd.SUCCEEDED,) * JOBS,
+        entered_us=(1,) * JOBS,
+        ended_us=(2,) * JOBS,
+        pids=(3,) * JOBS,
+        results=tuple(inline(b"result %d" % key) for key in keys),
+    )
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    connection.execute("ALTER TABLE jobs ADD COLUMN cost INTEGER")
+
+
+if __name__ == "__main__":
+    state, notes, point, nth = sys.argv[1:]
+    noting = Note(Path(notes))
+    die_at(point, int(nth), noting)
+    if point == "journal.before_migrated":
+        schema.SCHEMA_VERSION = 2
+        schema.MIGRATIONS[1] = migrate
+    life(Path(state), noting)

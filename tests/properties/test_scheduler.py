@@ -1,0 +1,207 @@
+"""The scheduler under random events: invariants after each step, the same decisions from every copy of its state."""
+
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from kos_ray.model import decisions as d
+from kos_ray.model import events as e
+from kos_ray.model.ids import JobKey, NodeId, SpecKey
+from kos_ray.model.job import After, AttemptEnd, Backoff, Guarantee, JobState, Spec
+from kos_ray.model.node import Node
+from kos_ray.model.policy import Policy
+from kos_ray.model.resources import Resources
+from kos_ray.scheduler import invariants
+from kos_ray.scheduler.machine import next_due_us, recover, step
+from kos_ray.scheduler.snapshot import state_from_plain, state_to_plain
+from kos_ray.scheduler.state import State
+from kos_ray.sim.folds import comparable
+
+_SHAPES = ({}, {"CPU": 1}, {"CPU": 2}, {"CPU": 4}, {"CPU": 1, "GPU": 1}, {"memory": 8})
+_NODES = ({"CPU": 1}, {"CPU": 4, "memory": 8}, {"CPU": 2, "GPU": 1}, {"CPU": 8, "GPU": 2, "memory": 32})
+_SPECS = st.builds(
+    Spec,
+    entry=st.just("module:function"),
+    namespace=st.sampled_from(("default", "team")),
+    band=st.integers(0, 5),
+    resources=st.sampled_from(_SHAPES).map(Resources.of),
+    single_use=st.booleans(),
+    retries=st.integers(0, 2),
+    backoff=st.builds(Backoff, first_ms=st.sampled_from((0, 10)), jitter=st.sampled_from((0.0, 1.0))),
+    guarantee=st.sampled_from(Guarantee),
+)
+_POLICIES = st.builds(
+    Policy,
+    idle_slot_us=st.sampled_from((0, 1_000)),
+    ahead_us=st.sampled_from((0, 10_000)),
+    ahead_max=st.sampled_from((1, 512)),
+    losses_max=st.integers(0, 2),
+    slots_per_node_max=st.sampled_from((1, 3, 256)),
+    empty_slots_max=st.sampled_from((1, 8)),
+    taken_pause_us=st.sampled_from((1, 1_000)),
+    claims_max=st.integers(0, 2),
+    idle_specs_max=st.sampled_from((0, 1, 64)),
+)
+_RUNS_US = st.sampled_from((0, 10, 2_000, 10**6))
+
+
+class Scheduling(RuleBasedStateMachine):
+    """Two schedulers live through the same events, one of them is a copy of the other, taken now and then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.live, self.copy, self.folded = State(), State(), State()
+        self.now_us = 1
+        self.nodes = 0
+        self.spec_keys: dict[Spec, SpecKey] = {}
+        self.finals: dict[JobKey, int] = {}
+        self.ends: list[e.AttemptsEnded] = []
+        self.play(e.SchedulerStarted(epoch=1, version="0"))
+
+    # --- what happens
+
+    @rule(policy=_POLICIES)
+    def another_scheduler(self, policy: Policy) -> None:
+        """A new life with another policy, from the journal alone."""
+        self.live = self.folded
+        self.folded = state_from_plain(state_to_plain(self.live))
+        self.copy = state_from_plain(state_to_plain(self.live))
+        self.play(e.SchedulerStarted(epoch=self.live.epoch + 1, version="0", policy=policy))
+
+    @rule(units=st.sampled_from(_NODES))
+    def node_joins(self, units: dict[str, float]) -> None:
+        self.nodes += 1
+        name = f"n{self.nodes}"
+        self.play(e.NodesJoined(nodes=(Node(NodeId(name), name, Resources.of(units)),)))
+
+    @precondition(lambda self: self.live.nodes)
+    @rule(data=st.data())
+    def node_is_lost(self, data: Any) -> None:
+        node = data.draw(st.sampled_from(sorted(self.live.nodes)))
+        self.play(e.NodeLost(node=node, cause="drawn"))
+
+    @rule(spec=_SPECS, count=st.sampled_from((-1, 1, 3, 12)), data=st.data())
+    def submitted(self, spec: Spec, count: int, data: Any) -> None:
+        first = self.live.next_key
+        after = ()
+        if first > 1:
+            parents = st.tuples(st.integers(1, first - 1), st.just(1), st.sampled_from(After).map(int))
+            after = tuple(data.draw(st.lists(parents, max_size=3)))
+        keys = [JobKey(first + i) for i in range(abs(count))]
+        spec_key = self.spec_keys.setdefault(spec, SpecKey(len(self.spec_keys) + 1))
+        ended = {JobKey(key): self.finals[JobKey(key)] for key, _, _ in after if key in self.finals}
+        self.play(
+            e.JobsSubmitted(
+                request_id=str(first),
+                first=first,
+                ids=(str(first),),
+                counts=(count,),
+                specs=(spec_key,),
+                args=(b"",) * len(keys),
+                new_specs=() if spec_key in self.live.specs else ((spec_key, spec),),
+                dependencies=tuple(e.JobDependency(key=key, after=after) for key in keys) if after else (),
+                ended_parents=tuple(ended.items()),
+            )
+        )
+
+    @precondition(lambda self: self.attempts())
+    @rule(data=st.data(), end=st.sampled_from(AttemptEnd), run_us=_RUNS_US)
+    def attempts_end(self, data: Any, end: AttemptEnd, run_us: int) -> None:
+        chosen = data.draw(st.lists(st.sampled_from(self.attempts()), min_size=1, max_size=8, unique=True))
+        node = chosen[0][0]
+        keys, attempts = zip(*[(key, attempt) for at, key, attempt in chosen if at == node], strict=True)
+        count = len(keys)
+        event = e.AttemptsEnded(
+            node=node,
+            keys=keys,
+            attempts=attempts,
+            ends=(int(end),) * count,
+            entered_us=(self.now_us,) * count,
+            ended_us=(self.now_us + run_us,) * count,
+            pids=(1,) * count,
+            results=(b"",) * count,
+        )
+        self.ends.append(event)
+        self.play(event)
+
+    @precondition(lambda self: self.ends)
+    @rule(data=st.data())
+    def an_end_is_told_again(self, data: Any) -> None:
+        """Late and repeated reports change nothing that is decided already."""
+        before = {key: (job.attempt, job.state) for key, job in self.live.jobs.items() if job.node}
+        self.play(data.draw(st.sampled_from(self.ends)))
+        after = {key: (job.attempt, job.state) for key, job in self.live.jobs.items() if key in before}
+        assert {key: after[key] for key in before} == before
+
+    @precondition(lambda self: self.attempts())
+    @rule(data=st.data())
+    def attempt_is_entered(self, data: Any) -> None:
+        node, key, attempt = data.draw(st.sampled_from(self.attempts()))
+        self.play(e.AttemptsEntered(node=node, keys=(key,), attempts=(attempt,), entered_us=(self.now_us,)))
+
+    @precondition(lambda self: self.live.next_key > 1)
+    @rule(data=st.data(), kind=st.sampled_from(("cancel", "hold", "pause", "release", "band")))
+    def somebody_wants(self, data: Any, kind: str) -> None:
+        keys = tuple(data.draw(st.lists(st.integers(1, self.live.next_key - 1), min_size=1, max_size=5)))
+        wishes: dict[str, e.Event] = {
+            "cancel": e.CancelRequested(request_id="", keys=keys),
+            "hold": e.HoldRequested(request_id="", keys=keys),
+            "pause": e.HoldRequested(request_id="", keys=keys, stop=True),
+            "release": e.ReleaseRequested(request_id="", keys=keys),
+            "band": e.PriorityChanged(request_id="", keys=keys, band=data.draw(st.integers(0, 5))),
+        }
+        self.play(wishes[kind])
+
+    @rule(by_us=st.sampled_from((1, 1_000, 10**6)))
+    def time_goes_on(self, by_us: int) -> None:
+        self.now_us += by_us
+        self.play()
+
+    # --- what must hold
+
+    def play(self, *events: e.Event) -> None:
+        decisions = step(self.live, events, self.now_us)
+        assert step(self.copy, events, self.now_us) == decisions, "the same events, other decisions"
+        recover(self.folded, events, decisions, self.now_us)
+        for decision in decisions:
+            if isinstance(decision, d.Finish):
+                self.finals.update(dict.fromkeys(decision.keys, decision.state))
+
+    def attempts(self) -> list[tuple[NodeId, JobKey, int]]:
+        return [
+            (node_id, key, attempt)
+            for node_id, node in self.live.nodes.items()
+            for lane in node.lanes.values()
+            for key, attempt in lane.held.items()
+        ]
+
+    @invariant()
+    def all_is_well(self) -> None:
+        assert invariants.check(self.live) == []
+
+    @invariant()
+    def a_fold_is_the_same(self) -> None:
+        assert invariants.check(self.folded) == []
+        assert comparable(self.folded) == comparable(self.live)
+
+    @invariant()
+    def a_snapshot_is_the_same(self) -> None:
+        plain = state_to_plain(self.live)
+        self.copy = state_from_plain(plain)
+        assert state_to_plain(self.copy) == plain
+
+    @invariant()
+    def nothing_waits_for_a_step_that_nobody_calls(self) -> None:
+        """A second step at the same instant has nothing to do, and what time brings is announced."""
+        assert step(state_from_plain(state_to_plain(self.live)), [], self.now_us) == []
+        waits = [job for job in self.live.jobs.values() if job.state is JobState.BACKOFF]
+        due_us = next_due_us(self.live, self.now_us)
+        assert not waits or (due_us is not None and due_us <= min(job.due_us for job in waits))
+
+
+Scheduling.TestCase.settings = settings(
+    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
+)
+TestScheduling = Scheduling.TestCase

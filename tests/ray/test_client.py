@@ -1,0 +1,263 @@
+"""The Python side on three real nodes: back ends, asyncio, many clients, and clients that die."""
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+import pytest
+
+from kos_ray.client import connect
+from kos_ray.client.calls import Call
+from kos_ray.client.executor import KosExecutor
+from tests.ray.conftest import KosCluster, wait_until
+
+pytestmark = pytest.mark.ray
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _by_value() -> None:
+    """Functions of this file travel by value: no slot can import the tests."""
+    import cloudpickle
+
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+class OwnError(Exception):
+    pass
+
+
+def square(number: int) -> int:
+    return number * number
+
+
+def broken(text: str) -> None:
+    raise OwnError(text)
+
+
+def sleepy(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+def test_code_for_concurrent_futures(kos: KosCluster) -> None:
+    """What a pool of processes did, the cluster does: results, order, exceptions, cancelling."""
+    with KosExecutor(kos.client) as executor:
+        assert list(executor.map(square, range(200), timeout=120)) == [i * i for i in range(200)]
+        futures = {executor.submit(square, i): i for i in range(50)}
+        assert all(future.result() == futures[future] ** 2 for future in as_completed(futures, 120))
+        failed = executor.submit(broken, "mine")
+        with pytest.raises(OwnError, match="mine") as caught:
+            failed.result(60)
+        assert "in broken" in str(caught.value.__cause__.__notes__)
+        running = executor.submit(sleepy, 2)
+        wait_until(running.running)
+        assert not running.cancel(), "as in a pool, what runs is not cancelled"
+        assert running.result(60) == 2
+
+
+def test_grid_search(kos: KosCluster) -> None:
+    """scikit-learn's search on the cluster finds what it finds here."""
+    import joblib
+    from sklearn.datasets import load_iris
+    from sklearn.model_selection import GridSearchCV
+    from sklearn.svm import SVC
+
+    from kos_ray.client.joblib import register
+
+    register()
+    data, target = load_iris(return_X_y=True)
+    grid = {"C": [0.1, 1, 10], "kernel": ["linear", "rbf"]}
+    here = GridSearchCV(SVC(), grid, cv=3).fit(data, target)
+    before = kos.client.status().jobs.get("succeeded", 0)
+    with joblib.parallel_config("kos", client=kos.client):
+        there = GridSearchCV(SVC(), grid, cv=3).fit(data, target)
+    assert there.best_params_ == here.best_params_
+    assert there.best_score_ == pytest.approx(here.best_score_)
+    assert list(there.cv_results_["mean_test_score"]) == pytest.approx(list(here.cv_results_["mean_test_score"]))
+    assert kos.client.status().jobs["succeeded"] > before, "it ran there"
+
+
+def test_asyncio(kos: KosCluster) -> None:
+    """Hundreds of jobs awaited at once, dependencies, failures, events as they come."""
+    import kos_ray
+
+    async def main() -> None:
+        async with kos_ray.connect_async(start=False) as client:
+            array = await client.map(square, range(300))
+            jobs = await asyncio.gather(*(client.submit(square, i) for i in range(50)))
+            assert await asyncio.gather(*jobs) == [i * i for i in range(50)]
+            total = await client.submit(sum, array, name="total")
+            assert await total.result(120) == sum(i * i for i in range(300))
+            assert len({job.id async for job in array.as_ended(60)}) == 300
+            with pytest.raises(kos_ray.JobFailed, match="OwnError: no"):
+                await (await client.submit(broken, "no")).result(60)
+            assert (await (await client.job("total")).status()).state == "succeeded"
+
+    asyncio.run(main())
+
+
+def test_workflow_and_decorated(kos: KosCluster) -> None:
+    """A DAG is handed over as one, and shows itself."""
+    import kos_ray
+
+    twice = kos_ray.job(cpu=1, retry=1)(lambda number: 2 * number)
+    with connect(start=False) as client:
+        with kos_ray.workflow("tour") as flow:
+            first = flow.submit(twice, 3)
+            parts = flow.map(square, range(4))
+            last = flow.submit(lambda number, numbers: number + sum(numbers), first, parts, name="last")
+        assert last.result(60) == 20
+        assert client.job("tour/last").result(1) == 20
+        assert flow.svg().count(": succeeded") == 3
+        assert twice.submit(4).result(60) == 8
+        assert "succeeded" in client.jobs(limit=5)._repr_html_()  # type: ignore[attr-defined]
+
+
+FIRST = """
+import os, signal, sys, time
+import kos_ray as kos
+
+def slow(number):
+    time.sleep(1)
+    return number * number
+
+client = kos.connect(sys.argv[1], start=False)
+jobs = client.submit_many([kos.Call(slow, (i,), name=f"cell-{i}") for i in range(8)])
+array = client.map(slow, range(4))
+print(jobs[3].id, array.id, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+SECOND = """
+import sys
+import kos_ray as kos
+
+with kos.connect(sys.argv[1], start=False) as client:
+    assert client.job("cell-5").result(120) == 25
+    assert client.job(sys.argv[2]).result(120) == 9
+    assert client.array(sys.argv[3]).results(120) == [0, 1, 4, 9]
+    assert [client.job(f"cell-{i}").result(120) for i in range(8)] == [i * i for i in range(8)]
+    try:
+        client.job("cell-99")
+    except kos.NotFound as error:
+        print("not found:", error)
+"""
+
+
+def test_a_restarted_kernel_finds_its_jobs(kos: KosCluster, tmp_path: Path) -> None:
+    """The process that submitted is killed; another one has the results by id and by name."""
+    first = _python(tmp_path, FIRST, kos.client.address)
+    assert first.returncode == -signal.SIGKILL, first.stderr
+    second = _python(tmp_path, SECOND, kos.client.address, *first.stdout.split())
+    assert second.returncode == 0, second.stderr
+    assert "not found:" in second.stdout
+
+
+def test_fifty_clients_at_once(kos: KosCluster) -> None:
+    """Each has its own results, whatever the others do."""
+
+    def one(number: int) -> list[int]:
+        with connect(start=False) as client:
+            jobs = client.submit_many([Call(_offset, (number, i)) for i in range(20)])
+            array = client.map(square, range(number, number + 20))
+            return jobs.results(200) + array.results(200)
+
+    with ThreadPoolExecutor(50) as threads:
+        results = list(threads.map(one, range(50)))
+    assert results == [[n * n + i for i in range(20)] + [i * i for i in range(n, n + 20)] for n in range(50)]
+    wait_until(lambda: threading.active_count() < 30, 20)
+
+
+def _offset(number: int, index: int) -> int:
+    return number * number + index
+
+
+KILLED = """
+import itertools, sys
+import kos_ray as kos
+
+client = kos.connect(sys.argv[1], start=False)
+for batch in itertools.count():
+    with kos.workflow(f"{sys.argv[2]}-{batch}", client=client) as flow:
+        for i in range(200):
+            flow.submit(len, "abc", name=f"job{i}")
+    print(batch, flush=True)
+"""
+
+
+def test_a_client_killed_in_mid_submit_leaves_all_or_nothing(kos: KosCluster, tmp_path: Path) -> None:
+    """Four drivers are killed at different moments; of each request, all jobs are there or none is."""
+    partly = []
+    for number, delay in enumerate((0.0, 0.011, 0.023, 0.037)):
+        command = [sys.executable, "-c", KILLED, kos.client.address, f"killed{number}"]
+        driver = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path)
+        assert driver.stdout is not None
+        acknowledged = [int(driver.stdout.readline()) for _ in range(3)]
+        time.sleep(delay)
+        os.kill(driver.pid, signal.SIGKILL)
+        acknowledged += map(int, driver.communicate(timeout=30)[0].split())
+        last = acknowledged[-1]
+        partly.append(_there(kos, f"killed{number}-{last + 1}"))
+        assert all(_there(kos, f"killed{number}-{batch}") == 200 for batch in acknowledged), "acknowledged is stored"
+        assert partly[-1] in (0, 200)
+
+
+def _there(kos: KosCluster, workflow: str) -> int:
+    from kos_ray.model.errors import NotFound
+
+    names = [f"{workflow}/job{i}" for i in range(200)]
+    try:
+        return len(kos.client._resolve(names))
+    except NotFound:
+        return sum(_is_there(kos, name) for name in names)
+
+
+def _is_there(kos: KosCluster, name: str) -> bool:
+    from kos_ray.model.errors import NotFound
+
+    try:
+        return bool(kos.client._resolve([name]))
+    except NotFound:
+        return False
+
+
+def test_the_reference_runs(kos: KosCluster, tmp_path: Path) -> None:
+    """Every Python example of docs/python.md, one after the other, as one program."""
+    text = (ROOT / "docs" / "python.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert len(blocks) > 8
+    program = tmp_path / "reference.py"
+    program.write_text("\n".join(blocks))
+    environment = {**os.environ, "KOS_ADDRESS": kos.client.address}
+    command = [sys.executable, str(program)]
+    done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_notebook_runs(kos: KosCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The notebook of first steps, from its first cell to its last; its kernel is restarted in the middle."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    monkeypatch.setenv("KOS_ADDRESS", kos.client.address)
+    notebook = nbformat.read(ROOT / "notebooks" / "first_steps.ipynb", as_version=4)
+    half = next(i for i, cell in enumerate(notebook.cells) if "restart" in cell.metadata.get("tags", []))
+    for cells in (notebook.cells[:half], notebook.cells[half:]):
+        part = nbformat.v4.new_notebook(cells=cells, metadata=notebook.metadata)
+        NotebookClient(part, timeout=120, kernel_name="python3").execute()
+    assert "succeeded" in str(part.cells[1].outputs), "the kernel that was started anew found the job"
+
+
+def _python(folder: Path, program: str, *args: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", program, *args]
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=200, cwd=folder)

@@ -1,0 +1,204 @@
+"""The tiny language of the scenarios: what happens, in a line each, and what is decided, in a line each.
+
+    node a cpu=4 mem=8            a node joins            lost a               it is lost
+    submit j cpu=1 band=3         a job                   submit j x3 cpu=1    an array: j.0, j.1, j.2
+           once single retries=2 backoff=100ms after=ok:p,any:q
+    enter j                       its code runs           end j failed ran=2ms how its attempt ends
+    cancel j   hold j   pause j   release j   band j 0    what people want
+    wait 1s                       time goes on
+
+Decisions are written as `launch j on a (2 slots)`, `a closes cpu=1 to 0 slots: idle`, `recall j on a: room_wanted`,
+`stop j on a: cancelled_by_user`, `ready j: none`, `hold j: …`, `retry j in 100ms: user_error`, `finish j failed: …`.
+"""
+
+import re
+from typing import Any
+
+from kos_ray.model import decisions as d
+from kos_ray.model import events as e
+from kos_ray.model.ids import JobKey, NodeId, SpecKey
+from kos_ray.model.job import After, AttemptEnd, Backoff, Guarantee, JobState, SlotKind, Spec
+from kos_ray.model.node import Node
+from kos_ray.model.policy import Policy
+from kos_ray.model.reasons import Reason
+from kos_ray.model.resources import Resources
+from kos_ray.scheduler import invariants
+from kos_ray.scheduler.machine import recover, step
+from kos_ray.scheduler.snapshot import state_from_plain, state_to_plain
+from kos_ray.scheduler.state import State
+
+_UNITS = {"us": 1, "ms": 1_000, "s": 1_000_000}
+_RESOURCES = {"cpu": "CPU", "gpu": "GPU", "mem": "memory"}
+
+
+class Play:
+    """One scenario being played. Every step is checked against the invariants and against a fold of what happened."""
+
+    def __init__(self, policy: dict[str, int] | None = None) -> None:
+        self.state, self.folded = State(), State()
+        self.now_us = 0
+        self.keys: dict[str, JobKey] = {}
+        self.arrays: dict[str, tuple[JobKey, int]] = {}
+        self.specs: dict[Spec, SpecKey] = {}
+        #: final states of jobs that the scheduler no longer holds
+        self.finals: dict[JobKey, int] = {}
+        self.next_key = 1
+        self.step([e.SchedulerStarted(epoch=1, version="0", policy=Policy(**(policy or {})))])
+
+    def do(self, lines: list[str]) -> list[str]:
+        """Let these things happen together; what is decided."""
+        events: list[e.Event] = []
+        for line in lines:
+            verb, *words = line.split()
+            if verb == "wait":
+                self.now_us += microseconds(words[0])
+            else:
+                events.append(getattr(self, f"_{verb}")(*words))
+        return [self.tell(decision) for decision in self.step(events)]
+
+    def step(self, events: list[e.Event]) -> list[d.Decision]:
+        decisions = step(self.state, events, self.now_us)
+        assert invariants.check(self.state) == []
+        recover(self.folded, events, decisions, self.now_us)
+        assert invariants.check(self.folded) == []
+        for decision in decisions:
+            if isinstance(decision, d.Finish):
+                self.finals.update(dict.fromkeys(decision.keys, decision.state))
+        # A snapshot between any two steps loses nothing.
+        self.state = state_from_plain(state_to_plain(self.state))
+        return decisions
+
+    # --- what happens
+
+    def _node(self, name: str, *words: str) -> e.Event:
+        return e.NodesJoined(nodes=(Node(NodeId(name), name, resources(words), incarnation="1"),))
+
+    def _lost(self, name: str) -> e.Event:
+        return e.NodeLost(node=NodeId(name), cause="it burnt down")
+
+    def _submit(self, name: str, *words: str) -> e.Event:
+        count = next((int(word[1:]) for word in words if re.fullmatch(r"x\d+", word)), -1)
+        options = dict(word.split("=", 1) for word in words if "=" in word)
+        spec = Spec(
+            type=name,
+            entry="module:function",
+            band=int(options.get("band", 3)),
+            resources=resources(words),
+            single_use="single" in words,
+            retries=int(options.get("retries", 0)),
+            backoff=Backoff(first_ms=microseconds(options.get("backoff", "100ms")) // 1_000, jitter=0.0),
+            guarantee=Guarantee.AT_MOST_ONCE if "once" in words else Guarantee.AT_LEAST_ONCE,
+        )
+        known = spec in self.specs
+        spec_key = self.specs.setdefault(spec, SpecKey(len(self.specs) + 1))
+        first = JobKey(self.next_key)
+        self.next_key += abs(count)
+        self.arrays[name] = (first, abs(count))
+        names = [name] if count < 0 else [f"{name}.{i}" for i in range(count)]
+        self.keys.update({text: JobKey(first + i) for i, text in enumerate(names)})
+        after = tuple(self._parent(text) for text in options.get("after", "").split(",") if text)
+        keys = range(first, first + abs(count))
+        parents = [JobKey(key) for start, number, _ in after for key in range(start, start + number)]
+        return e.JobsSubmitted(
+            request_id=name,
+            first=first,
+            ids=(name,),
+            counts=(count,),
+            specs=(spec_key,),
+            args=(b"",) * abs(count),
+            new_specs=() if known else ((spec_key, spec),),
+            dependencies=tuple(e.JobDependency(key=JobKey(key), after=after) for key in keys) if after else (),
+            ended_parents=tuple((key, self.finals[key]) for key in parents if key in self.finals),
+        )
+
+    def _parent(self, text: str) -> tuple[int, int, int]:
+        kind, name = text.split(":")
+        first, count = self.arrays[name] if name in self.arrays else (self.keys[name], 1)
+        return first, count, int(After[kind.upper()])
+
+    def _enter(self, name: str) -> e.Event:
+        job = self.job(name)
+        return e.AttemptsEntered(node=job.node, keys=(job.key,), attempts=(job.attempt,), entered_us=(self.now_us,))
+
+    def _end(self, name: str, end: str = "succeeded", ran: str = "ran=1ms") -> e.Event:
+        job = self.job(name)
+        run_us = microseconds(ran.removeprefix("ran="))
+        return e.AttemptsEnded(
+            node=job.node,
+            keys=(job.key,),
+            attempts=(job.attempt,),
+            ends=(int(AttemptEnd[end.upper()]),),
+            entered_us=(1,),
+            ended_us=(1 + run_us,),
+            pids=(1,),
+            results=(b"",),
+        )
+
+    def _cancel(self, *names: str) -> e.Event:
+        return e.CancelRequested(request_id="", keys=self.named(names))
+
+    def _hold(self, *names: str) -> e.Event:
+        return e.HoldRequested(request_id="", keys=self.named(names))
+
+    def _pause(self, *names: str) -> e.Event:
+        return e.HoldRequested(request_id="", keys=self.named(names), stop=True)
+
+    def _release(self, *names: str) -> e.Event:
+        return e.ReleaseRequested(request_id="", keys=self.named(names))
+
+    def _band(self, name: str, band: str) -> e.Event:
+        return e.PriorityChanged(request_id="", keys=self.named((name,)), band=int(band))
+
+    # --- what is decided
+
+    def tell(self, decision: Any) -> str:
+        """A decision in a line."""
+        if isinstance(decision, d.ResizeSlots):
+            kind, reason = told_kind(decision.kind), told(decision.reason)
+            return f"{decision.node} closes {kind} to {slots(decision.slots)}: {reason}"
+        jobs = ",".join(self.name(key) for key in decision.keys)
+        if isinstance(decision, d.Launch):
+            return f"launch {jobs} on {decision.node} ({slots(decision.slots)})"
+        if isinstance(decision, d.Recall | d.Stop):
+            return f"{type(decision).__name__.lower()} {jobs} on {decision.node}: {told(decision.reason)}"
+        if isinstance(decision, d.RetryLater):
+            parts = zip(decision.keys, decision.due_us, decision.reasons, strict=True)
+            return "; ".join(f"retry {self.name(k)} in {(t - self.now_us) // 1_000}ms: {told(r)}" for k, t, r in parts)
+        if isinstance(decision, d.Finish):
+            return f"finish {jobs} {JobState(decision.state).name.lower()}: {told(decision.reason)}"
+        verb = "ready" if isinstance(decision, d.MakeReady) else "hold"
+        return f"{verb} {jobs}: {told(decision.reason)}"
+
+    # --- names
+
+    def job(self, name: str) -> Any:
+        return self.state.jobs[self.keys[name]]
+
+    def named(self, names: tuple[str, ...]) -> tuple[JobKey, ...]:
+        return tuple(self.keys[name] for name in names)
+
+    def name(self, key: int) -> str:
+        return next(name for name, found in self.keys.items() if found == key)
+
+
+def resources(words: tuple[str, ...]) -> Resources:
+    pairs = [word.split("=") for word in words if word.split("=")[0] in _RESOURCES]
+    return Resources.of({_RESOURCES[name]: float(amount) for name, amount in pairs})
+
+
+def microseconds(text: str) -> int:
+    number, unit = re.fullmatch(r"([\d.]+)(us|ms|s)", text).groups()  # type: ignore[union-attr]
+    return int(float(number) * _UNITS[unit])
+
+
+def slots(count: int) -> str:
+    return f"{count} slot" + "s" * (count != 1)
+
+
+def told(reason: int) -> str:
+    return Reason(reason).name.lower()
+
+
+def told_kind(kind: SlotKind) -> str:
+    short = {long: name for name, long in _RESOURCES.items()}
+    return " ".join(f"{short[name]}={amount:g}" for name, amount in kind.resources.as_units().items()) or "nothing"

@@ -1,0 +1,113 @@
+"""What is refused, in what words, and that nothing is left of it."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from engine_build import SPEC, Hands, array
+
+from kos_ray.model.errors import Refused
+from kos_ray.model.hashing import spec_hash
+from kos_ray.model.job import After, Backoff, Spec
+from kos_ray.model.protocol import Accepted, Array, Submit
+from kos_ray.model.resources import Resources
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"python": "3.9"}, "packed by Python 3.9, the cluster runs Python 3.11"),
+        ({"band": 6}, "band: expected 0 to 5, found 6"),
+        ({"retries": 1001}, "retries: expected 0 to 1000, found 1001"),
+        ({"entry": ""}, "needs a function, an entry point or a command"),
+        ({"timeout_ms": -1}, "timeout: expected 0 or more milliseconds, found -1"),
+        ({"backoff": Backoff(factor=1e9)}, "a factor of 1 to 100"),
+        ({"backoff": Backoff(first_ms=-1)}, "pauses of 0 or more"),
+        ({"backoff": Backoff(jitter=2.0)}, "a jitter of 0 to 1, found 2.0"),
+        ({"resources": Resources((("CPU", 0),))}, "resources: expected positive amounts"),
+        ({"resources": Resources((("b", 1), ("a", 1)))}, "in the order of names"),
+    ],
+)
+def test_a_spec_that_makes_no_sense_is_refused(change: dict[str, Any], words: str) -> None:
+    hands = Hands()
+    spec = replace(SPEC, **change)
+    answer = hands.submit(array(spec=spec), spec=spec)
+    assert isinstance(answer, Refused)
+    assert words in str(answer)
+    assert hands.journal.request("r") is None
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ([array(count=0)], "a request holds 1 to 20000 jobs, found 0"),
+        ([Array(id="a", count=2, spec=spec_hash(SPEC), args=(b"",))], "array a: 2 jobs with 1 arguments"),
+        ([array(id_="")], "every array needs an id of its own"),
+        ([array(), array()], "every array needs an id of its own"),
+        ([array("a", name="x"), array("b", name="x")], "the name 'x' is taken in namespace 'default'"),
+        ([array(after=(("ghost", 0),))], "depends on 'ghost': there is no such job in namespace 'default'"),
+        ([array("a", after=(("a", 0),))], "depends on itself or on a job behind it"),
+        ([array("a", after=(("b", 0),)), array("b")], "depends on itself or on a job behind it"),
+        ([array("p", count=2), array("a", inputs=("p.2",))], "depends on 'p.2'"),
+    ],
+)
+def test_a_request_that_makes_no_sense_is_refused(arrays: list[Array], words: str) -> None:
+    hands = Hands()
+    answer = hands.submit(*arrays)
+    assert isinstance(answer, Refused)
+    assert words in str(answer)
+    assert not hands.engine.state.jobs
+
+
+def test_an_id_or_a_name_that_somebody_has_is_refused_whenever_it_came() -> None:
+    hands = Hands()
+    assert hands.submit(array("a", name="x")).first == 1
+    other = replace(SPEC, namespace="other")
+    for taken in (array("a"), array("x"), array("b", name="x"), array("b", name="a")):
+        assert "taken" in str(hands.submit(taken, request="again"))
+    assert "taken" in str(hands.submit(array("a", spec=other), request="again", spec=other))
+    assert hands.submit(array("b", name="x", spec=other), request="other", spec=other).first == 2
+
+
+def test_requests_of_one_tick_see_each_other() -> None:
+    hands = Hands()
+    specs = ((spec_hash(SPEC), SPEC),)
+    for request, sent in [("1", array("p", count=2)), ("2", array("j", after=(("p.1", 0),))), ("3", array("p"))]:
+        hands.engine.submit(Submit(request_id=request, arrays=(sent,), specs=specs), hands.answers.append)
+    hands.tick()
+    first, second, third = hands.answers
+    assert (first, second) == (Accepted(first=1, job_count=2, epoch=1), Accepted(first=3, job_count=1, epoch=1))
+    assert "every array needs an id of its own" in str(third)
+    assert hands.engine.state.jobs[3].dependency.after == ((2, 1, After.OK),)
+
+
+def test_a_request_said_again_is_answered_again_and_changes_nothing() -> None:
+    hands = Hands()
+    assert hands.submit(array(count=3)) == hands.submit(array(count=3)) == Accepted(first=1, job_count=3, epoch=1)
+    assert len(hands.engine.state.jobs) == 3
+
+
+def test_a_spec_that_nobody_knows_is_asked_for() -> None:
+    hands = Hands()
+    hands.engine.submit(Submit(request_id="r", arrays=(array(),)), hands.answers.append)
+    hands.tick()
+    assert hands.answers == [Accepted(unknown_specs=(spec_hash(SPEC),))]
+
+
+def test_a_refused_request_leaves_no_spec_behind() -> None:
+    """Its spec's key goes to the next spec; the hash must not lead to that one."""
+    hands = Hands()
+    other = Spec(entry="module:other", tags=("other",))
+    assert isinstance(hands.submit(array(after=(("ghost", 0),))), Refused)
+    assert hands.submit(array("b", spec=other), request="2", spec=other).first == 1
+    assert hands.submit(array("c"), request="3").first == 2
+    assert hands.engine.state.jobs[1].entry.spec == other
+    assert hands.engine.state.jobs[2].entry.spec == SPEC
+
+
+def test_inputs_are_waited_for_as_successes() -> None:
+    hands = Hands()
+    hands.submit(array("p", count=2), array("q"), array("j", inputs=("p", "q"), after=(("q", int(After.OK)),)))
+    dependency = hands.engine.state.jobs[4].dependency
+    assert dependency.inputs == ((1, 2), (3, -1))
+    assert dependency.after == ((3, 1, After.OK), (1, 2, After.OK))

@@ -1,0 +1,93 @@
+"""What the doctor says of what it finds."""
+
+import pytest
+
+from kos_ray.model.views import ClusterStatus, NodeView
+from kos_ray.observe import health
+from kos_ray.observe.health import Finding
+from kos_ray.observe.load import held, share, summary
+
+GIB = 2**30
+
+
+def levels(*found: Finding) -> list[str]:
+    for one in found:
+        assert bool(one.remedy) == (one.level != "ok"), one
+    return [one.level for one in found]
+
+
+@pytest.mark.parametrize(
+    ("python", "ray", "expected"),
+    [
+        ("3.11.2", "2.60.0", ["ok", "ok", "ok"]),
+        ("3.10.9", "2.57.1", ["ok", "bad", "bad"]),
+        ("3.13.0", "", ["ok", "ok", "bad"]),
+        ("3.12.0", "3.0.0", ["ok", "ok", "bad"]),
+        ("3.12.0rc1", "2.61.0.dev0", ["ok", "ok", "ok"]),
+    ],
+)
+def test_versions(python: str, ray: str, expected: list[str]) -> None:
+    assert levels(*health.versions("0.1", python, ray)) == expected
+
+
+def test_disk() -> None:
+    assert levels(
+        health.disk("/s", 50 * GIB, "ext4", writable=True),
+        health.disk("/s", 2 * GIB, "ext4", writable=True),
+        health.disk("/s", GIB // 2, "", writable=True),
+        health.disk("/s", 50 * GIB, "nfs4", writable=True),
+        health.disk("/s", 50 * GIB, "ext4", writable=False),
+    ) == ["ok", "warn", "bad", "bad", "bad"]
+
+
+def test_journal() -> None:
+    assert levels(*health.journal("/s/j", -1, 0, None)) == ["ok"]
+    assert levels(*health.journal("/s/j", 10, 0, ())) == ["ok", "ok"]
+    assert levels(*health.journal("/s/j", 10, GIB // 2, None)) == ["ok", "warn"]
+    assert levels(*health.journal("/s/j", 10, 2 * GIB, ("frame 3",))) == ["bad", "bad"]
+
+
+def test_authentication() -> None:
+    assert levels(
+        health.authentication("", own_head=True, remote=False),
+        health.authentication("token", own_head=False, remote=True),
+        health.authentication("", own_head=False, remote=False),
+        health.authentication("disabled", own_head=False, remote=True),
+    ) == ["ok", "ok", "ok", "warn"]
+
+
+def node(name: str, *, alive: bool = True, head: bool = False, cpus: float = 2) -> NodeView:
+    resources = (("CPU", round(cpus * 10_000)),) if cpus else ()
+    return NodeView(id=name, name=name, alive=alive, head=head, resources=resources)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "expected"),
+    [
+        ([node("h", head=True)], ["ok", "ok", "ok"]),
+        ([node("h", head=True, cpus=0), node("a")], ["ok", "ok", "ok"]),
+        ([node("h", head=True), node("a")], ["ok", "ok", "warn"]),
+        ([node("h", head=True, cpus=0)], ["ok", "ok", "bad"]),
+        ([node("h", head=True), node("a", alive=False)], ["ok", "warn", "ok"]),
+        ([node("a")], ["ok", "ok", "bad"]),
+        ([], ["ok", "bad"]),
+    ],
+)
+def test_cluster(nodes: list[NodeView], expected: list[str]) -> None:
+    status = ClusterStatus(cluster_id="c", epoch=1, seq=1, state_dir="/s", jobs={}, nodes=tuple(nodes))
+    assert levels(*health.cluster(status)) == expected
+    assert summary(status)
+
+
+def test_clock_port_and_files() -> None:
+    assert levels(*health.clock(10, -5)) == ["ok"]
+    assert levels(*health.clock(-90_000, 5_000_000)) == ["warn", "warn"]
+    assert levels(health.port("h:1", answers=True), health.port("h:1", answers=False)) == ["ok", "bad"]
+    assert levels(health.files_limit(1024), health.files_limit(-1), health.files_limit(65536)) == ["warn", "ok", "ok"]
+
+
+def test_shares() -> None:
+    assert share("CPU", 0, 0) == ""
+    assert share("CPU", 15_000, 20_000) == "████████░░ 1.5/2"
+    assert share("memory", 0, 10_000 * GIB) == "░░░░░░░░░░ 0 B/1.0 GiB"
+    assert held([]) == {}

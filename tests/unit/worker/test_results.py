@@ -1,0 +1,80 @@
+import hashlib
+import pickle
+import signal
+import threading
+
+import pytest
+
+from kos_ray.model.payload import INLINE_LIMIT, BlobRef, open_payload
+from kos_ray.worker.results import Unpicklable, describe, describe_exit, pack_result
+
+
+@pytest.mark.parametrize("value", [None, True, 1, 1.5, "é", b"x", [1, {"a": (2,)}], {1, 2}])
+def test_values_come_back(value, tmp_path):
+    assert pickle.loads(open_payload(pack_result(value, tmp_path))) == value
+
+
+def test_functions_travel_by_value(tmp_path):
+    captured = 3
+    assert pickle.loads(open_payload(pack_result(lambda x: x + captured, tmp_path)))(4) == 7
+
+
+def test_large_values_go_to_the_outbox_by_hash(tmp_path):
+    (tmp_path / "outbox").mkdir()
+    value = b"x" * INLINE_LIMIT
+    ref = open_payload(pack_result(value, tmp_path))
+    assert isinstance(ref, BlobRef)
+    (file,) = (tmp_path / "outbox").iterdir()
+    data = file.read_bytes()
+    assert (file.name, ref.hash, ref.size) == (hashlib.sha256(data).hexdigest(), file.name, len(data))
+    assert pickle.loads(data) == value
+
+
+def test_what_cannot_be_pickled_is_named(tmp_path):
+    with pytest.raises(Unpicklable, match="lock, cannot be pickled"):
+        pack_result(threading.Lock(), tmp_path)
+
+
+class Custom(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+def test_errors_are_described_without_the_callers_frame():
+    def user_code() -> None:
+        raise ValueError("broken")
+
+    try:
+        user_code()
+    except ValueError as caught:
+        kind, message, text = describe(caught)
+    assert (kind, message) == ("ValueError", "broken")
+    assert "in user_code" in text
+    assert "in test_errors" not in text
+
+
+def test_an_error_whose_text_raises_is_still_described():
+    kind, message, text = describe(Custom())
+    assert kind.endswith("test_results.Custom")
+    assert (message, text) == ("(its text cannot be shown: RuntimeError)", "")
+
+
+def test_long_messages_are_cut_in_the_middle():
+    _, message, _ = describe(ValueError("a" * 50_000 + "b" * 50_000))
+    assert len(message) < 20_000
+    assert message.startswith("aaa")
+    assert message.endswith("bbb")
+    assert "characters left out" in message
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        (0, "exited with code 0"),
+        (3, "exited with code 3"),
+        (-signal.SIGKILL, "was killed by signal 9 (SIGKILL)"),
+        (-60, "was killed by signal 60 (an unknown signal)"),
+    ],
+)
+def test_exits_in_words(code, text):
+    assert describe_exit(code) == text
