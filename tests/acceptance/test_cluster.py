@@ -71,7 +71,7 @@ def test_whole_cluster_killed_and_up_again(shell: Shell, tmp_path: Path) -> None
     document.write_text(yaml.safe_dump(jobs))
     submitted = shell.json("submit", str(document))["jobs"]
     assert len(submitted) == JOBS
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not ran.exists() or len(ran.read_text().splitlines()) < 5:
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -67,14 +67,14 @@ def test_scheduler_killed_three_times(kos: KosCluster, tmp_path: Path) -> None:
 def test_nodes_come_and_go(kos: KosCluster, tmp_path: Path) -> None:
     """A node that joins gets work; one that is killed loses its work to the others."""
     node = kos.cluster.add_node(num_cpus=NODE_CPUS)
-    wait_until(lambda: kos.alive_nodes() == 4, 30)
+    wait_until(lambda: kos.alive_nodes() == 4)
     count = 4 * NODE_CPUS
     jobs = [kos.client.submit(proof.hold, str(tmp_path), str(i), code=CODE) for i in range(count)]
     wait_until(lambda: len(proofs(tmp_path)) == count)
     lost = {record["name"] for record in proofs(tmp_path) if record["node"] == node.node_id}
     assert len(lost) == NODE_CPUS
     kos.cluster.remove_node(node, allow_graceful=False)
-    wait_until(lambda: kos.alive_nodes() == 3, 30)
+    wait_until(lambda: kos.alive_nodes() == 3)
     (tmp_path / "release").touch()
     assert [job.result(120) for job in jobs] == [str(i) for i in range(count)]
     for job in jobs:
