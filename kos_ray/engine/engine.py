@@ -37,7 +37,7 @@ Reply = Callable[[object], None]
 
 @dataclass(frozen=True, slots=True)
 class Touched:
-    """The answer to what somebody wants of jobs (cancel, hold, …): how many of them were live."""
+    """The answer to what somebody wants of jobs (cancel, hold, …): how many were live; of a release, how many held."""
 
     count: int
 
@@ -221,7 +221,8 @@ class Engine:
             return None
         round_.events.append(what)
         if isinstance(what, _WANTED):
-            return Touched(sum(key in self.state.jobs for key in what.keys))
+            live = [job for job in map(self.state.jobs.get, what.keys) if job is not None]
+            return Touched(sum(job.held for job in live) if isinstance(what, e.ReleaseRequested) else len(live))
         return None
 
     def _admit(self, submit: Submit, round_: _Round, admission: Admission) -> object:
