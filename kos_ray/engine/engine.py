@@ -214,7 +214,7 @@ class Engine:
         if isinstance(what, Submit):
             return self._admit(what, round_, admission)
         if isinstance(what, Report):
-            round_.events += [*what.entered, *what.ended, *what.logs]
+            round_.events += what.events
             return Acked(incarnation=what.incarnation, number=what.number, epoch=self.state.epoch)
         if isinstance(what, tuple):
             self._reconcile(*what, round_)
@@ -241,7 +241,7 @@ class Engine:
         round_.events += changed
         round_.greeted.append((node.id, session))
         for report in holding.reports:
-            round_.events += [*report.entered, *report.ended]
+            round_.events += report.events
         if not any(isinstance(event, e.NodeLost) for event in changed):
             round_.events += undelivered(self.state, holding)
         orders = still_to_do(self.state, holding)
