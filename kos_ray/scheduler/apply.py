@@ -320,6 +320,7 @@ _EVENTS: dict[type, Callable[[State, Any, int], None]] = {
     e.AttemptsEnded: _attempts_ended,
     e.LogsStored: _nothing,
     e.ProgressMade: _nothing,
+    e.CheckpointsStored: _nothing,
     e.CancelRequested: _cancel_requested,
     e.HoldRequested: _hold_requested,
     e.ReleaseRequested: _release_requested,
