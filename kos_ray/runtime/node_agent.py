@@ -142,6 +142,17 @@ class NodeAgent:
         """
         return self._files.read_log(file, start, end)
 
+    def tail(self, key: JobKey, number: int, start: int, size: int) -> bytes | None:
+        """At most `size` bytes of what an attempt has printed so far, from byte `start` on; None when it has ended."""
+        attempt = self._ledger.held.get((key, number))
+        if attempt is None:
+            return None
+        slot = self._fleet.running(attempt)
+        if slot is None or not self._files.log_size(slot.log_file):
+            return b""
+        begin = slot.log_at + start
+        return self._files.read_log(slot.log_file, begin, begin + size)
+
     def _refusal(self, hello: Hello) -> str:
         if hello.cluster_id != self._cluster_id:
             return f"this agent belongs to cluster {self._cluster_id}, the greeting came from {hello.cluster_id}"

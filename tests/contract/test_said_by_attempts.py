@@ -299,3 +299,34 @@ def test_a_state_that_was_lost_is_a_clear_error(tell_storing):
         assert "the last checkpoint of job job-1 cannot be loaded" in error.message
 
     tell_storing(story)
+
+
+# ---- output
+
+
+def test_what_a_running_attempt_prints_is_read_from_its_own_beginning_on(tell, tmp_path):
+    go = tmp_path / "go"
+
+    async def story(agent: RealAgent) -> None:
+        def speak() -> None:
+            print(f"of {context().key}")
+            if context().key == 2:
+                while not go.exists():
+                    time.sleep(0.01)
+                print("more")
+
+        spec = Spec(function=cloudpickle.dumps(speak))
+        agent.launch(spec, 1, 2)
+        await agent.wait_for(lambda: agent.agent.tail(JobKey(2), 1, 0, 100) == b"of 2\n", "its first line")
+        assert agent.agent.tail(JobKey(2), 1, 3, 100) == b"2\n"
+        assert agent.agent.tail(JobKey(2), 1, 0, 2) == b"of"
+        assert agent.agent.tail(JobKey(2), 1, 100, 100) == b""
+        assert agent.agent.tail(JobKey(1), 1, 0, 100) is None, "it has ended"
+        assert agent.agent.tail(JobKey(2), 2, 0, 100) is None
+        agent.launch(spec, 3)
+        assert agent.agent.tail(JobKey(3), 1, 0, 100) == b"", "it waits behind the other one"
+        go.touch()
+        await agent.until_ended(1, 2, 3)
+        assert agent.agent.tail(JobKey(2), 1, 0, 100) is None
+
+    tell(story)

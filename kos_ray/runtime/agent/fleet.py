@@ -303,6 +303,10 @@ class Fleet:
         """The slots to which any of these attempts has been handed."""
         return [held for held in self._slots.values() if not attempts.isdisjoint(held[1].handed)]
 
+    def running(self, attempt: Attempt) -> SlotEnd | None:
+        """The slot that runs an attempt, or is about to."""
+        return next((slot for _, slot in self._slots.values() if slot.handed and slot.handed[0] is attempt), None)
+
     def ask(self, slot: SlotEnd, attempt: Attempt, end: AttemptEnd, grace_ms: int) -> None:
         """Ask an entered attempt to end, and see to it that it is killed when it has not by then."""
         margin_ms = self._limits.command_margin_ms if attempt.spec.command else 0

@@ -45,3 +45,10 @@ def until_asked(folder: str) -> None:
     while not kos.context().should_stop():
         time.sleep(0.01)
     kos.context().checkpoint(["stopped", "here"])
+
+
+def speak(folder: str) -> None:
+    """Print a line, and more when the test has seen it."""
+    print(f"hello from {kos.context().job_id}")
+    until(Path(folder) / "seen")
+    print("goodbye é")

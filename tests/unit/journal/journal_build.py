@@ -117,9 +117,7 @@ def progress_made(*said: tuple[int, int, str], node: str = "a", attempt: int = 1
     return e.ProgressMade(node=NodeId(node), keys=keys, attempts=(attempt,) * len(keys), shares=shares, texts=texts)
 
 
-def saved(
-    *states: tuple[int, int, bytes], node: str = "a", attempt: int = 1, at: int = 12
-) -> e.CheckpointsStored:
+def saved(*states: tuple[int, int, bytes], node: str = "a", attempt: int = 1, at: int = 12) -> e.CheckpointsStored:
     """Jobs, the numbers of their checkpoints, and what these hold."""
     keys, numbers, payloads = zip(*states, strict=True)
     n = len(keys)
