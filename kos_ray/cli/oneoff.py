@@ -28,8 +28,6 @@ EXAMPLE = example(
     "kos run mymodule:main 7 verbose=true",
 )
 _ENTRY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
-_EXITED = re.compile(r"exited with code (\d+)$")
-_KILLED = re.compile(r"was killed by signal (\d+)")
 
 
 def run_job(
@@ -155,12 +153,7 @@ def exit_status(view: JobView) -> int:
     """What a shell would say of it: a command's own exit code, 128 + the signal that killed it, 1 for all else."""
     if view.state == "succeeded":
         return 0
-    if view.state == "failed" and view.error_type == "CommandFailed":
-        if exited := _EXITED.search(view.error):
-            return int(exited[1])
-        if killed := _KILLED.search(view.error):
-            return 128 + int(killed[1])
-    return 1
+    return (view.exit_code if view.state == "failed" else None) or 1
 
 
 def _failed(view: JobView) -> typer.Exit:

@@ -39,6 +39,12 @@ INSERT INTO logs (key, attempt, file, start_at, end_at)
 SELECT r.key, r.attempt, r.file, r.start_at, r.end_at FROM r CROSS JOIN jobs ON {_CURRENT}
 WHERE true ON CONFLICT DO NOTHING"""
 
+_EXIT_CODES = f"""
+WITH r (key, attempt, node, code) AS {{rows}}
+INSERT INTO exit_codes (key, attempt, code)
+SELECT r.key, r.attempt, r.code FROM r CROSS JOIN jobs ON {_CURRENT}
+WHERE true ON CONFLICT DO NOTHING"""
+
 _PROGRESS = f"""
 WITH r (key, attempt, node, share, text) AS {{rows}}
 INSERT INTO progress (key, attempt, share, text, at_us)
@@ -84,6 +90,7 @@ def ended(
     """
     _errors(connection, events, nodes)
     _logs(connection, events, nodes)
+    _exit_codes(connection, events, nodes)
     keys = _joined(event.keys for event in events)
     columns: list[Sequence[int | None]] = [
         keys,
@@ -152,6 +159,16 @@ def _logs(connection: sqlite3.Connection, events: Sequence[AttemptsEnded], nodes
     ]
     if rows:
         bulk.change(connection, _LOGS, (), *zip(*rows, strict=True))
+
+
+def _exit_codes(connection: sqlite3.Connection, events: Sequence[AttemptsEnded], nodes: Sequence[int | None]) -> None:
+    rows = [
+        (event.keys[index], event.attempts[index], node, code)
+        for event, node in zip(events, nodes, strict=True)
+        for index, code in event.exit_codes
+    ]
+    if rows:
+        bulk.change(connection, _EXIT_CODES, (), *zip(*rows, strict=True))
 
 
 def _joined(parts: Iterable[tuple[int, ...]]) -> Sequence[int]:

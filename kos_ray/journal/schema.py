@@ -33,6 +33,7 @@ ROW_TABLES: Mapping[str, tuple[str, ...]] = {
     "nodes": ("node",),
     "progress": ("key",),
     "checkpoints": ("key",),
+    "exit_codes": ("key", "attempt"),
 }
 
 #: What version 2 added: sparse tables of what attempts say.
@@ -45,6 +46,9 @@ CREATE TABLE checkpoints (
     key INTEGER PRIMARY KEY, attempt INTEGER NOT NULL, number INTEGER NOT NULL, frame INTEGER NOT NULL,
     place INTEGER NOT NULL, at_us INTEGER NOT NULL
 );
+CREATE TABLE exit_codes (
+    key INTEGER, attempt INTEGER, code INTEGER NOT NULL, PRIMARY KEY (key, attempt)
+) WITHOUT ROWID;
 """
 
 #: Columns hold integers where they can: a row of a job is read and written several times in its life.

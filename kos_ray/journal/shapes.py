@@ -20,13 +20,14 @@ SELECT j.key, j.spec, a.id, CASE WHEN a.count < 0 THEN NULL ELSE j.key - a.first
     j.attempt, coalesce(n.id, ''), coalesce(t.pid, j.pid), a.submitted_us, j.ready_us,
     coalesce(t.launched_us, j.launched_us), coalesce(t.entered_us, j.entered_us), coalesce(t.ended_us, j.ended_us),
     coalesce(x.type, ''), coalesce(x.message, ''), coalesce(x.traceback, ''), j.band, p.share, coalesce(p.text, ''),
-    a.parent
+    c.code, a.parent
 FROM jobs j
 CROSS JOIN arrays a ON a.first = j.array
 LEFT JOIN attempts t ON t.key = j.key AND t.attempt = j.attempt
 LEFT JOIN nodes n ON n.node = coalesce(t.node, j.node)
 LEFT JOIN errors x ON x.key = j.key AND x.attempt = j.attempt
-LEFT JOIN progress p ON p.key = j.key AND p.attempt = j.attempt"""
+LEFT JOIN progress p ON p.key = j.key AND p.attempt = j.attempt
+LEFT JOIN exit_codes c ON c.key = j.key AND c.attempt = j.attempt"""
 
 ATTEMPTS = """
 WITH every (key, attempt, outcome, node, pid, launched_us, entered_us, ended_us) AS (
@@ -37,12 +38,13 @@ WITH every (key, attempt, outcome, node, pid, launched_us, entered_us, ended_us)
 )
 SELECT e.attempt, e.outcome, coalesce(n.id, ''), e.pid, e.launched_us, e.entered_us, e.ended_us,
     coalesce(x.type, ''), coalesce(x.message, ''), coalesce(x.traceback, ''),
-    coalesce(l.file, ''), coalesce(l.start_at, 0), coalesce(l.end_at, 0), coalesce(b.blob, '')
+    coalesce(l.file, ''), coalesce(l.start_at, 0), coalesce(l.end_at, 0), coalesce(b.blob, ''), c.code
 FROM every e
 LEFT JOIN nodes n ON n.node = e.node
 LEFT JOIN errors x ON x.key = e.key AND x.attempt = e.attempt
 LEFT JOIN logs l ON l.key = e.key AND l.attempt = e.attempt
 LEFT JOIN log_blobs b ON b.node = n.id AND b.file = l.file
+LEFT JOIN exit_codes c ON c.key = e.key AND c.attempt = e.attempt
 ORDER BY e.attempt"""
 
 PARENTS = """
@@ -55,7 +57,7 @@ NODES = "SELECT id, name, alive, head, resources, labels, since_us, cause FROM n
 def job_view(row: tuple[Any, ...], spec: Spec, after: tuple[tuple[str, str], ...], parent: str) -> JobView:
     """The view of a row of `JOBS`, whose last column is the key of its parent."""
     key, _, array, index, name, state, reason, attempt, node, pid, *times = row
-    submitted, ready, launched, entered, ended, error_type, error, traceback, band, share, text, _ = times
+    submitted, ready, launched, entered, ended, error_type, error, traceback, band, share, text, code, _ = times
     why = Reason(reason)
     return JobView(
         id=item_id(array, index),
@@ -84,12 +86,14 @@ def job_view(row: tuple[Any, ...], spec: Spec, after: tuple[tuple[str, str], ...
         progress=None if share is None else share / WHOLE,
         progress_text=text,
         parent=parent,
+        exit_code=code,
     )
 
 
 def attempt_view(row: tuple[Any, ...]) -> AttemptView:
     """The view of a row of `ATTEMPTS`."""
-    attempt, outcome, node, pid, launched, entered, ended, error_type, error, traceback, log, start, end, blob = row
+    attempt, outcome, node, pid, launched, entered, ended, error_type, error, traceback, *output = row
+    log, start, end, blob, code = output
     return AttemptView(
         attempt=attempt,
         end="" if outcome is None else AttemptEnd(outcome).name.lower(),
@@ -105,6 +109,7 @@ def attempt_view(row: tuple[Any, ...]) -> AttemptView:
         log_start=start,
         log_end=end,
         log_blob=blob,
+        exit_code=code,
     )
 
 

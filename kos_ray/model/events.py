@@ -108,6 +108,8 @@ class AttemptsEnded:
     errors: tuple[AttemptError, ...] = ()
     #: what it printed, `(index, log file, start byte, end byte)`
     logs: tuple[tuple[int, str, int, int], ...] = ()
+    #: of commands, `(index, exit code)`; 128 + the signal where one killed it, as shells say
+    exit_codes: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

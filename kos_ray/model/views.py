@@ -38,6 +38,8 @@ class JobView:
     progress_text: str = ""
     #: public id of the job that submitted it while it ran, "" where none did
     parent: str = ""
+    #: of a command whose last attempt has ended: its exit code, 128 + the signal where one killed it
+    exit_code: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +60,7 @@ class AttemptView:
     log_start: int = 0
     log_end: int = 0
     log_blob: str = ""  #: hash of the stored log file, "" while it is only on the node
+    exit_code: int | None = None  #: of a command: see `JobView`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

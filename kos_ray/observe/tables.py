@@ -206,6 +206,7 @@ def job_panel(view: JobView, now_us: int) -> list[tuple[str, str]]:
         ("ran", format_duration(run_us(view, now_us)) if view.entered_us else ""),
         ("progress", progress_text(view)),
         ("ended", format_instant(view.ended_us)),
+        ("exit code", "" if view.exit_code is None else str(view.exit_code)),
         ("error", error),
         ("traceback", view.traceback),
     ]

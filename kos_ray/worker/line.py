@@ -110,9 +110,11 @@ class Line:
         result: bytes,
         log: tuple[int, int],
         error: Error | None,
+        exit_code: int | None,
     ) -> None:
         """Send an outcome, at once."""
-        self._send((ENDED, key, attempt, end, entered_us, ended_us, result, log[0], log[1], error))
+        more = () if exit_code is None else (exit_code,)
+        self._send((ENDED, key, attempt, end, entered_us, ended_us, result, log[0], log[1], error, *more))
 
     def command(self, key: int, attempt: int, group: int) -> None:
         """Tell which process group a command runs in, so that it can be ended when this process cannot."""

@@ -6,7 +6,8 @@ gives the slot a copy of the read end, so that the kernel holds what is `queued`
 receiver, the slot (the attempt is `entered`) or the agent (it is recalled), without a round trip.
 
     line, slot to agent     (HELLO, slot id, pid, python version "3.11")
-                            (ENDED, key, attempt, end, entered_us, ended_us, result, log start, log end, error)
+                            (ENDED, key, attempt, end, entered_us, ended_us, result, log start, log end, error), and
+                            behind it the exit code of a command
                             (COMMAND, key, attempt, process group)
                             (PROGRESS, key, attempt, share in 1/10 000, text)
                             (CALL, key, attempt, number, what, body): answered when it is done

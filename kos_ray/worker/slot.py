@@ -77,6 +77,7 @@ class _Slot:
         self._context: Context | None = None
         self._voice: Voice | None = None
         self._stop_seen = False
+        self._exit_code: int | None = None
         self.progress = Progress(line.progress)
         self.family = family
 
@@ -89,14 +90,14 @@ class _Slot:
         self._restored = more[0] if more else b""
         self._entered_us = time.time_ns() // 1000
         self._stop_seen = False
+        self._exit_code = None
         end, result, error = self._prepared(spec_name, args, inputs)
         ended_us = time.time_ns() // 1000
         if self._context is not None or (self._ready is not None and self._ready.call is None):
             self._clean()
         log_start, self._log_end = self._log_end, self._output.position()
-        self._line.ended(
-            self._key, self._attempt, end, self._entered_us, ended_us, result, (log_start, self._log_end), error
-        )
+        cut = (log_start, self._log_end)
+        self._line.ended(self._key, self._attempt, end, self._entered_us, ended_us, result, cut, error, self._exit_code)
 
     def _prepared(self, spec_name: str, args: bytes, inputs: Inputs) -> tuple[int, bytes, Error | None]:
         """Load what the attempt needs, and run it."""
@@ -152,6 +153,7 @@ class _Slot:
             )
         except OSError as error:
             return _UNPREPARED, b"", describe(error)
+        self._exit_code = code if code >= 0 else 128 - code
         if self._stop_seen:
             return _STOPPED, b"", None
         if code == 0:

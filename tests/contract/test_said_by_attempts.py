@@ -379,3 +379,34 @@ def test_what_a_running_attempt_prints_is_read_from_its_own_beginning_on(tell, t
         assert agent.agent.tail(JobKey(2), 1, 0, 100) is None
 
     tell(story)
+
+
+# ---- exit codes
+
+
+def test_commands_have_exit_codes(tell, tmp_path):
+    trapped = tmp_path / "trapped"
+
+    async def story(agent: RealAgent) -> None:
+        scripts = {
+            1: "exit 0",
+            2: "exit 7",
+            3: "kill -9 $$",
+            4: f"trap 'exit 5' TERM; touch {trapped}; sleep 1000 & wait",
+        }
+        for key, script in scripts.items():
+            agent.launch(Spec(command=("/bin/sh", "-c", script)), key)
+        launch(agent, lambda: None, key=5)
+        await agent.wait_for(trapped.exists, "the trap of the fourth")
+        agent.stop(4, grace_ms=25_000)
+        await agent.until_ended(*scripts, 5)
+        codes = {
+            ended.keys[index]: code
+            for report in agent.unique_reports()
+            for ended in report.ended
+            for index, code in ended.exit_codes
+        }
+        assert codes == {1: 0, 2: 7, 3: 137, 4: 5}
+        assert agent.end_of(4) is AttemptEnd.STOPPED
+
+    tell(story)

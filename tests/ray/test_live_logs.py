@@ -53,3 +53,5 @@ def test_kos_run_shows_output_as_it_comes(kos: KosCluster, tmp_path: Path) -> No
         (tmp_path / "seen").touch()
         rest, errors = process.communicate(timeout=120)
     assert (process.returncode, rest) == (3, "over\n"), errors
+    ran = kos.client.jobs(limit=1)[0]
+    assert (ran.exit_code, [attempt.exit_code for attempt in kos.client.attempts(ran.id)]) == (3, [3])

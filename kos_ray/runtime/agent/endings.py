@@ -63,7 +63,9 @@ class Endings:
 
     def outcome(self, slot: SlotEnd, attempt: Attempt, message: tuple[Any, ...]) -> None:
         """End an attempt as its slot says (see `worker.packets`)."""
-        _, _, _, end, entered_us, ended_us, result, log_start, log_end, error = message
+        _, _, _, end, entered_us, ended_us, result, log_start, log_end, error, *more = message
+        if more:
+            self._reports.add_exit_code(attempt.key, attempt.number, more[0])
         if end == _STOPPED and attempt.asked is not None:
             end = attempt.asked
         cut = None

@@ -32,6 +32,7 @@ class _Columns:
         self.errors: list[events.AttemptError] = []
         self.cuts: list[tuple[int, str, int, int]] = []
         self.entered: list[tuple[JobKey, int, int]] = []
+        self.exit_codes: list[tuple[int, int]] = []
         self.logs: list[events.LogsStored] = []
         self.progress: dict[tuple[JobKey, int], tuple[int, str]] = {}
         #: key, attempt, number, payload, time
@@ -67,6 +68,8 @@ class Reports:
         self._progress: dict[tuple[JobKey, int], tuple[int, str]] = {}
         self._progress_timer: asyncio.TimerHandle | None = None
         self._progress_at = 0.0
+        #: of commands whose ends are still to be reported
+        self._exit_codes: dict[tuple[JobKey, int], int] = {}
 
     def start(self) -> None:
         """Begin to send."""
@@ -99,6 +102,8 @@ class Reports:
         if error is not None:
             c.errors.append(events.AttemptError(index=len(c.keys), type=error[0], message=error[1], traceback=error[2]))
             c.size += len(error[1]) + len(error[2])
+        if self._exit_codes and (code := self._exit_codes.pop((key, attempt), None)) is not None:
+            c.exit_codes.append((len(c.keys), code))
         if cut is not None:
             c.cuts.append((len(c.keys), *cut))
         c.keys.append(key)
@@ -112,6 +117,10 @@ class Reports:
         if len(c.keys) >= self._limits.report_outcomes_max or c.size >= self._limits.report_bytes_max:
             self._seal()
         self._wake.set()
+
+    def add_exit_code(self, key: JobKey, attempt: int, code: int) -> None:
+        """Note the exit code of a command, to be reported with its end."""
+        self._exit_codes[key, attempt] = code
 
     def add_entered(self, key: JobKey, attempt: int, entered_us: int) -> None:
         """Report that an attempt runs, and is not a short one."""
@@ -256,5 +265,6 @@ class Reports:
                 results=tuple(c.results),
                 errors=tuple(c.errors),
                 logs=tuple(c.cuts),
+                exit_codes=tuple(c.exit_codes),
             ),
         )

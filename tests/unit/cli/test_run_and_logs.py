@@ -12,8 +12,8 @@ from kos_ray.model.ids import JobKey
 from kos_ray.model.views import JobView
 
 
-def ended(state: str = "succeeded", error_type: str = "", error: str = "") -> JobView:
-    return JobView(id="id-0", key=JobKey(1), state=state, attempt=1, error_type=error_type, error=error)
+def ended(state: str = "succeeded", error: str = "", exit_code: int | None = None) -> JobView:
+    return JobView(id="id-0", key=JobKey(1), state=state, attempt=1, error=error, exit_code=exit_code)
 
 
 def test_a_command_is_submitted_and_its_output_shown(kos: Kos, world: World) -> None:
@@ -63,7 +63,7 @@ def test_a_function_in_this_folder_travels_with_its_code(
 
 
 def test_a_failed_job_is_the_exit_code(kos: Kos, world: World) -> None:
-    world.views = [ended("failed", "CommandFailed", "sh exited with code 7")]
+    world.views = [ended("failed", "sh exited with code 7", 7)]
     code, _, err = kos("run", "--", "sh", "-c", "exit 7")
     assert code == 7
     assert "exited with code 7" in err
@@ -74,10 +74,11 @@ def test_a_failed_job_is_the_exit_code(kos: Kos, world: World) -> None:
     ("view", "code"),
     [
         (ended(), 0),
-        (ended("failed", "CommandFailed", "x was killed by signal 9 (SIGKILL)"), 137),
-        (ended("failed", "ValueError", "it exited with code 3"), 1),
-        (ended("failed", "CommandFailed", "odd"), 1),
-        (ended("cancelled"), 1),
+        (ended("succeeded", exit_code=0), 0),
+        (ended("failed", "x was killed by signal 9 (SIGKILL)", 137), 137),
+        (ended("failed", "it exited with code 3"), 1),
+        (ended("failed", "it wrote nothing before its time was over", 0), 1),
+        (ended("cancelled", exit_code=143), 1),
     ],
 )
 def test_exit_codes(view: JobView, code: int) -> None:

@@ -96,6 +96,17 @@ def test_children_know_their_parent(story, read):
     assert [view.parent for view in read.views([1, 4, 5, 6])] == ["", "array.1", "array.1", "array.1"]
 
 
+def test_exit_codes_belong_to_attempts(story, read):
+    story.add(launch(1, 2))
+    story.add(ended(1, 2, end=AttemptEnd.FAILED, exit_codes=((1, 0), (0, 7))), later(1, 2))
+    assert [view.exit_code for view in read.views([1, 2, 3])] == [7, 0, None]
+    story.add(ready(1), launch(1, attempt=2))
+    story.add(ended(1, attempt=1, exit_codes=((0, 9),)), ended(1, attempt=2, node="b", exit_codes=((0, 9),)))
+    assert read.views([1])[0].exit_code is None, "of its second attempt nothing is known yet"
+    story.add(ended(1, attempt=2, exit_codes=((0, 137),)), later(1))
+    assert [attempt.exit_code for attempt in read.attempts(1)] == [7, 137]
+
+
 def test_rows_are_rebuilt(story, read):
     story.add(launch(1))
     story.add(progress_made((1, 1_000, "first")), saved((1, 1, b"a")))

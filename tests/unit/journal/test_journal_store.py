@@ -373,7 +373,7 @@ def test_a_journal_of_version_1_becomes_one_of_today(opened, tmp_path):
 
 def _back_to_1(connection: sqlite3.Connection) -> None:
     """The tables as the first version had them."""
-    for table in ("progress", "checkpoints"):
+    for table in ("progress", "checkpoints", "exit_codes"):
         connection.execute(f"DROP TABLE {table}")
     connection.execute("ALTER TABLE arrays DROP COLUMN parent")
     connection.execute("PRAGMA user_version = 1")

@@ -20,7 +20,12 @@ def _full(journal: Journal | None = None) -> Story:
     story.add(launch(1, 2))
     story.add(entered(1), progress_made((1, 5_000, "half")), saved((1, 1, b"state")))
     error = e.AttemptError(index=0, type="ValueError", message="no")
-    story.add(ended(1, end=AttemptEnd.FAILED, errors=(error,), logs=((0, "f", 1, 2),)), ended(2), later(1), finish(2))
+    story.add(
+        ended(1, end=AttemptEnd.FAILED, errors=(error,), logs=((0, "f", 1, 2),), exit_codes=((0, 7),)),
+        ended(2),
+        later(1),
+        finish(2),
+    )
     story.add(e.LogsStored(node="a", file="f", blob="00", size=2))
     return story
 
@@ -32,7 +37,7 @@ def test_a_sound_journal_verifies_open_and_closed(tmp_path):
     assert report.good
     assert set(report.rows) == set(ROW_TABLES)
     assert all(report.rows.values()), "a table was never filled"
-    assert str(report) == "7 frames up to sequence number 13, 19 rows"
+    assert str(report) == "7 frames up to sequence number 13, 20 rows"
     assert verify(tmp_path / "state") == report
     journal.close()
     assert verify(tmp_path / "state") == report
