@@ -119,6 +119,15 @@ class LogsStored:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyChanged:
+    """Somebody changed the scheduler's settings while it runs: this is the whole policy from now on."""
+
+    request_id: str
+    policy: Policy
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CancelRequested:
     """Somebody wants these jobs to end."""
 
@@ -168,6 +177,7 @@ Event = (
     | HoldRequested
     | ReleaseRequested
     | PriorityChanged
+    | PolicyChanged
 )
 
 EVENT_TYPES: tuple[type, ...] = (
@@ -182,6 +192,7 @@ EVENT_TYPES: tuple[type, ...] = (
     HoldRequested,
     ReleaseRequested,
     PriorityChanged,
+    PolicyChanged,
 )
 
 __all__ = [
@@ -197,6 +208,7 @@ __all__ = [
     "LogsStored",
     "NodeLost",
     "NodesJoined",
+    "PolicyChanged",
     "PriorityChanged",
     "ReleaseRequested",
     "SchedulerStarted",
