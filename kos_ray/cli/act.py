@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kos_ray.cli.output import emit, now_us, say, show_table, width
-from kos_ray.cli.select import checked_band, find_live, parse_where
+from kos_ray.cli.select import LIVE_STATES, checked_band, find_live, parse_where
 from kos_ray.cli.shell import Address, Exit, JobRef, Json, Namespace, example, fail, open_client
 from kos_ray.model.views import JobView
 from kos_ray.observe.tables import band_name, job_table
@@ -27,6 +27,8 @@ RERUN_EXAMPLE = example("kos rerun train-3", "kos rerun averages/samples --from-
 
 #: jobs that are touched without a question
 _UNASKED = 10
+#: what can be released
+_HELD = ("held",)
 
 Refs = Annotated[list[str] | None, typer.Argument(metavar="[JOB]...", help="Ids or names of jobs, or of arrays.")]
 Where = Annotated[
@@ -35,7 +37,7 @@ Where = Annotated[
         "--where",
         metavar="FILTERS",
         help="All jobs with state=,type=,tag=,namespace=,priority=,name~PREFIX (commas between); "
-        "without a state, those that have not ended.",
+        "without a state, those that have not ended; of release and resume, those that are held.",
     ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="List the jobs that would be touched, and touch none.")]
@@ -83,8 +85,8 @@ def release(
 ) -> None:
     """Let held jobs go on."""
     with open_client(address, namespace) as client:
-        ids = _chosen(client, "release", refs, where, dry_run=dry_run, yes=yes, as_json=as_json)
-        _report("release", "released", ids, client.release, as_json=as_json)
+        ids = _chosen(client, "release", refs, where, dry_run=dry_run, yes=yes, as_json=as_json, touched=_HELD)
+        _report("release", "released", ids, client.release, as_json=as_json, touched=_HELD)
 
 
 def pause(
@@ -113,12 +115,12 @@ def resume(
 ) -> None:
     """Let paused jobs start again."""
     with open_client(address, namespace) as client:
-        ids = _chosen(client, "resume", refs, where, dry_run=dry_run, yes=yes, as_json=as_json)
-        _report("resume", "resumed", ids, client.resume, as_json=as_json)
+        ids = _chosen(client, "resume", refs, where, dry_run=dry_run, yes=yes, as_json=as_json, touched=_HELD)
+        _report("resume", "resumed", ids, client.resume, as_json=as_json, touched=_HELD)
 
 
 def reprioritise(
-    priority: Annotated[str, typer.Option("--priority", "-p", help="The band: its name, or 0 (first) to 5.")],
+    priority: Annotated[str, typer.Option("--priority", "-p", help="The band: its name, 0 (first) to 5, or a weight.")],
     refs: Refs = None,
     where: Where = None,
     dry_run: DryRun = False,
@@ -164,16 +166,22 @@ def _chosen(
     dry_run: bool,
     yes: bool,
     as_json: bool,
+    touched: Sequence[str] = LIVE_STATES,
 ) -> list[str]:
-    """The ids of the jobs that are to be touched; ends the command after a dry run, or when the answer is no."""
+    """The ids of the jobs that are to be touched; ends the command after a dry run, or when the answer is no.
+
+    `touched` are the states in which the verb does anything.
+    """
     if bool(refs) == bool(where):
         raise fail("expected either jobs or --where FILTERS", Exit.USAGE)
     interactive = sys.stdin.isatty() and not yes
     if refs and not (dry_run or interactive):
         return list(refs)
-    views = find_live(client, parse_where(where)) if where else client.views(refs or ())
+    views = find_live(client, parse_where(where), touched) if where else client.views(refs or ())
+    views = [view for view in views if view.state in touched]
     if not views:
-        raise fail(f"nothing to {verb}: no job that has not ended matches {where}")
+        what = "held job" if touched == _HELD else "job that has not ended"
+        raise fail(f"nothing to {verb}: no {what} matches {where or ', '.join(refs or ())}")
     if dry_run:
         _show_dry_run(verb, views, as_json=as_json)
         raise typer.Exit
@@ -192,11 +200,19 @@ def _show_dry_run(verb: str, views: Sequence[JobView], *, as_json: bool) -> None
     say(f"kos {verb} would touch {len(views)} jobs; nothing was done")
 
 
-def _report(verb: str, done: str, ids: list[str], call: Callable[[list[str]], int], *, as_json: bool) -> None:
+def _report(
+    verb: str,
+    done: str,
+    ids: list[str],
+    call: Callable[[list[str]], int],
+    *,
+    as_json: bool,
+    touched: Sequence[str] = LIVE_STATES,
+) -> None:
     count = call(ids)
     if as_json:
         emit({done.partition(" ")[0]: count})
     elif count:
         typer.echo(f"{count} {done}")
     if not count:
-        raise fail(f"nothing to {verb}: they had all ended")
+        raise fail(f"nothing to {verb}: {'none of them was held' if touched == _HELD else 'they had all ended'}")

@@ -3,6 +3,7 @@
 # ruff: noqa: PLC0415 - what is heavy is imported inside of the commands: `kos --help` answers at once
 
 from collections.abc import Sequence
+from pathlib import Path
 from pprint import pformat
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,9 +39,22 @@ def submit(
     namespace: Namespace = "default",
     wait_for: Annotated[bool, typer.Option("--wait", help="Wait until all have ended, then report.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the document only.")] = False,
+    code: Annotated[
+        Path | None,
+        typer.Option(
+            "--code",
+            exists=True,
+            file_okay=False,
+            metavar="FOLDER",
+            help="Where the modules of its functions lie; without it, this folder and that of FILE.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Submit a job, a list of jobs or a workflow; all of it is accepted, or nothing."""
+    """Submit a job, a list of jobs or a workflow; all of it is accepted, or nothing.
+
+    Functions of modules that lie in this folder, or beside FILE, run from any node: the folder's code travels along.
+    """
     from kos_ray.spec.load import load_file
     from kos_ray.spec.lower import lower
 
@@ -51,7 +65,7 @@ def submit(
         emit({"jobs": total, "names": names}) if as_json else say(f"{file}: {total} jobs, nothing wrong")
         return
     with open_client(address, namespace) as client:
-        jobs = client.submit_drafts(drafts)
+        jobs = client.submit_drafts(drafts, code=[code] if code else [Path.cwd(), Path(file).parent])
         rows = [{"id": job.id, "name": draft.name} for job, draft in zip(jobs, drafts, strict=True)]
         if wait_for:
             report_when_ended(client, [job.id for job in jobs], total, as_json=as_json)

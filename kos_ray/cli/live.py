@@ -10,7 +10,7 @@ import typer
 
 from kos_ray.cli.output import Part, picture
 from kos_ray.model.views import JobView
-from kos_ray.observe.tables import label, why
+from kos_ray.observe.tables import label, progress_text, why
 
 if TYPE_CHECKING:
     from kos_ray.observe.tables import Table
@@ -34,14 +34,15 @@ def refresh(draw: "Callable[[], Table | Sequence[Part]]") -> None:
 
 
 def changes(ask: Callable[[], Sequence[JobView]]) -> None:
-    """Writes a line for each job that is new or has another state, until ctrl-C."""
-    shown: dict[int, tuple[str, int]] = {}
+    """Writes a line for each job that is new, has another state or has come further, until ctrl-C."""
+    shown: dict[int, tuple[str, int, str]] = {}
     try:
         while True:
             for view in reversed(ask()):
-                if shown.get(view.key) != (view.state, view.attempt):
-                    shown[view.key] = (view.state, view.attempt)
-                    typer.echo(f"{label(view)}  {view.state}  {why(view)}".rstrip())
+                said = progress_text(view)
+                if shown.get(view.key) != (view.state, view.attempt, said):
+                    shown[view.key] = (view.state, view.attempt, said)
+                    typer.echo(f"{label(view)}  {view.state}  {said or why(view)}".rstrip())
             time.sleep(PAUSE_S)
     except KeyboardInterrupt:
         return

@@ -2,7 +2,7 @@
 
 # ruff: noqa: PLC0415 - what is heavy is imported inside of the commands: `kos --help` answers at once
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -53,16 +53,16 @@ def checked_state(state: str | None) -> str | None:
 
 
 def checked_band(priority: str | None) -> int | None:
-    """The band that a name, or a number from 0 to 5, stands for, or the end of the command."""
+    """The band that a name, a number from 0 to 5 or a weight of the settings stands for, or the end of the command."""
     if priority is None:
         return None
-    from kos_ray.spec.schema import PRIORITIES
+    from kos_ray.spec.fields import band_of
+    from kos_ray.spec.settings import current
 
-    numbers = {str(band): band for band in PRIORITIES.values()}
-    band = (PRIORITIES | numbers).get(priority.lower())
-    if band is None:
-        raise fail(f"priority: expected one of {', '.join(PRIORITIES)}, or 0 to 5, found {priority!r}", Exit.USAGE)
-    return band
+    try:
+        return band_of(int(priority) if priority.isdecimal() else priority, current())
+    except ValueError as error:
+        raise fail(f"priority: {error}", Exit.USAGE) from None
 
 
 def parse_where(text: str) -> Filters:
@@ -96,9 +96,9 @@ def find(client: "Client", filters: Filters, limit: int, before: int | None = No
     return found
 
 
-def find_live(client: "Client", filters: Filters) -> list[JobView]:
-    """All jobs that have what is asked for; where no state is, those that have not ended."""
-    states = (filters.state,) if filters.state else LIVE_STATES
+def find_live(client: "Client", filters: Filters, touched: Sequence[str] = LIVE_STATES) -> list[JobView]:
+    """All jobs that have what is asked for; where no state is, those in the states that can be touched."""
+    states = (filters.state,) if filters.state else touched
     found = [view for state in states for view in _walk(client, _with_state(filters, state), _PAGE, None)]
     # a job that moves between two questions is answered twice
     return sorted({view.key: view for view in found}.values(), key=lambda view: -view.key)

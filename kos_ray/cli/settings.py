@@ -59,6 +59,28 @@ def settings(address: str | None, state: Path | None) -> list[Setting]:
             for name, text in VARIABLES.items()
             if name in os.environ
         ),
+        *documents_settings(),
+    ]
+
+
+def documents_settings() -> list[Setting]:
+    """What documents are read with: the file of `KOS_SETTINGS`, what each key comes to, and what does not act yet.
+
+    Raises:
+        InvalidSpec: the file cannot be read or accepted.
+
+    """
+    from kos_ray.spec import settings
+
+    path = os.environ.get(settings.VARIABLE, "")
+    found = settings.load_settings(path) if path else settings.Settings()
+    return [
+        Setting("settings file", path, settings.VARIABLE if path else f"none: {settings.VARIABLE} names one"),
+        *(
+            Setting(key, value, "settings file" if key in found.written else "built in")
+            for key, value in found.in_effect().items()
+        ),
+        *(Setting(key, "", "settings file: accepted, and nothing acts on it yet") for key in found.not_yet),
     ]
 
 
@@ -66,8 +88,10 @@ def state_directory(given: Path | None) -> Setting:
     """The directory that holds the journal; `given` is what --state or KOS_STATE_DIR says."""
     from kos_ray.runtime import connect
 
-    default = str(connect.default_state_dir())
-    return _setting("state directory", str(given) if given else None, ("KOS_STATE_DIR",), default)
+    if given and str(given) != os.environ.get("KOS_STATE_DIR"):
+        return Setting("state directory", str(given), "the option")
+    directory, origin = connect.here()
+    return Setting("state directory", str(directory), origin)
 
 
 def cluster_address(given: str | None, directory: Path) -> Setting:

@@ -15,7 +15,7 @@ jobs:
 
   # An array: eight jobs of one kind, each with a state and a result of its own.
   - id: work
-    entry: "random:random" # a Python function, "module:function", that every node can import
+    entry: "random:random" # a Python function, "module:function", of this folder or one that every node has
     count: 8
     after: [prepare]       # starts when prepare has succeeded
     priority: low          # critical, high, interactive, normal, low, background; or 0 to 5

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar, Unpack
 
@@ -100,9 +101,11 @@ class AsyncClient:
         """See `Client.submit_many`."""
         return AsyncJobs(self, await self._run(self._sync.submit_many, calls))
 
-    async def submit_drafts(self, drafts: Sequence[Draft]) -> "list[AsyncJob | AsyncJobs]":
+    async def submit_drafts(
+        self, drafts: Sequence[Draft], *, code: Sequence[Path] = ()
+    ) -> "list[AsyncJob | AsyncJobs]":
         """See `Client.submit_drafts`."""
-        return [self._handle(handle) for handle in await self._run(self._sync.submit_drafts, drafts)]
+        return [self._handle(handle) for handle in await self._run(self._sync.submit_drafts, drafts, code=code)]
 
     def _handle(self, handle: Job | JobArray) -> "AsyncJob | AsyncJobs":
         return AsyncJob(self, handle) if isinstance(handle, Job) else AsyncJobs(self, handle)
@@ -171,7 +174,7 @@ class AsyncClient:
         """See `Client.resume`."""
         return await self._run(self._sync.resume, refs)
 
-    async def reprioritise(self, refs: Sequence[str], priority: int) -> int:
+    async def reprioritise(self, refs: Sequence[str], priority: str | int) -> int:
         """See `Client.reprioritise`."""
         return await self._run(self._sync.reprioritise, refs, priority)
 

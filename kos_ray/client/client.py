@@ -18,11 +18,13 @@ from kos_ray.client.submitting import Submitter
 from kos_ray.model.errors import ClusterUnreachable, NotFound, Refused
 from kos_ray.model.events import CancelRequested, HoldRequested, PriorityChanged, ReleaseRequested
 from kos_ray.model.ids import JobKey
-from kos_ray.model.job import BANDS, JobState
+from kos_ray.model.job import JobState
 from kos_ray.model.views import AttemptView, ClusterStatus, EventView, JobView, NodeView
 from kos_ray.model.wire import tagged
 from kos_ray.runtime import connect as connections
+from kos_ray.spec.fields import band_of
 from kos_ray.spec.lower import Draft
+from kos_ray.spec.settings import current
 
 #: seconds that the polling thread is waited for
 _CLOSE_S = 5.0
@@ -156,7 +158,7 @@ class Client(Submitter):
         return self._want(HoldRequested(request_id=uuid.uuid4().hex, keys=tuple(self._keys(refs))))
 
     def release(self, refs: Sequence[str]) -> int:
-        """Let held or paused jobs go on; how many jobs were live."""
+        """Let held or paused jobs go on; how many of the jobs were held."""
         return self._want(ReleaseRequested(request_id=uuid.uuid4().hex, keys=tuple(self._keys(refs))))
 
     def pause(self, refs: Sequence[str]) -> int:
@@ -167,11 +169,13 @@ class Client(Submitter):
         """The same as `release`."""
         return self.release(refs)
 
-    def reprioritise(self, refs: Sequence[str], priority: int) -> int:
-        """Move jobs to a band, 0 (critical) to 5 (background), while they wait; how many were live."""
-        if not 0 <= priority < len(BANDS):
-            raise Refused(f"priority: expected a band from 0 to {len(BANDS) - 1}, found {priority}")
-        return self._want(PriorityChanged(request_id=uuid.uuid4().hex, keys=tuple(self._keys(refs)), band=priority))
+    def reprioritise(self, refs: Sequence[str], priority: str | int) -> int:
+        """Move jobs to another priority, written as in a submission, while they wait; how many were live."""
+        try:
+            band = band_of(priority, current())
+        except ValueError as error:
+            raise Refused(f"priority: {error}") from None
+        return self._want(PriorityChanged(request_id=uuid.uuid4().hex, keys=tuple(self._keys(refs)), band=band))
 
     def rerun(self, ref: str, *, from_failed: bool = False) -> list[Job | JobArray]:
         """Submit a job or an array again as it was, under a name of its own; with `from_failed` only what failed.

@@ -6,6 +6,7 @@ import os
 import sys
 import sysconfig
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
@@ -73,6 +74,15 @@ def project_folder() -> Path | None:
     return folder if any(_lies_in(module, folder) for module in modules) else None
 
 
+def folder_of(entry: str, folders: Iterable[Path]) -> Path | None:
+    """The first of the folders that holds the module of an entry point ("module:function"), None where none does."""
+    module = entry.partition(":")[0].replace(".", "/")
+    for folder in folders:
+        if (folder / f"{module}.py").is_file() or (folder / module / "__init__.py").is_file():
+            return folder.resolve()
+    return None
+
+
 def _lies_in(module: ModuleType, folder: Path) -> bool:
     file = getattr(module, "__file__", None)
     if not file or not file.startswith(f"{folder}/") or file.startswith(_INSTALLED):
@@ -101,7 +111,7 @@ def _files(folder: Path) -> list[_Stamp]:
                     stat = entry.stat()
                     found.append((below + name, stat.st_mtime_ns, stat.st_size))
         if len(found) > FILES_MAX:
-            raise InvalidSpec(f"code: {folder} has more than {FILES_MAX} files: name a smaller folder by code=")
+            raise InvalidSpec(f"code: {folder} has more than {FILES_MAX} files: name a smaller folder as the code's")
     return sorted(found)
 
 
@@ -113,6 +123,8 @@ def _zip(folder: Path, names: list[str]) -> bytes:
             content = (folder / name).read_bytes()
             size += len(content)
             if size > BYTES_MAX:
-                raise InvalidSpec(f"code: {folder} has more than {BYTES_MAX} bytes: name a smaller folder by code=")
+                raise InvalidSpec(
+                    f"code: {folder} has more than {BYTES_MAX} bytes: name a smaller folder as the code's"
+                )
             bundle.writestr(zipfile.ZipInfo(name, _DATE), content)
     return buffer.getvalue()

@@ -1,7 +1,7 @@
 """The options of a submission, typed, and the template (`Spec`) that they and a function make."""
 
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict
@@ -12,6 +12,7 @@ from kos_ray.client.packing import pack_function
 from kos_ray.client.resources import Resources
 from kos_ray.model.errors import InvalidSpec
 from kos_ray.model.job import Spec
+from kos_ray.spec.explain import problems
 from kos_ray.spec.lower import lower_spec
 from kos_ray.spec.schema import JobSpec, near
 
@@ -92,17 +93,8 @@ def _checked(options: dict[str, Any]) -> JobSpec:
     try:
         return JobSpec.model_validate({"entry": "module:function", **options})
     except ValidationError as error:
-        raise InvalidSpec("\n".join(_explain(error))) from None
-
-
-def _explain(error: ValidationError) -> Iterator[str]:
-    """The errors of pydantic as `place: expected ..., found ...`."""
-    for detail in error.errors(include_url=False):
-        place = ".".join(map(str, detail["loc"]))
-        text = detail["msg"].removeprefix("Value error, ")
-        if detail["type"] == "extra_forbidden":
-            text = "expected a known field, found this one"
-        yield f"{place}: {text}" if place else text
+        found = [(".".join(map(str, place)), text) for place, text in problems(error, options, JobSpec)]
+        raise InvalidSpec("\n".join(f"{place}: {text}" if place else text for place, text in found)) from None
 
 
 def label(function: Callable[..., Any]) -> str:

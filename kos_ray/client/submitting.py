@@ -2,12 +2,14 @@
 
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
 import msgpack
 
 from kos_ray.client.calls import Call, parent_ids
+from kos_ray.client.code import folder_of
 from kos_ray.client.ids import uuid7s
 from kos_ray.client.job import Job, JobArray, JobList, Parents
 from kos_ray.client.link import Link, unpack
@@ -105,8 +107,16 @@ class Submitter(Link):
             jobs += self._send_singles(pending, templates)
         return JobList(self._client, jobs)
 
-    def submit_drafts(self, drafts: Sequence[Draft]) -> list[Job | JobArray]:
-        """Hand over what `spec.lower` made of documents, all or nothing; handles in the order of the drafts."""
+    def submit_drafts(self, drafts: Sequence[Draft], *, code: Sequence[Path] = ()) -> list[Job | JobArray]:
+        """Hand over what `spec.lower` made of documents, all or nothing; handles in the order of the drafts.
+
+        Of the folders in `code`, the first that holds the module of a job's entry point goes along with the job.
+
+        Raises:
+            InvalidSpec, Refused: nothing was stored; the message says why.
+
+        """
+        drafts = [self._with_code(draft, code) for draft in drafts]
         return [
             Job(self._client, array_id, first)
             if draft.count < 0
@@ -125,6 +135,15 @@ class Submitter(Link):
         if hash_:
             self._store(hash_, bundle)
         return spec_of(function, options, self.namespace, hash_)
+
+    def _with_code(self, draft: Draft, folders: Sequence[Path]) -> Draft:
+        spec = draft.spec
+        folder = folder_of(spec.entry, folders) if spec.entry and not spec.code else None
+        if folder is None:
+            return draft
+        hash_, bundle = self._bundles.of_folder(folder)
+        self._store(hash_, bundle)
+        return replace(draft, spec=replace(spec, code=hash_))
 
     def _draft(self, call: Call) -> Draft:
         inputs: dict[str, int] = {}

@@ -37,7 +37,7 @@ Reply = Callable[[object], None]
 
 @dataclass(frozen=True, slots=True)
 class Touched:
-    """The answer to what somebody wants of jobs (cancel, hold, …): how many of them were live."""
+    """The answer to what somebody wants of jobs (cancel, hold, …): how many were live; of a release, how many held."""
 
     count: int
 
@@ -214,14 +214,15 @@ class Engine:
         if isinstance(what, Submit):
             return self._admit(what, round_, admission)
         if isinstance(what, Report):
-            round_.events += [*what.entered, *what.ended, *what.logs]
+            round_.events += what.events
             return Acked(incarnation=what.incarnation, number=what.number, epoch=self.state.epoch)
         if isinstance(what, tuple):
             self._reconcile(*what, round_)
             return None
         round_.events.append(what)
         if isinstance(what, _WANTED):
-            return Touched(sum(key in self.state.jobs for key in what.keys))
+            live = [job for job in map(self.state.jobs.get, what.keys) if job is not None]
+            return Touched(sum(job.held for job in live) if isinstance(what, e.ReleaseRequested) else len(live))
         return None
 
     def _admit(self, submit: Submit, round_: _Round, admission: Admission) -> object:
@@ -240,7 +241,7 @@ class Engine:
         round_.events += changed
         round_.greeted.append((node.id, session))
         for report in holding.reports:
-            round_.events += [*report.entered, *report.ended]
+            round_.events += report.events
         if not any(isinstance(event, e.NodeLost) for event in changed):
             round_.events += undelivered(self.state, holding)
         orders = still_to_do(self.state, holding)

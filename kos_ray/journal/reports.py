@@ -1,4 +1,4 @@
-"""Rows that node agents' reports move: attempts entered and ended."""
+"""Rows that node agents' reports move: attempts entered and ended, and what they said in between."""
 
 import json
 import sqlite3
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 
 from kos_ray.journal import bulk
-from kos_ray.model.events import AttemptsEnded, AttemptsEntered
+from kos_ray.model.events import AttemptsEnded, AttemptsEntered, ProgressMade
 from kos_ray.model.job import JobState
 
 _ENTERED = f"""
@@ -38,6 +38,13 @@ WITH r (key, attempt, node, file, start_at, end_at) AS {{rows}}
 INSERT INTO logs (key, attempt, file, start_at, end_at)
 SELECT r.key, r.attempt, r.file, r.start_at, r.end_at FROM r CROSS JOIN jobs ON {_CURRENT}
 WHERE true ON CONFLICT DO NOTHING"""
+
+_PROGRESS = f"""
+WITH r (key, attempt, node, share, text) AS {{rows}}
+INSERT INTO progress (key, attempt, share, text, at_us)
+SELECT r.key, r.attempt, r.share, r.text, ?1 FROM r CROSS JOIN jobs ON {_CURRENT}
+WHERE true ON CONFLICT (key) DO UPDATE SET
+    attempt = excluded.attempt, share = excluded.share, text = excluded.text, at_us = excluded.at_us"""
 
 
 def pairs(items: Iterable[tuple[str, object]]) -> str:
@@ -78,6 +85,19 @@ def ended(
         range(results_at, results_at + len(keys)),
     ]
     bulk.change(connection, _ENDED, (frame,), *_first_of_each(columns, 3))
+
+
+def progress(
+    connection: sqlite3.Connection, events: Sequence[ProgressMade], nodes: Sequence[int | None], now_us: int
+) -> None:
+    """Note how far attempts say they are; see `ended` for `nodes`."""
+    rows = [
+        (key, attempt, node, share, text)
+        for event, node in zip(events, nodes, strict=True)
+        for key, attempt, share, text in zip(event.keys, event.attempts, event.shares, event.texts, strict=True)
+    ]
+    if rows:
+        bulk.change(connection, _PROGRESS, (now_us,), *zip(*rows, strict=True))
 
 
 def _errors(connection: sqlite3.Connection, events: Sequence[AttemptsEnded], nodes: Sequence[int | None]) -> None:

@@ -150,9 +150,16 @@ class _Fold:
         reports.entered(self.connection, [event for event in events if event.node not in self.lost])
 
     def attempts_ended(self, events: Sequence[e.AttemptsEnded]) -> None:
-        nodes = [None if event.node in self.lost else self.node(event.node) for event in events]
+        nodes = self.reporting(events)
         reports.ended(self.connection, events, nodes, frame=self.frame.first_seq, results_at=self.results_at)
         self.results_at += sum(len(event.keys) for event in events)
+
+    def progress_made(self, events: Sequence[e.ProgressMade]) -> None:
+        reports.progress(self.connection, events, self.reporting(events), self.frame.now_us)
+
+    def reporting(self, events: Sequence[e.AttemptsEnded | e.ProgressMade]) -> list[int | None]:
+        """The number of each event's node, None where its reports are stale."""
+        return [None if event.node in self.lost else self.node(event.node) for event in events]
 
     def logs_stored(self, events: Sequence[e.LogsStored]) -> None:
         rows = [(event.node, event.file, event.blob, event.size) for event in events]
@@ -225,6 +232,7 @@ _STEPS: dict[type, Callable[[_Fold, Any], None]] = {
     e.AttemptsEntered: _Fold.attempts_entered,
     e.AttemptsEnded: _Fold.attempts_ended,
     e.LogsStored: _Fold.logs_stored,
+    e.ProgressMade: _Fold.progress_made,
     e.PriorityChanged: _Fold.priority_changed,
     d.MakeReady: _Fold.make_ready,
     d.Hold: _Fold.hold,

@@ -8,15 +8,13 @@ from kos_ray.model.errors import KosError
 from kos_ray.model.failpoints import reach
 
 #: Version of the tables and of the frames written now.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 #: "kosj": how a SQLite file says whose it is.
 APPLICATION_ID = 0x6B6F736A
 
 Migration = Callable[[sqlite3.Connection], None]
 Upgrade = Callable[[Any], Any]
 
-#: From tables of version n to n + 1; each runs in one transaction of its own, without ending it.
-MIGRATIONS: dict[int, Migration] = {}
 #: From a frame's plain body of version n to n + 1, when it is read: a frame itself is never rewritten. None: as it is.
 UPGRADES: dict[int, Upgrade] = {}
 
@@ -33,10 +31,20 @@ ROW_TABLES: Mapping[str, tuple[str, ...]] = {
     "dependencies": ("key", "position"),
     "inputs": ("key", "position"),
     "nodes": ("node",),
+    "progress": ("key",),
 }
 
+#: What version 2 added: sparse tables of what attempts say.
+_SAID_DDL = """
+CREATE TABLE progress (
+    key INTEGER PRIMARY KEY, attempt INTEGER NOT NULL, share INTEGER NOT NULL, text TEXT NOT NULL,
+    at_us INTEGER NOT NULL
+);
+"""
+
 #: Columns hold integers where they can: a row of a job is read and written several times in its life.
-ROW_DDL = """
+ROW_DDL = (
+    """
 CREATE TABLE specs (
     spec INTEGER PRIMARY KEY, hash TEXT NOT NULL UNIQUE, namespace TEXT NOT NULL, type TEXT NOT NULL,
     band INTEGER NOT NULL, tags TEXT NOT NULL, body BLOB NOT NULL
@@ -86,6 +94,8 @@ CREATE TABLE nodes (
     cause TEXT NOT NULL
 );
 """
+    + _SAID_DDL
+)
 
 _TRUTH_DDL = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -191,3 +201,11 @@ def _run(connection: sqlite3.Connection, script: str) -> None:
     for statement in script.split(";"):
         if statement.strip():
             connection.execute(statement)
+
+
+def _to_2(connection: sqlite3.Connection) -> None:
+    _run(connection, _SAID_DDL)
+
+
+#: From tables of version n to n + 1; each runs in one transaction of its own, without ending it.
+MIGRATIONS: dict[int, Migration] = {1: _to_2}

@@ -11,17 +11,21 @@ from kos_ray.model.reasons import Reason
 from kos_ray.model.views import AttemptView, EventView, JobView, NodeView
 from kos_ray.model.wire import to_plain
 
+#: in such parts of the whole progress is counted
+WHOLE = 10_000
+
 #: A job that waits again has no current attempt: it shows its last one, which is a row of its own then.
 JOBS = """
 SELECT j.key, j.spec, a.id, CASE WHEN a.count < 0 THEN NULL ELSE j.key - a.first END, a.name, j.state, j.reason,
     j.attempt, coalesce(n.id, ''), coalesce(t.pid, j.pid), a.submitted_us, j.ready_us,
     coalesce(t.launched_us, j.launched_us), coalesce(t.entered_us, j.entered_us), coalesce(t.ended_us, j.ended_us),
-    coalesce(x.type, ''), coalesce(x.message, ''), coalesce(x.traceback, ''), j.band
+    coalesce(x.type, ''), coalesce(x.message, ''), coalesce(x.traceback, ''), j.band, p.share, coalesce(p.text, '')
 FROM jobs j
 CROSS JOIN arrays a ON a.first = j.array
 LEFT JOIN attempts t ON t.key = j.key AND t.attempt = j.attempt
 LEFT JOIN nodes n ON n.node = coalesce(t.node, j.node)
-LEFT JOIN errors x ON x.key = j.key AND x.attempt = j.attempt"""
+LEFT JOIN errors x ON x.key = j.key AND x.attempt = j.attempt
+LEFT JOIN progress p ON p.key = j.key AND p.attempt = j.attempt"""
 
 ATTEMPTS = """
 WITH every (key, attempt, outcome, node, pid, launched_us, entered_us, ended_us) AS (
@@ -50,7 +54,7 @@ NODES = "SELECT id, name, alive, head, resources, labels, since_us, cause FROM n
 def job_view(row: tuple[Any, ...], spec: Spec, after: tuple[tuple[str, str], ...]) -> JobView:
     """The view of a row of `JOBS`."""
     key, _, array, index, name, state, reason, attempt, node, pid, *times = row
-    submitted, ready, launched, entered, ended, error_type, error, traceback, band = times
+    submitted, ready, launched, entered, ended, error_type, error, traceback, band, share, text = times
     why = Reason(reason)
     return JobView(
         id=item_id(array, index),
@@ -76,6 +80,8 @@ def job_view(row: tuple[Any, ...], spec: Spec, after: tuple[tuple[str, str], ...
         error=error,
         traceback=traceback,
         after=after,
+        progress=None if share is None else share / WHOLE,
+        progress_text=text,
     )
 
 

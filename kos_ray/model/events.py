@@ -109,6 +109,17 @@ class AttemptsEnded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProgressMade:
+    """How far running attempts say they are: the newest word of each, at most about one a second."""
+
+    node: NodeId
+    keys: tuple[JobKey, ...]
+    attempts: tuple[int, ...]
+    shares: tuple[int, ...]  #: of the whole, in 1/10 000
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogsStored:
     """A slot's log file was stored as a blob; the node is no longer needed to read it."""
 
@@ -173,6 +184,7 @@ Event = (
     | AttemptsEntered
     | AttemptsEnded
     | LogsStored
+    | ProgressMade
     | CancelRequested
     | HoldRequested
     | ReleaseRequested
@@ -188,6 +200,7 @@ EVENT_TYPES: tuple[type, ...] = (
     AttemptsEntered,
     AttemptsEnded,
     LogsStored,
+    ProgressMade,
     CancelRequested,
     HoldRequested,
     ReleaseRequested,
@@ -210,6 +223,7 @@ __all__ = [
     "NodesJoined",
     "PolicyChanged",
     "PriorityChanged",
+    "ProgressMade",
     "ReleaseRequested",
     "SchedulerStarted",
 ]

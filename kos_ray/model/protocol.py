@@ -103,6 +103,12 @@ class Report:
     entered: tuple[events.AttemptsEntered, ...] = ()
     ended: tuple[events.AttemptsEnded, ...] = ()
     logs: tuple[events.LogsStored, ...] = ()
+    progress: tuple[events.ProgressMade, ...] = ()
+
+    @property
+    def events(self) -> "list[events.Event]":
+        """What it tells, in the order in which it counts: what an attempt said comes before its end."""
+        return [*self.entered, *self.progress, *self.ended, *self.logs]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

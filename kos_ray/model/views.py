@@ -33,6 +33,9 @@ class JobView:
     traceback: str = ""
     #: public ids of parents, `(id, kind)` with kind ok, any or not_ok
     after: tuple[tuple[str, str], ...] = ()
+    #: how far its last attempt said it is, from 0 to 1, and what it said with it; None where it said nothing
+    progress: float | None = None
+    progress_text: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

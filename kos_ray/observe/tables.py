@@ -94,6 +94,8 @@ def format_resources(amounts: Sequence[tuple[str, int]]) -> str:
     )
 
 
+_PROGRESS = "progress"
+
 #: columns of the job table: title, text, and the width of the terminal from which on it is shown
 _JOB_COLUMNS: tuple[tuple[str, Callable[[JobView, int], str], int], ...] = (
     ("job", lambda view, _: label(view), 0),
@@ -105,13 +107,27 @@ _JOB_COLUMNS: tuple[tuple[str, Callable[[JobView, int], str], int], ...] = (
     ("attempt", lambda view, _: str(view.attempt), 120),
     ("wait", lambda view, now: format_duration(wait_us(view, now)), 50),
     ("run", lambda view, now: format_duration(run_us(view, now)), 40),
+    (_PROGRESS, lambda view, _: progress_text(view), 60),
     ("why", lambda view, _: why(view), 80),
 )
 
 
+def progress_text(view: JobView) -> str:
+    """`40 %: epoch 4 of 10`, nothing where the job said nothing."""
+    if view.progress is None:
+        return ""
+    share = f"{int(view.progress * 100)} %"
+    return f"{share}: {first_line(view.progress_text)}" if view.progress_text else share
+
+
 def job_table(views: Sequence[JobView], now_us: int, width: int) -> Table:
-    """One row a job; narrow terminals (`width` in characters) get the columns that matter most."""
-    shown = [(title, text) for title, text, least in _JOB_COLUMNS if width >= least]
+    """One row a job; narrow terminals (`width` in characters) get the columns that matter most.
+
+    How far jobs are has a column where one of them has said so.
+    """
+    said = any(view.progress is not None for view in views)
+    columns = [column for column in _JOB_COLUMNS if said or column[0] != _PROGRESS]
+    shown = [(title, text) for title, text, least in columns if width >= least]
     return Table(
         columns=tuple(title for title, _ in shown),
         rows=tuple(tuple(text(view, now_us) for _, text in shown) for view in views),
@@ -187,6 +203,7 @@ def job_panel(view: JobView, now_us: int) -> list[tuple[str, str]]:
         ("submitted", format_instant(view.submitted_us)),
         ("waited", format_duration(wait_us(view, now_us)) if view.ready_us else ""),
         ("ran", format_duration(run_us(view, now_us)) if view.entered_us else ""),
+        ("progress", progress_text(view)),
         ("ended", format_instant(view.ended_us)),
         ("error", error),
         ("traceback", view.traceback),

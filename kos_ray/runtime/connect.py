@@ -13,7 +13,9 @@ from kos_ray.journal.store import DATABASE
 from kos_ray.journal.verify import verify as verify_journal
 from kos_ray.model.errors import ClusterUnreachable
 from kos_ray.runtime import head as heads
+from kos_ray.runtime import running
 from kos_ray.runtime.names import RAY_NAMESPACE, READER, SCHEDULER, agent_name, default_state_dir
+from kos_ray.runtime.running import here
 
 __all__ = [
     "DATABASE",
@@ -25,6 +27,7 @@ __all__ = [
     "attach",
     "default_state_dir",
     "down",
+    "here",
     "running_address",
     "up",
     "verify",
@@ -147,6 +150,7 @@ def up(*, address: str | None = None, state_dir: Path | None = None, num_cpus: i
         if head is None:
             head = heads.start(directory, num_cpus)
             started.append(f"Ray head (process {head.pid})")
+        running.note(directory)
         _join_head(head, directory)
     else:
         _join(address)
@@ -165,10 +169,11 @@ def up(*, address: str | None = None, state_dir: Path | None = None, num_cpus: i
 
 def down(*, state_dir: Path | None = None, address: str | None = None) -> DownReport:
     """Stop what `up` started for this state directory. The journal stays; jobs go on at the next `up`."""
-    directory = state_dir or default_state_dir()
+    directory = state_dir or here()[0]
     head = heads.read_record(directory)
     if head is not None and address is None:
         heads.stop(directory)
+        running.forget(directory)
         return DownReport(stopped=("scheduler", f"Ray head (process {head.pid})"))
     if address is None:
         return DownReport(stopped=())
@@ -178,7 +183,7 @@ def down(*, state_dir: Path | None = None, address: str | None = None) -> DownRe
 
 def verify(*, state_dir: Path | None = None) -> VerifyReport:
     """Fold the journal's frames anew and compare all current rows. The scheduler may be running."""
-    directory = state_dir or default_state_dir()
+    directory = state_dir or here()[0]
     found = verify_journal(directory)
     problems = tuple(str(difference) for difference in found.differences)
     return VerifyReport(
@@ -192,19 +197,22 @@ def verify(*, state_dir: Path | None = None) -> VerifyReport:
 def attach(address: str | None = None) -> Connection:
     """Handles of a running scheduler: in the cluster that this process is in already, at `address`, or ours.
 
+    Ours is the one in `$KOS_STATE_DIR`, else the newest that `up` has started and that runs.
+
     Raises:
         ClusterUnreachable: there is none.
 
     """
     if running_address() is None:
         address = address or os.environ.get("KOS_ADDRESS")
-        head = heads.read_record(default_state_dir()) if address is None else None
+        directory = here()[0]
+        head = heads.read_record(directory) if address is None else None
         if head is not None:
-            _join_head(head, default_state_dir())
+            _join_head(head, directory)
         elif address is not None:
             _join(address)
         else:
-            raise ClusterUnreachable("no cluster runs here: start one by `kos up`, or name one by --address")
+            raise ClusterUnreachable(running.none_runs())
     import ray  # noqa: PLC0415 - see `_join`
 
     try:

@@ -273,6 +273,7 @@ ON_EVENT: dict[type, Callable[[State, Any, int], None]] = {
     e.AttemptsEntered: _attempts_entered,
     e.AttemptsEnded: _attempts_ended,
     e.LogsStored: _nothing,
+    e.ProgressMade: _nothing,
     e.CancelRequested: _cancel_requested,
     e.HoldRequested: _hold_requested,
     e.ReleaseRequested: _release_requested,

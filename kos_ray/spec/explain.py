@@ -18,16 +18,19 @@ def explain(
     source: Source, error: ValidationError, path: Sequence[str | int], data: Any, model: type[BaseModel]
 ) -> list[str]:
     """The messages `file:line: path: expected ..., found ...` of one error about `data`, which stands at `path`."""
-    return [
-        source.message((*path, *_real(detail, data)), _message(detail, model))
-        for detail in error.errors(include_url=False)
-    ]
+    return [source.message((*path, *place), text) for place, text in problems(error, data, model)]
 
 
-def join(problems: Sequence[str]) -> str:
+def problems(error: ValidationError, data: Any, model: type[BaseModel]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """The place in `data` and the text `expected ..., found ...` of each thing that is wrong."""
+    for detail in error.errors(include_url=False):
+        yield tuple(_real(detail, data)), _message(detail, model)
+
+
+def join(messages: Sequence[str]) -> str:
     """One message of many, cut."""
-    more = len(problems) - MAX_PROBLEMS
-    return "\n".join([*problems[:MAX_PROBLEMS], *([f"... and {more} more"] if more > 0 else [])])
+    more = len(messages) - MAX_PROBLEMS
+    return "\n".join([*messages[:MAX_PROBLEMS], *([f"... and {more} more"] if more > 0 else [])])
 
 
 def field_names(model: type[BaseModel]) -> list[str]:

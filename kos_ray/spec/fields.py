@@ -22,18 +22,27 @@ def settings_of(info: ValidationInfo) -> Settings:
 
 
 def parse_priority(value: object, info: ValidationInfo) -> int:
-    """A band: by a name, by its number, or by a weight of the settings."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        weights = settings_of(info).weights
-        if 0 <= value < len(BANDS) or value in weights:
-            return weights.get(value, value)
+    """See `band_of`."""
+    return band_of(value, settings_of(info))
+
+
+def band_of(value: object, settings: Settings) -> int:
+    """A band: by a name, by its number, or by a weight of the settings.
+
+    Raises:
+        ValueError: it is none of them.
+
+    """
+    weights = settings.weights
+    if isinstance(value, int) and not isinstance(value, bool) and (0 <= value < len(BANDS) or value in weights):
+        return weights.get(value, value)
     if isinstance(value, str):
         if value.lower() in PRIORITIES:
             return PRIORITIES[value.lower()]
         if value in map(str, range(len(BANDS))):
             return int(value)
     words = ", ".join(PRIORITIES)
-    listed = ", ".join(map(str, sorted(settings_of(info).weights, reverse=True)))
+    listed = ", ".join(map(str, sorted(weights, reverse=True)))
     hint = parse.near(value.lower(), PRIORITIES) if isinstance(value, str) else ""
     raise ValueError(
         f"expected one of {words}, or 0 (most urgent) to {len(BANDS) - 1}, or one of the weights {listed}, "

@@ -107,7 +107,9 @@ class HandedJob(Common):
 class Action(Strict):
     """What a task calls."""
 
-    module: _Module = Field(description="The module, which every node can import.")
+    module: _Module = Field(
+        description="The module, in the folder that it is submitted from, or one that every node can import."
+    )
     function: _Function = Field(description="The function in it.")
     args: fields.Args = Field(default_factory=list, description="Its arguments.")
 

@@ -137,7 +137,9 @@ class JobSpec(Common):
         default=(), description="A command: a text for the shell, or a list of program and arguments."
     )
     entry: fields.Entry = Field(
-        default="", description='A Python function that every node can import: "module:function".'
+        default="",
+        description='A Python function, "module:function"; its module lies in the folder that it is submitted from, or '
+        "every node can import it.",
     )
     args: fields.Args = Field(
         default_factory=list, description="Its arguments; {from: job} at any depth stands for that job's result."

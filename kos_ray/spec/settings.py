@@ -15,6 +15,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from kos_ray.model.errors import InvalidSpec
+from kos_ray.model.job import BANDS
 from kos_ray.spec.explain import explain, join
 from kos_ray.spec.parse import (
     integer_between,
@@ -40,7 +41,8 @@ WEIGHTS = {"critical": 100, "high": 75, "normal": 50, "low": 25}
 #: what runs jobs of a type: an entry point, or a command that finds the payload in KOS_PAYLOAD
 Handler = str | tuple[str, ...]
 
-_ACTS = {"priorities", "handlers", "job_timeout_default", "max_retry", "retry_backoff"}
+#: the keys that something acts on
+ACTS = ("priorities", "handlers", "job_timeout_default", "max_retry", "retry_backoff")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +59,20 @@ class Settings:
     max_retry: int = MAX_RETRIES
     #: keys of the file that nothing acts on yet
     not_yet: tuple[str, ...] = ()
+    #: keys of the file that act
+    written: tuple[str, ...] = ()
+
+    def in_effect(self) -> dict[str, str]:
+        """What each key of `ACTS` comes to, written or not, for people to read."""
+        weights = sorted(self.weights.items(), reverse=True)
+        values = (
+            ", ".join(f"{weight} is {BANDS[band]}" for weight, band in weights),
+            ", ".join(self.handlers),
+            f"{self.timeout_ms / 1_000:g} s" if self.timeout_ms else "none",
+            str(self.max_retry),
+            "exponential",
+        )
+        return dict(zip(ACTS, values, strict=True))
 
 
 def _parse_priorities(value: object) -> dict[int, int]:
@@ -206,7 +222,8 @@ def parse_settings(text: str, name: str = "<settings>") -> Settings:
         handlers=found.handlers,
         timeout_ms=found.job_timeout_default,
         max_retry=found.max_retry,
-        not_yet=tuple(key for key in source.data if key not in _ACTS),
+        not_yet=tuple(key for key in source.data if key not in ACTS),
+        written=tuple(key for key in source.data if key in ACTS),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kos_ray.model.errors import KosError
+from kos_ray.worker.voice import Voice
 
 
 class Context:
@@ -21,6 +22,7 @@ class Context:
         deadline: float | None,
         scratch: Path,
         stop_asked: Callable[[], bool],
+        voice: Voice,
     ) -> None:
         self.job_id = job_id
         self.key = key
@@ -31,6 +33,7 @@ class Context:
         self.deadline = deadline
         self._scratch = scratch
         self._stop_asked = stop_asked
+        self._voice = voice
 
     def should_stop(self) -> bool:
         """Whether the attempt has been asked to end; code that sees it saves what it needs and returns.
@@ -39,6 +42,18 @@ class Context:
         stopped (or timed out).
         """
         return self._stop_asked()
+
+    def progress(self, fraction: float, message: str = "") -> None:
+        """Say how far the work is, from 0 to 1, and in a few words what it does: `kos get` and `kos ls` show it.
+
+        Costs a microsecond or two and never waits, however often it is called: the newest word goes out a few times a
+        second, and about one a second is kept.
+
+        Raises:
+            KosError: the fraction is no number from 0 to 1.
+
+        """
+        self._voice.progress(fraction, message)
 
     @property
     def logger(self) -> logging.Logger:

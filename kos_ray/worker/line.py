@@ -12,6 +12,7 @@ from kos_ray.worker.packets import (
     HEAD,
     HELLO,
     PACKET_MAX,
+    PROGRESS,
     STOP,
     WELCOME,
     Welcome,
@@ -35,6 +36,7 @@ class Line:
         self._unpacker = unpacker()
         self._stop: tuple[int, int, int] | None = None
         self._reading = threading.Lock()
+        self._writing = threading.Lock()
         self.gone = False
         try:
             self._stream.connect(socket_path)
@@ -100,11 +102,15 @@ class Line:
         error: Error | None,
     ) -> None:
         """Send an outcome, at once."""
-        self._send(pack((ENDED, key, attempt, end, entered_us, ended_us, result, log[0], log[1], error)))
+        self._send((ENDED, key, attempt, end, entered_us, ended_us, result, log[0], log[1], error))
 
     def command(self, key: int, attempt: int, group: int) -> None:
         """Tell which process group a command runs in, so that it can be ended when this process cannot."""
-        self._send(pack((COMMAND, key, attempt, group)))
+        self._send((COMMAND, key, attempt, group))
+
+    def progress(self, key: int, attempt: int, share: int, text: str) -> None:
+        """Tell how far an attempt is."""
+        self._send((PROGRESS, key, attempt, share, text))
 
     def stop_grace_ms(self, key: int, attempt: int) -> int | None:
         """The grace of a stop request for this attempt, 0 when the agent is gone, None when nobody asks."""
@@ -124,11 +130,13 @@ class Line:
         self._queue.close()
         self._stream.close()
 
-    def _send(self, data: bytes) -> None:
-        try:
-            self._stream.sendall(data)
-        except OSError:
-            self.gone = True
+    def _send(self, message: tuple[Any, ...]) -> None:
+        """Send a message whole; threads of user code may have something to say at the same time."""
+        with self._writing:
+            try:
+                self._stream.sendall(pack(message))
+            except OSError:
+                self.gone = True
 
     def _read(self) -> None:
         """Take in what has arrived on the stream. User threads may ask at the same time."""

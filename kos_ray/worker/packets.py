@@ -8,6 +8,7 @@ receiver, the slot (the attempt is `entered`) or the agent (it is recalled), wit
     line, slot to agent     (HELLO, slot id, pid, python version "3.11")
                             (ENDED, key, attempt, end, entered_us, ended_us, result, log start, log end, error)
                             (COMMAND, key, attempt, process group)
+                            (PROGRESS, key, attempt, share in 1/10 000, text)
     line, agent to slot     (WELCOME, {"node", "directory", "log", "code"}) with the queue's read end
                             (STOP, key, attempt, grace_ms)
     queue                   HEAD of (key, attempt), then (public id, spec name, args, inputs)
@@ -29,6 +30,7 @@ ENDED = 1
 COMMAND = 2
 WELCOME = 3
 STOP = 4
+PROGRESS = 5
 
 #: key and attempt before every packet of the queue
 HEAD = struct.Struct("<QI")

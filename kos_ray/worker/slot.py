@@ -16,6 +16,7 @@ from kos_ray.worker.output import Output
 from kos_ray.worker.packets import INBOX, SCRATCH, unpack
 from kos_ray.worker.prepare import Inputs, Preparer, Ready
 from kos_ray.worker.results import Error, Unpicklable, describe, describe_exit, pack_result
+from kos_ray.worker.voice import Progress, Voice
 
 _SUCCEEDED = int(AttemptEnd.SUCCEEDED)
 _FAILED = int(AttemptEnd.FAILED)
@@ -49,6 +50,7 @@ def run_slot(socket_path: str, slot_id: str) -> None:
             slot.run(*packet)
     finally:
         provide(None)
+        slot.progress.close()
         sys.path[:] = path_before
         output.close()
         line.close()
@@ -69,7 +71,9 @@ class _Slot:
         self._entered_us = 0
         self._ready: Ready | None = None
         self._context: Context | None = None
+        self._voice: Voice | None = None
         self._stop_seen = False
+        self.progress = Progress(line.progress)
 
     def run(self, key: int, attempt: int, rest: tuple[Any, ...]) -> None:
         """Run one attempt to its end and send the outcome."""
@@ -165,6 +169,7 @@ class _Slot:
         """The context of the attempt that runs now, made when it is first asked for."""
         if self._context is None and self._ready is not None:
             timeout_us = self._ready.timeout_us
+            self._voice = Voice(self.progress, job_id=self._public_id, key=self._key, attempt=self._attempt)
             self._context = Context(
                 job_id=self._public_id,
                 key=self._key,
@@ -173,11 +178,16 @@ class _Slot:
                 deadline=(self._entered_us + timeout_us) / 1e6 if timeout_us else None,
                 scratch=self._scratch,
                 stop_asked=self._stop_asked,
+                voice=self._voice,
             )
         return self._context
 
     def _clean(self) -> None:
         self._context = None
+        if self._voice is not None:
+            self._voice.over = True
+            self._voice = None
+            self.progress.flush()
         shutil.rmtree(self._scratch, ignore_errors=True)
 
     def _spilled(self, name: str) -> tuple[Any, ...]:

@@ -21,22 +21,25 @@ pytestmark = pytest.mark.ray
 
 
 class Shell:
-    """Runs `kos` with a state directory of its own."""
+    """Runs `kos` with a state directory of its own, which only `kos up` is told: the others find the cluster."""
 
     def __init__(self, state: Path) -> None:
         self.state = state
         # Its own clusters choose their own way to authenticate; nothing of another test's cluster may leak in.
         leave = ("RAY_", "KOS_")
         self._env = {name: value for name, value in os.environ.items() if not name.startswith(leave)}
-        self._env |= {"KOS_STATE_DIR": str(state)}
+        self._env |= {"HOME": str(state.parent), "XDG_STATE_HOME": str(state.parent / "xdg")}
 
     def run(self, *args: str, code: int = 0) -> str:
         done = subprocess.run([KOS, *args], env=self._env, capture_output=True, text=True, timeout=180, check=False)
         assert done.returncode == code, f"kos {' '.join(args)}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
+        return done.stdout + done.stderr if code else done.stdout
 
-    def json(self, *args: str, code: int = 0) -> Any:
-        return json.loads(self.run(*args, "--json", code=code))
+    def json(self, *args: str) -> Any:
+        return json.loads(self.run(*args, "--json"))
+
+    def up(self) -> Any:
+        return self.json("up", "--state", str(self.state), "--num-cpus", "2")
 
 
 @pytest.fixture
@@ -59,9 +62,9 @@ def kill_cluster(state: Path) -> None:
 
 def test_whole_cluster_killed_and_up_again(shell: Shell, tmp_path: Path) -> None:
     """`kos up` goes on where the journal ends: nothing acknowledged is lost, what had ended does not run again."""
-    first = shell.json("up", "--num-cpus", "2")
+    first = shell.up()
     assert not first["already_running"]
-    again = shell.json("up")
+    again = shell.up()
     assert again["already_running"]
     assert again["cluster_id"] == first["cluster_id"]
     ran = tmp_path / "ran"
@@ -77,9 +80,9 @@ def test_whole_cluster_killed_and_up_again(shell: Shell, tmp_path: Path) -> None
         time.sleep(0.05)
     kill_cluster(shell.state)
     before = Counter(ran.read_text().split())
-    shell.run("status", code=3)
+    assert f"`kos up --state {shell.state}` goes on from its journal" in shell.run("status", code=3)
 
-    back = shell.json("up", "--num-cpus", "2")
+    back = shell.up()
     assert back["cluster_id"] == first["cluster_id"]
     ended = shell.json("wait", *(job["id"] for job in submitted), "--timeout", "120")
     after = Counter(ran.read_text().split())
@@ -90,10 +93,13 @@ def test_whole_cluster_killed_and_up_again(shell: Shell, tmp_path: Path) -> None
     assert ended is not None
     status = shell.json("status")
     assert status["jobs"] == {"succeeded": JOBS}
-    assert shell.json("journal", "verify")["problems"] == []
+    assert shell.json("journal", "verify") == {
+        **shell.json("journal", "verify", "--state", str(shell.state)),
+        "problems": [],
+    }
 
     assert len(shell.json("down")["stopped"]) == 2
     assert shell.json("down")["stopped"] == []
-    shell.json("up", "--num-cpus", "2")
+    shell.up()
     listed = shell.json("ls", "--limit", "100")
     assert len(listed["jobs"] if isinstance(listed, dict) else listed) == JOBS, "jobs stay"

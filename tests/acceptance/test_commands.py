@@ -28,7 +28,7 @@ class Terminal:
         self.folder = folder
         leave = ("RAY_", "KOS_")
         self._env = {name: value for name, value in os.environ.items() if not name.startswith(leave)}
-        self._env |= {"KOS_STATE_DIR": str(state), "KOS_STATE": str(state)}
+        self._env |= {"KOS_STATE_DIR": str(state), "XDG_STATE_HOME": str(state / "xdg")}
 
     def start(self, *words: str, program: str = KOS) -> subprocess.Popen[str]:
         return subprocess.Popen(

@@ -1,8 +1,10 @@
 """The Python side on three real nodes: back ends, asyncio, many clients, and clients that die."""
 
 import asyncio
+import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,13 +12,14 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kos_ray.client import connect
 from kos_ray.client.calls import Call
 from kos_ray.client.executor import KosExecutor
-from tests.ray.conftest import KosCluster, wait_until
+from tests.ray.conftest import NODE_CPUS, KosCluster, wait_until
 
 pytestmark = pytest.mark.ray
 
@@ -271,6 +274,59 @@ def test_a_client_killed_in_mid_submit_leaves_all_or_nothing(kos: KosCluster, tm
 def _there(kos: KosCluster, prefix: str) -> int:
     """Jobs whose names begin so: one question, one statement, one moment of the journal."""
     return len(kos.client.jobs(prefix=prefix, limit=10_000))
+
+
+MEETING = """
+import time
+from pathlib import Path
+from parts.sizes import SIZE
+
+def meet(folder, number):
+    \"""Returns when as many of its kind run at once as the cluster has CPUs.\"""
+    Path(folder, str(number)).touch()
+    while len(list(Path(folder).iterdir())) < SIZE:
+        time.sleep(0.01)
+    return [number, SIZE]
+
+def once(text):
+    print(text)
+    return text
+"""
+
+
+def test_documents_bring_the_code_of_their_folder(kos: KosCluster, tmp_path: Path) -> None:
+    """`kos submit` from the user's own folder: functions of its modules run on all three nodes."""
+    project, met = tmp_path / "project", tmp_path / "met"
+    (project / "parts").mkdir(parents=True)
+    met.mkdir()
+    (project / "ours.py").write_text(MEETING)
+    (project / "parts" / "sizes.py").write_text(f"SIZE = {3 * NODE_CPUS}\n")
+    jobs: list[dict[str, Any]] = [
+        {"id": f"meet-{i}", "entry": "ours:meet", "args": [str(met), i]} for i in range(3 * NODE_CPUS)
+    ]
+    jobs.append({"id": "once", "type": "once", "action": {"module": "ours", "function": "once", "args": ["said"]}})
+    (project / "jobs.json").write_text(json.dumps(jobs))
+    _kos(kos, project, "submit", "jobs.json", "--wait")
+    views = [kos.client.get(f"meet-{i}") for i in range(3 * NODE_CPUS)]
+    assert [kos.client.job(view.id).result(60) for view in views] == [[i, 3 * NODE_CPUS] for i in range(len(views))]
+    assert len({view.node for view in views}) == 3
+    assert kos.client.logs("once") == "said\n"
+
+    (project / "jobs.json").write_text(json.dumps(jobs[-1] | {"id": "beside"}))
+    _kos(kos, tmp_path, "submit", "project/jobs.json", "--wait")
+    (project / "jobs.json").write_text(json.dumps(jobs[-1] | {"id": "from-option"}))
+    shutil.copy(project / "jobs.json", met)
+    _kos(kos, met, "submit", "jobs.json", "--code", str(project), "--wait")
+
+
+def _kos(kos: KosCluster, folder: Path, *words: str) -> str:
+    command = [str(Path(sys.executable).parent / "kos"), *words]
+    environment = {**os.environ, "KOS_ADDRESS": kos.client.address}
+    done = subprocess.run(
+        command, check=False, env=environment, capture_output=True, text=True, timeout=200, cwd=folder
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_the_reference_runs(kos: KosCluster, tmp_path: Path) -> None:

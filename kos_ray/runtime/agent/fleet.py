@@ -15,7 +15,7 @@ from kos_ray.runtime.agent.pool import Pool
 from kos_ray.runtime.agent.ports import AgentLimits, Blobs, SlotStarter
 from kos_ray.runtime.agent.reports import Error, Reports
 from kos_ray.runtime.agent.slot_end import SlotEnd, peer
-from kos_ray.worker.packets import CODE, COMMAND, ENDED, HELLO, unpacker
+from kos_ray.worker.packets import CODE, COMMAND, ENDED, HELLO, PROGRESS, unpacker
 
 _NOT_ADMITTED = AttemptEnd.NOT_ADMITTED
 _BACKLOG = 128
@@ -244,6 +244,8 @@ class Fleet:
                 slot.ran(message[5] - message[4])
             elif kind == COMMAND and handed:
                 handed[0].group = message[3]
+            elif kind == PROGRESS and handed:
+                self._reports.add_progress(handed[0].key, handed[0].number, *message[3:])
         if len(handed) != before:
             slot.head_since = self._loop.time()
 

@@ -36,6 +36,8 @@ class AgentLimits:
     #: outcomes in one report at most, and about so many bytes of results
     report_outcomes_max: int = 5_000
     report_bytes_max: int = 4 * 1024 * 1024
+    #: what attempts say of their progress goes into reports so often; of each the newest word
+    progress_ms: int = 1_000
     #: acknowledged attempts that are remembered, so that a late copy of their launch changes nothing
     remembered_max: int = 100_000
     #: fetched and produced blobs that are kept for the next attempt

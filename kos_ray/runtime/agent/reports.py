@@ -30,10 +30,11 @@ class _Columns:
         self.cuts: list[tuple[int, str, int, int]] = []
         self.entered: list[tuple[JobKey, int, int]] = []
         self.logs: list[events.LogsStored] = []
+        self.progress: dict[tuple[JobKey, int], tuple[int, str]] = {}
         self.size = 0
 
     def __bool__(self) -> bool:
-        return bool(self.keys or self.entered or self.logs)
+        return bool(self.keys or self.entered or self.logs or self.progress)
 
 
 class Reports:
@@ -56,6 +57,10 @@ class Reports:
         self._nudge = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._sending: asyncio.Timeout | None = None
+        #: the newest word of each attempt that has not gone into a report, and when the last ones did
+        self._progress: dict[tuple[JobKey, int], tuple[int, str]] = {}
+        self._progress_timer: asyncio.TimerHandle | None = None
+        self._progress_at = 0.0
 
     def start(self) -> None:
         """Begin to send."""
@@ -63,6 +68,8 @@ class Reports:
 
     async def close(self) -> None:
         """Stop sending; what is not acknowledged is dropped with the incarnation."""
+        if self._progress_timer:
+            self._progress_timer.cancel()
         if self._task:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -81,6 +88,8 @@ class Reports:
     ) -> None:
         """Report the end of an attempt."""
         c = self._next
+        if self._progress and (said := self._progress.pop((key, attempt), None)):
+            c.progress[key, attempt] = said
         if error is not None:
             c.errors.append(events.AttemptError(index=len(c.keys), type=error[0], message=error[1], traceback=error[2]))
             c.size += len(error[1]) + len(error[2])
@@ -101,6 +110,21 @@ class Reports:
     def add_entered(self, key: JobKey, attempt: int, entered_us: int) -> None:
         """Report that an attempt runs, and is not a short one."""
         self._next.entered.append((key, attempt, entered_us))
+        self._wake.set()
+
+    def add_progress(self, key: JobKey, attempt: int, share: int, text: str) -> None:
+        """Report how far an attempt is: soon, with the newest words of all others, at the latest with its end."""
+        self._progress[key, attempt] = (share, text)
+        if self._progress_timer is None:
+            loop = asyncio.get_running_loop()
+            due = max(loop.time(), self._progress_at + self._limits.progress_ms / 1000)
+            self._progress_timer = loop.call_at(due, self._say_progress)
+
+    def _say_progress(self) -> None:
+        self._progress_timer = None
+        self._progress_at = asyncio.get_running_loop().time()
+        self._next.progress.update(self._progress)
+        self._progress.clear()
         self._wake.set()
 
     def add_log(self, stored: events.LogsStored) -> None:
@@ -174,8 +198,16 @@ class Reports:
                 entered=self._entered_event(c),
                 ended=self._ended_event(c),
                 logs=tuple(c.logs),
+                progress=self._progress_event(c),
             )
         )
+
+    def _progress_event(self, c: _Columns) -> tuple[events.ProgressMade, ...]:
+        if not c.progress:
+            return ()
+        keys, attempts = zip(*c.progress, strict=True)
+        shares, texts = zip(*c.progress.values(), strict=True)
+        return (events.ProgressMade(node=self._node, keys=keys, attempts=attempts, shares=shares, texts=texts),)
 
     def _entered_event(self, c: _Columns) -> tuple[events.AttemptsEntered, ...]:
         if not c.entered:

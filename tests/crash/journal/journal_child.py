@@ -115,6 +115,6 @@ if __name__ == "__main__":
     noting = Note(Path(notes))
     die_at(point, int(nth), noting)
     if point == "journal.before_migrated":
-        schema.SCHEMA_VERSION = 2
-        schema.MIGRATIONS[1] = migrate
+        schema.MIGRATIONS[schema.SCHEMA_VERSION] = migrate
+        schema.SCHEMA_VERSION += 1
     life(Path(state), noting)

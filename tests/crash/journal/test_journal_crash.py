@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from kos_ray.journal import schema
 from kos_ray.journal.blobs import FileBlobStore
 from kos_ray.journal.snapshots import FileSnapshots
 from kos_ray.journal.store import Journal
@@ -121,5 +122,5 @@ def test_a_migration_that_dies_is_begun_anew(tmp_path):
     assert "journal.before_migrated" in crashed.noted("reached")
     journal = _check(crashed)
     assert journal.last_seq == seq
-    assert journal.connection.execute("PRAGMA user_version").fetchone() == (1,)
+    assert journal.connection.execute("PRAGMA user_version").fetchone() == (schema.SCHEMA_VERSION,)
     journal.close()

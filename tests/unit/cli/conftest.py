@@ -1,5 +1,6 @@
 """`kos` and `kaictl` over a cluster in memory."""
 
+import os
 import sys
 import types
 from pathlib import Path
@@ -36,13 +37,17 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
     client.connect = connect  # type: ignore[attr-defined]
     runtime = types.ModuleType("kos_ray.runtime.connect")
     runtime.up, runtime.down = up, down  # type: ignore[attr-defined]
-    runtime.default_state_dir = lambda: tmp_path / "default"  # type: ignore[attr-defined]
+    runtime.here = lambda: (  # type: ignore[attr-defined]
+        (Path(os.environ["KOS_STATE_DIR"]), "KOS_STATE_DIR")
+        if "KOS_STATE_DIR" in os.environ
+        else (tmp_path / "default", "default")
+    )
     runtime.DATABASE = "journal.db"  # type: ignore[attr-defined]
     runtime.verify = lambda **_: Report(problems=world.problems)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "kos_ray.client", client)
     monkeypatch.setitem(sys.modules, "kos_ray.runtime.connect", runtime)
     monkeypatch.setattr("kos_ray.runtime.connect", runtime, raising=False)
-    for name in ("KOS_ADDRESS", "KOS_NAMESPACE", "KOS_STATE", "KOS_STATE_DIR"):
+    for name in ("KOS_ADDRESS", "KOS_NAMESPACE", "KOS_STATE_DIR", "KOS_SETTINGS"):
         monkeypatch.delenv(name, raising=False)
     return world
 

@@ -81,6 +81,27 @@ def test_config_says_where_values_come_from(kos: Kos, tmp_path: Path, monkeypatc
     assert found("--state", str(tmp_path))["address"][0] == "127.0.0.1:9"
 
 
+def test_config_shows_what_documents_are_read_with(kos: Kos, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def found() -> dict[str, tuple[str, str]]:
+        rows = json.loads(kos("config", "show", "--json")[1])
+        return {row["name"]: (row["value"], row["origin"]) for row in rows}
+
+    assert found()["settings file"] == ("", "none: KOS_SETTINGS names one")
+    assert found()["priorities"] == ("100 is critical, 75 is realtime, 50 is default, 25 is idle", "built in")
+    scheduler = str(Path(WORKFLOW).parents[1] / "scheduler.yaml")
+    monkeypatch.setenv("KOS_SETTINGS", scheduler)
+    assert found()["settings file"] == (scheduler, "KOS_SETTINGS")
+    assert found()["max_retry"] == ("5", "settings file")
+    assert found()["job_timeout_default"] == ("90 s", "settings file")
+    assert found()["handlers"] == ("", "built in")
+    assert found()["heartbeat_interval"] == ("", "settings file: accepted, and nothing acts on it yet")
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("max_retri: 3")
+    monkeypatch.setenv("KOS_SETTINGS", str(bad))
+    code, _, err = kos("config", "show")
+    assert (code, "bad.yaml:1: max_retri: expected a known field" in err) == (2, True)
+
+
 def test_doctor_without_a_cluster(kos: Kos, tmp_path: Path) -> None:
     code, out, _ = kos("doctor")
     assert code == 0, out

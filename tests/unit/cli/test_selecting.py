@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 from fake_cluster import Kos, World
@@ -76,9 +77,19 @@ def test_a_watch_in_a_pipe_writes_what_changes(kos: Kos, world: World, monkeypat
     ]
 
 
-@pytest.mark.parametrize("verb", ["cancel", "hold", "release", "pause", "resume"])
-def test_where_acts_on_live_jobs(kos: Kos, world: World, verb: str) -> None:
-    world.views = jobs(3) + jobs(1, "succeeded")
+@pytest.mark.parametrize(
+    ("verb", "state", "others"),
+    [
+        ("cancel", "ready", "succeeded"),
+        ("hold", "ready", "succeeded"),
+        ("pause", "running", "succeeded"),
+        ("release", "held", "ready"),
+        ("resume", "held", "running"),
+    ],
+)
+def test_where_acts_on_what_it_can_touch(kos: Kos, world: World, verb: str, state: str, others: str) -> None:
+    world.views = jobs(3, state) + jobs(1, others)
+    assert f"kos {verb} would touch 3 jobs" in kos(verb, "--where", "name~train/", "--dry-run")[2]
     code, out, _ = kos(verb, "--where", "name~train/,type=training")
     assert code == 0
     assert (verb, ["0190-3", "0190-2", "0190-1"]) in world.calls
@@ -87,11 +98,19 @@ def test_where_acts_on_live_jobs(kos: Kos, world: World, verb: str) -> None:
     assert (verb, ["train/2"]) in world.calls
 
 
-def test_reprioritise(kos: Kos, world: World) -> None:
+def test_reprioritise(kos: Kos, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world.views = jobs(2)
     assert kos("reprioritise", "train/1", "--priority", "high")[1] == "1 moved to realtime\n"
     assert ("reprioritise", ["train/1"], 1) in world.calls
     assert kos("reprioritise", "train/1", "--priority", "soon")[0] == 2
+    assert kos("reprioritise", "train/1", "--priority", "75")[1] == "1 moved to realtime\n"
+    settings = tmp_path / "scheduler.yaml"
+    settings.write_text("priorities: {critical: 900, low: 30}")
+    monkeypatch.setenv("KOS_SETTINGS", str(settings))
+    assert kos("reprioritise", "train/1", "--priority", "30")[1] == "1 moved to idle\n"
+    assert kos("reprioritise", "--where", "priority=900", "--priority", "5", "--yes")[1] == "1 moved to background\n"
+    code, _, err = kos("reprioritise", "train/1", "--priority", "75")
+    assert (code, "weights 900, 30, found 75" in err) == (2, True)
     assert kos("reprioritise", "train/1")[0] == 2
 
 
@@ -146,6 +165,11 @@ def test_nothing_to_do(kos: Kos, world: World) -> None:
     code, _, err = kos("hold", "--where", "name~train/")
     assert code == 1
     assert "no job that has not ended matches" in err
+    world.views = jobs(2)
+    for words in (("--where", "name~train/"), ("train/1", "--dry-run")):
+        code, _, err = kos("release", *words)
+        assert code == 1
+        assert "no held job matches" in err
 
 
 def test_rerun(kos: Kos, world: World) -> None:

@@ -62,7 +62,11 @@ def test_resources_and_options_reach_the_spec(cluster: FakeCluster, client: Clie
         ({"retri": 1}, "expected a known option, found 'retri'; did you mean \"retry\""),
         ({"entry": "a:b"}, "expected a known option, found 'entry'"),
         ({"retry": "x"}, "retry: expected a number of retries"),
-        ({"resources": {"cpus": 1}}, "resources.cpus: expected a known field"),
+        (
+            {"resources": {"cpus": 1}},
+            "resources.cpus: expected a known field, found 'cpus'; did you mean \"cpu\"",
+        ),
+        ({"backoff": {"frist": "1s"}}, "backoff.frist: expected a known field, found 'frist'; did you mean \"first\""),
         ({"resources": kos.Resources(memory="1 parsec")}, "resources.memory: expected a size"),
         ({"after": {"okay": ["a"]}}, "after: expected ok, any or not_ok, found 'okay'"),
         ({"name": "0190b7a0-0000-7000-8000-000000000000"}, "name: expected a name"),

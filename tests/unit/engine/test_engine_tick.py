@@ -8,7 +8,7 @@ from engine_build import NODE, Hands, array, ended
 from kos_ray.engine.engine import Touched
 from kos_ray.journal.store import Journal
 from kos_ray.model.errors import JournalUnwritable, Refused
-from kos_ray.model.events import AttemptError, CancelRequested
+from kos_ray.model.events import AttemptError, CancelRequested, HoldRequested, ReleaseRequested
 from kos_ray.model.ids import NodeId
 from kos_ray.model.job import AttemptEnd, JobState
 from kos_ray.model.node import Node
@@ -144,3 +144,14 @@ def test_what_somebody_wants_is_answered_with_how_many_jobs_were_live() -> None:
     hands.engine.post(CancelRequested(request_id="c", keys=(1, 2, 99)), hands.answers.append)
     hands.tick()
     assert hands.answers[-1] == Touched(2)
+
+
+def test_a_release_is_answered_with_how_many_jobs_were_held() -> None:
+    hands = Hands()
+    hands.submit(array(count=3))
+    hands.engine.post(HoldRequested(request_id="h", keys=(1, 2)), hands.answers.append)
+    hands.tick()
+    for held in (1, 0):
+        hands.engine.post(ReleaseRequested(request_id="r", keys=(2, 3, 99)), hands.answers.append)
+        hands.tick()
+        assert hands.answers[-1] == Touched(held)

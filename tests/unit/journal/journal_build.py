@@ -109,3 +109,9 @@ def stop(*keys: int, node: str = "a", attempt: int = 1) -> d.Stop:
     return d.Stop(
         node=NodeId(node), keys=keys, attempts=(attempt,) * len(keys), grace_ms=1, reason=Reason.CANCELLED_BY_USER
     )
+
+
+def progress_made(*said: tuple[int, int, str], node: str = "a", attempt: int = 1) -> e.ProgressMade:
+    """Jobs, how far they are in 1/10 000, and what they say."""
+    keys, shares, texts = zip(*said, strict=True)
+    return e.ProgressMade(node=NodeId(node), keys=keys, attempts=(attempt,) * len(keys), shares=shares, texts=texts)

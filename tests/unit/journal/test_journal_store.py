@@ -7,7 +7,7 @@ import sys
 from itertools import pairwise
 
 import pytest
-from journal_build import SPEC, Story, ended, finish, launch, submitted
+from journal_build import SPEC, Story, ended, finish, launch, progress_made, submitted
 
 from kos_ray.journal import lookups, place, schema, store
 from kos_ray.journal.codec import genesis
@@ -21,6 +21,9 @@ from kos_ray.model.errors import JournalDamaged, JournalUnwritable, NotFound
 from kos_ray.model.hashing import spec_hash
 from kos_ray.model.job import JobState, Spec
 from kos_ray.model.payload import inline
+
+NOW = schema.SCHEMA_VERSION
+NEXT = NOW + 1
 
 
 @pytest.fixture
@@ -308,7 +311,7 @@ def test_a_newer_journal_is_refused(opened, tmp_path):
     journal = opened()
     journal.connection.execute("PRAGMA user_version = 99")
     journal.close()
-    with pytest.raises(JournalUnusable, match="version 99, this kos_ray reads up to 1"):
+    with pytest.raises(JournalUnusable, match=f"version 99, this kos_ray reads up to {NOW}"):
         opened()
     with pytest.raises(JournalUnusable, match="version 99"):
         JournalReader(tmp_path / "state")
@@ -337,21 +340,41 @@ def test_an_older_journal_is_migrated_and_its_frames_are_upgraded_when_read(open
         events = [(name, {**body, "version": "2"} if "epoch" in body else body) for name, body in plain["e"]]
         return {**plain, "e": events}
 
-    monkeypatch.setattr(schema, "SCHEMA_VERSION", 2)
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", NEXT)
     with pytest.raises(JournalUnusable, match="start its scheduler once"):
         JournalReader(tmp_path / "state")
-    with pytest.raises(JournalUnusable, match="no migration leads from journal version 1 to 2"):
+    with pytest.raises(JournalUnusable, match=f"no migration leads from journal version {NOW} to {NEXT}"):
         opened()
-    monkeypatch.setitem(schema.MIGRATIONS, 1, migrate)
-    monkeypatch.setitem(schema.UPGRADES, 1, upgrade)
+    monkeypatch.setitem(schema.MIGRATIONS, NOW, migrate)
+    monkeypatch.setitem(schema.UPGRADES, NOW, upgrade)
     again = opened()
     story = Story(again)
     story.add(ended(2), finish(2))
     frames = list(again.frames())
-    assert [f.schema for f in frames] == [1, 1, 1, 1, 2]
+    assert [f.schema for f in frames] == [NOW, NOW, NOW, NOW, NEXT]
     assert [f.hash for f in frames][:4] == hashes
     assert frames[0].events[0].version == "2"
     assert story.row(1)["cost"] == 5
+
+
+def test_a_journal_of_version_1_becomes_one_of_today(opened, tmp_path):
+    journal = opened()
+    _lived(journal)
+    _back_to_1(journal.connection)
+    journal.close()
+    again = opened()
+    story = Story(again)
+    story.add(progress_made((2, 3_000, "a third")), ended(2), finish(2))
+    assert again.connection.execute("PRAGMA user_version").fetchone() == (schema.SCHEMA_VERSION,)
+    report = verify(again)
+    assert report.good, str(report)
+    assert report.rows["progress"] == 1
+
+
+def _back_to_1(connection: sqlite3.Connection) -> None:
+    """The tables as the first version had them."""
+    connection.execute("DROP TABLE progress")
+    connection.execute("PRAGMA user_version = 1")
 
 
 def test_a_migration_that_fails_changes_nothing(opened, monkeypatch):
@@ -362,8 +385,8 @@ def test_a_migration_that_fails_changes_nothing(opened, monkeypatch):
         raise OSError("the disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(schema, "SCHEMA_VERSION", 2)
-        patch.setitem(schema.MIGRATIONS, 1, migrate)
+        patch.setattr(schema, "SCHEMA_VERSION", NEXT)
+        patch.setitem(schema.MIGRATIONS, NOW, migrate)
         with pytest.raises(OSError, match="full"):
             opened()
     assert "cost" not in Story(opened()).begin().row(1)

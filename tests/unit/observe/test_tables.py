@@ -18,6 +18,7 @@ from kos_ray.observe.tables import (
     job_panel,
     job_table,
     node_table,
+    progress_text,
     run_us,
     status_panel,
     wait_us,
@@ -207,3 +208,16 @@ def test_critical_path_is_the_longest_chain(jobs: list[tuple[int, list[int]]]) -
     for name, own in durations.items():
         longest[name] = own + max((longest[parent] for parent in parents[name]), default=0.0)
     assert length == max(longest.values(), default=0.0)
+
+
+def test_progress_has_a_column_only_where_a_job_has_said_it():
+    silent = view("a", state="running")
+    said = view("b", state="running", progress=0.4267, progress_text="epoch 4 of 10\nmore")
+    assert "progress" not in job_table([silent], 0, 200).columns
+    table = job_table([silent, said], 0, 200)
+    at = table.columns.index("progress")
+    assert [row[at] for row in table.rows] == ["", "42 %: epoch 4 of 10"]
+    assert "progress" not in job_table([said], 0, 50).columns
+    assert progress_text(view("c", progress=0.999)) == "99 %"
+    assert ("progress", "42 %: epoch 4 of 10") in job_panel(said, 0)
+    assert "progress" not in dict(job_panel(silent, 0))

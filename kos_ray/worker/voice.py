@@ -1,0 +1,98 @@
+"""What an attempt says while it runs."""
+
+import math
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from kos_ray.model.errors import KosError
+
+#: in such parts of the whole progress travels
+_WHOLE = 10_000
+#: longer texts are cut: they are kept in the journal
+_TEXT_MAX = 200
+#: seconds between two messages of one process; what is said meanwhile replaces what was said before
+_PAUSE_S = 0.1
+
+_Newest = tuple[int, int, int, str]
+
+
+class Progress:
+    """The newest word on how far an attempt is. A thread of its own sends it: whoever says it never waits."""
+
+    def __init__(self, send: Callable[[int, int, int, str], None]) -> None:
+        self._send = send
+        self._newest: deque[_Newest] = deque(maxlen=1)
+        self._said = threading.Event()
+        self._closed = threading.Event()
+        self._sending = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def say(self, key: int, attempt: int, fraction: float, message: str) -> None:
+        """Say how far attempt `attempt` of a job is.
+
+        Raises:
+            KosError: it is no number from 0 to 1.
+
+        """
+        self._newest.append((key, attempt, _share(fraction), str(message)[:_TEXT_MAX]))
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="kos-progress", daemon=True)
+            self._thread.start()
+        self._said.set()
+
+    def flush(self) -> None:
+        """Send what has not been sent; nothing is on its way when this returns."""
+        if self._thread is None:
+            return
+        with self._sending:
+            if self._newest:
+                self._send(*self._newest.popleft())
+
+    def close(self) -> None:
+        """Let the thread end."""
+        self._closed.set()
+        self._said.set()
+
+    def _run(self) -> None:
+        while not self._closed.is_set():
+            self._said.wait()
+            self._said.clear()
+            self.flush()
+            self._closed.wait(_PAUSE_S)
+
+
+class Voice:
+    """What one attempt can say until it is over."""
+
+    def __init__(self, progress: Progress, *, job_id: str, key: int, attempt: int) -> None:
+        self._progress = progress
+        self._job_id = job_id
+        self._key = key
+        self._attempt = attempt
+        #: set when its function has returned: a thread that it left behind is refused
+        self.over = False
+
+    def progress(self, fraction: float, message: str) -> None:
+        """See `Context.progress`."""
+        self._check("progress")
+        self._progress.say(self._key, self._attempt, fraction, message)
+
+    def _check(self, what: str) -> None:
+        if self.over:
+            raise KosError(
+                f"{what}: attempt {self._attempt} of job {self._job_id} is over; expected the call while its function "
+                "runs, found it in a thread that has outlived it"
+            )
+
+
+def _share(fraction: float) -> int:
+    """The fraction in parts of the whole."""
+    number = isinstance(fraction, int | float) or hasattr(fraction, "__float__")
+    value = float(fraction) if number else math.nan
+    if not 0.0 <= value <= 1.0:
+        raise KosError(
+            f"progress: expected a fraction from 0 to 1, found {fraction!r}; of counts, give done / total "
+            "as the fraction, and what people are to read as the message"
+        )
+    return round(value * _WHOLE)

@@ -1,0 +1,66 @@
+"""What attempts say while they run, in rows."""
+
+from pathlib import Path
+
+import pytest
+from journal_build import Story, ended, finish, joined, later, launch, progress_made, ready, stop
+
+from kos_ray.journal.reader import JournalReader
+from kos_ray.journal.store import Journal
+from kos_ray.journal.verify import rebuild_rows, verify
+from kos_ray.model import events as e
+from kos_ray.model.job import AttemptEnd
+
+
+@pytest.fixture
+def story(tmp_path: Path):
+    journal = Journal.open(tmp_path)
+    yield Story(journal).begin(3)
+    report = verify(journal)
+    assert report.good, str(report)
+    journal.close()
+
+
+@pytest.fixture
+def read(tmp_path: Path, story):
+    return JournalReader(tmp_path)
+
+
+def test_the_newest_progress_is_shown(story, read):
+    story.add(launch(1, 2))
+    assert read.views([1])[0].progress is None
+    story.add(progress_made((1, 1_000, "first"), (2, 0, "")), progress_made((1, 2_500, "second")))
+    shown = [(view.progress, view.progress_text) for view in read.views([1, 2, 3])]
+    assert shown == [(0.25, "second"), (0.0, ""), (None, "")]
+    story.add(ended(1), finish(1))
+    assert read.views([1])[0].progress == 0.25, "how far it came stays"
+
+
+def test_progress_of_another_attempt_is_none(story, read):
+    story.add(launch(1))
+    story.add(progress_made((1, 9_000, "nearly")))
+    story.add(ended(1, end=AttemptEnd.FAILED), later(1))
+    assert read.views([1])[0].progress == 0.9, "of the last attempt, while it waits for the next"
+    story.add(ready(1), launch(1, attempt=2))
+    assert read.views([1])[0].progress is None
+    story.add(progress_made((1, 9_500, "late"), attempt=1), progress_made((1, 8_000, "elsewhere"), node="b", attempt=2))
+    assert read.views([1])[0].progress is None
+    story.add(progress_made((1, 100, "anew"), attempt=2))
+    assert read.views([1])[0].progress == 0.01
+    story.add(stop(1, attempt=2), progress_made((1, 200, "stopping"), attempt=2))
+    assert read.views([1])[0].progress_text == "stopping"
+
+
+def test_progress_after_an_end_or_of_a_lost_node_is_stale(story, read):
+    story.add(launch(1, 2))
+    story.add(ended(1), progress_made((1, 1, "late")), finish(1))
+    story.add(e.NodeLost(node="a", cause="power"), progress_made((2, 1, "late")), ready(2))
+    story.add(joined("a"), progress_made((3, 1, "never launched"), (99, 1, "nobody")))
+    assert [view.progress for view in read.views([1, 2, 3])] == [None] * 3
+
+
+def test_rows_are_rebuilt(story, read):
+    story.add(launch(1))
+    story.add(progress_made((1, 1_000, "first")))
+    rebuild_rows(story.journal)
+    assert read.views([1])[0].progress == 0.1
