@@ -15,10 +15,11 @@ NEVER_US = 1 << 62
 class Claim:
     """One job's claim on a node: what it needs, what of that is lacking, and when it could start at the latest."""
 
-    __slots__ = ("job_class", "key", "lacking", "ready_us", "resources")
+    __slots__ = ("account", "key", "lacking", "order", "ready_us", "resources")
 
     def __init__(self, node: NodeState, job_class: JobClass, key: JobKey, ready_us: int) -> None:
-        self.job_class = job_class
+        self.order = job_class.order
+        self.account = job_class.account
         self.key = key
         self.resources = job_class.kind.resources
         self.lacking = frozenset(self.resources.lacking(node.free))
@@ -37,20 +38,32 @@ class Claims:
         """Keep a node for a job; `ready_us` NEVER_US where nobody knows when it will have its room."""
         self.by_node.setdefault(node.node.id, []).append(Claim(node, job_class, key, ready_us))
 
+    def drop(self, node: NodeId, key: JobKey) -> None:
+        """The job has its room."""
+        self.by_node[node] = [claim for claim in self.by_node[node] if claim.key != key]
+
     def taken(self, node: NodeState) -> bool:
         """Whether somebody claims the node."""
-        return node.node.id in self.by_node
+        return bool(self.by_node.get(node.node.id))
 
     def times(self, node: NodeState, head: JobKey, wanted: Resources, *, opens: bool) -> int:
         """How many jobs alike to `head` the claims on a node let start there; `opens`: in slots yet to be made."""
         claims = self.by_node.get(node.node.id)
         if not claims:
             return _MANY
-        others = [claim for claim in claims if claim.key != head]
+        job = self._state.jobs[head]
+        others = [claim for claim in claims if claim.key != head and self._holds_off(claim, job)]
         if not others:
             return _MANY
         found = self._beside(node, others, wanted, opens=opens)
         return found or int(self._over_before(self._state.jobs[head], others))
+
+    def _holds_off(self, claim: Claim, job: Job) -> bool:
+        """Whether a claim stands before a job: of the same order, or more urgent, or what the job made room for."""
+        if job.key in self._state.nominated:
+            return (claim.order, claim.key) < (job.job_class.order, job.key)
+        evicted = job.barred is not None and job.barred[0] == claim.account and claim.key in self._state.nominated
+        return evicted or claim.order <= job.job_class.order
 
     def _beside(self, node: NodeState, others: list[Claim], wanted: Resources, *, opens: bool) -> int:
         """So many leave all claims what they wait for."""

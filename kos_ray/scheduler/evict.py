@@ -6,8 +6,9 @@ save its state, its slice is over. The search removes candidates in order of har
 whom it can (Kueue's reverse minimisation), so that no proper subset of the victims would do.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from kos_ray.model.ids import JobKey, NodeId
 from kos_ray.model.job import Eviction, Guarantee, JobState, SlotKind
@@ -22,6 +23,7 @@ from kos_ray.scheduler.state import Job, JobClass, NodeState, State
 #: nodes that one search looks at
 _NODES_MAX = 64
 _NO_SETTINGS = Namespace(name="")
+_Used = dict[str, dict[str, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +47,15 @@ class Plan:
 class Search:
     """One pass's searches for victims. `retry_us` is when one that failed might succeed though nothing happens."""
 
-    def __init__(self, state: State, claims: Claims, now_us: int) -> None:
+    def __init__(self, state: State, claims: Claims, now_us: int, launched: Mapping[Any, Iterable[JobKey]]) -> None:
         self._state = state
+        self._launched = launched
+        #: what this pass has started itself is no victim
+        self._fresh: set[JobKey] = set()
         self._claims = claims
         self._now_us = now_us
         self._left = state.policy.evictions_per_pass
+        self._used: _Used = {}
         self.retry_us: int | None = None
 
     def plan(self, job_class: JobClass, head: JobKey) -> Plan | None:
@@ -58,6 +64,8 @@ class Search:
         if not state.policy.preemption or self._left <= 0 or not self._may_help(job_class):
             return None
         claimer = state.jobs[head]
+        self._used = self._use_to_come(head)
+        self._fresh = {key for keys in self._launched.values() for key in keys}
         lacking = self._lacking(claimer.entry.kind, ())
         everywhere = list(self._victims(claimer, state.nodes.values())) if lacking else []
         best: tuple[tuple[int, int, int, int], Plan] | None = None
@@ -72,8 +80,9 @@ class Search:
         self._left -= len(best[1].victims)
         return best[1]
 
-    def lacks_quota(self, job_class: JobClass) -> bool:
+    def lacks_quota(self, job_class: JobClass, head: JobKey) -> bool:
         """Whether a class's namespace may not use so much now, even with all idle slots closed."""
+        self._used = self._use_to_come(head)
         return bool(self._lacking(job_class.kind, ()))
 
     def _may_help(self, job_class: JobClass) -> bool:
@@ -102,7 +111,8 @@ class Search:
         for victim in pool:
             if self._fits(node, claimer, chosen):
                 break
-            chosen.append(victim)
+            if self._still_borrows(claimer, victim, chosen):
+                chosen.append(victim)
         if not chosen or not self._fits(node, claimer, chosen):
             return []
         for victim in sorted(chosen, key=lambda v: v.harm, reverse=True):
@@ -116,6 +126,9 @@ class Search:
         free = dict(node.free)
         for lane in node.lanes.values():
             add(free, lane.kind.resources, lane.idle)
+        if self._state.making:
+            for job in _leaving(self._state.jobs, (node,)):
+                add(free, job.kind.resources, 1)
         for victim in gone:
             if victim.job.node == node.node.id:
                 add(free, victim.job.kind.resources, 1)
@@ -125,17 +138,32 @@ class Search:
         return wanted.fits(free) and not self._lacking(claimer.entry.kind, gone)
 
     def _lacking(self, kind: SlotKind, gone: Iterable[Victim]) -> tuple[str, ...]:
-        """What a namespace's quota lacks for a kind when these are gone; idle slots do not count."""
+        """What a namespace's quota lacks for a kind when these are gone."""
+        if not self._state.tree.matters:
+            return ()
+        return self._state.tree.lacking(self._without(gone), kind.namespace, kind.resources)
+
+    def _without(self, gone: Iterable[Victim]) -> _Used:
+        used = {name: dict(found) for name, found in self._used.items()}
+        for victim in gone:
+            _count(used, victim.job.kind, -1)
+        return used
+
+    def _use_to_come(self, claimer: JobKey) -> _Used:
+        """What is reserved by namespace once idle slots are closed, those asked have gone, and others have come."""
         state = self._state
         if not state.tree.matters:
-            return ()
+            return {}
         used = {name: dict(found) for name, found in state.reserved.items()}
-        for victim in gone:
-            _take(used, victim.job.kind.namespace, victim.job.kind.resources)
         for node_id, idle in state.idle_lanes:
-            for _ in range(state.nodes[node_id].lanes[idle].idle):
-                _take(used, idle.namespace, idle.resources)
-        return state.tree.lacking(used, kind.namespace, kind.resources)
+            _count(used, idle, -state.nodes[node_id].lanes[idle].idle)
+        if state.making:
+            for job in _leaving(state.jobs, state.nodes.values()):
+                _count(used, job.kind, -1)
+        for key in state.nominated:
+            if key != claimer:
+                _count(used, state.jobs[key].entry.kind, 1)
+        return used
 
     # --- who may be a victim
 
@@ -164,17 +192,27 @@ class Search:
     def _right_across(self, claimer: Job, job: Job) -> Reason:
         """The same between two namespaces where quotas are set: what is guaranteed is safe from others."""
         state, wanted = self._state, claimer.entry.kind.resources
-        names = [name for name, _ in wanted.amounts]
-        if not any(state.tree.borrows_already(state.reserved, part, names) for part in paths(job.kind.namespace)):
+        if not self._borrows(self._used, job, wanted):
             return Reason.NONE
         settings = self._settings(claimer)
-        if not state.tree.borrows(state.reserved, claimer.entry.kind.namespace, wanted):
+        if not state.tree.borrows(self._used, claimer.entry.kind.namespace, wanted):
             if settings.reclaim is Against.ANY:
                 return Reason.RECLAIMED
             return Reason.PREEMPTED if _allows(settings.reclaim, claimer, job) else Reason.NONE
         if job.job_class.band >= settings.borrowing_band and _allows(settings.borrowing, claimer, job):
             return Reason.PREEMPTED
         return Reason.NONE
+
+    def _still_borrows(self, claimer: Job, victim: Victim, gone: list[Victim]) -> bool:
+        """Whether a victim in another namespace uses what is not guaranteed to it, when these are gone."""
+        if not self._state.tree.matters or victim.job.kind.namespace == claimer.entry.kind.namespace:
+            return True
+        return self._borrows(self._without(gone), victim.job, claimer.entry.kind.resources)
+
+    def _borrows(self, used: _Used, job: Job, wanted: Resources) -> bool:
+        """Whether a job's namespace, or one above it, uses more than it has of anything that is wanted."""
+        names = [name for name, _ in wanted.amounts]
+        return any(self._state.tree.borrows_already(used, part, names) for part in paths(job.kind.namespace))
 
     def _settings(self, claimer: Job) -> Namespace:
         found = None
@@ -186,6 +224,8 @@ class Search:
         """Whether the job's own wishes and guarantee allow it, and it was not asked often enough."""
         spec, policy = job.entry.spec, self._state.policy
         if job.state not in (JobState.LAUNCHED, JobState.RUNNING) or job.recall_asked:
+            return False
+        if job.key in self._fresh:
             return False
         if spec.eviction is Eviction.NEVER or job.evictions >= policy.evictions_max:
             return False
@@ -223,9 +263,18 @@ def _allows(against: Against, claimer: Job, job: Job) -> bool:
     return lower and against is Against.LOWER
 
 
-def _take(used: dict[str, dict[str, int]], namespace: str, resources: Resources) -> None:
-    for name in (ROOT, *paths(namespace)):
-        add(used.setdefault(name, {}), resources, -1)
+def _count(used: _Used, kind: SlotKind, times: int) -> None:
+    for name in (ROOT, *paths(kind.namespace)):
+        add(used.setdefault(name, {}), kind.resources, times)
+
+
+def _leaving(jobs: Mapping[JobKey, Job], nodes: Iterable[NodeState]) -> Iterator[Job]:
+    """Those who were asked to make room and have not done so yet."""
+    for node in nodes:
+        for lane in node.lanes.values():
+            for key in lane.held:
+                if jobs[key].evicted_for is not None:
+                    yield jobs[key]
 
 
 def _cost(victims: list[Victim]) -> tuple[int, int, int, int]:

@@ -1,5 +1,6 @@
 """How well a node fits, and why none does."""
 
+from kos_ray.model.ids import JobKey
 from kos_ray.model.job import SlotKind
 from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import add
@@ -7,7 +8,7 @@ from kos_ray.scheduler.evict import Search
 from kos_ray.scheduler.state import JobClass, NodeState, State
 
 
-def why_not(state: State, job_class: JobClass, search: Search, now_us: int) -> Reason:
+def why_not(state: State, job_class: JobClass, head: JobKey, search: Search, now_us: int) -> Reason:
     """Why the head of a class cannot be placed."""
     nodes = state.nodes.values()
     if not nodes:
@@ -16,7 +17,7 @@ def why_not(state: State, job_class: JobClass, search: Search, now_us: int) -> R
     able = [node for node in nodes if kind.resources.fits(dict(node.node.resources.amounts))]
     if not able:
         return Reason.NEVER_FITS
-    if search.lacks_quota(job_class):
+    if search.lacks_quota(job_class, head):
         fits_ever = state.tree.times({}, kind.namespace, kind.resources, 1)
         return Reason.QUOTA if fits_ever else Reason.ABOVE_QUOTA
     if all(pausing(node, kind, now_us) for node in able):

@@ -34,7 +34,7 @@ class Pass:
         self.recalls: list[d.Recall] = []
         self.evictions: list[d.Evict] = []
         self.claims = Claims(state, now_us)
-        self._search = Search(state, self.claims, now_us)
+        self._search = Search(state, self.claims, now_us, self.launched)
         self._claimed = 0
         self._refill_us: int | None = None
 
@@ -45,6 +45,8 @@ class Pass:
         idle_kinds = {kind for _, kind in self.state.idle_lanes}
         for job_class in self.state.classes.values():
             job_class.why = Reason.NONE
+        for key, node_id in self.state.nominated.items():
+            self.claims.add(self.state.nodes[node_id], self.state.jobs[key].job_class, key, NEVER_US)
         turns = Turns(self.state, self.now_us, idle_kinds.__contains__)
         while (turn := turns.next()) is not None:
             if self._place(turn) or self._make_room(turn):
@@ -87,7 +89,7 @@ class Pass:
                     yield node, min(times, node.lanes[kind].idle)
         quota = self._quota(job_class)
         if not quota:
-            if not self._close_for_quota(job_class):
+            if not self._close_for_quota(turn):
                 return
             quota = 1
         best = self._best_fit(turn)
@@ -125,11 +127,11 @@ class Pass:
             return _MANY
         return tree.times(self.state.reserved, kind.namespace, kind.resources, _MANY)
 
-    def _close_for_quota(self, job_class: JobClass) -> bool:
+    def _close_for_quota(self, turn: Turn) -> bool:
         """Close idle slots, the namespace's own first, until its quota has room; False where that does not do."""
-        kind, lacking = job_class.kind, self.state.tree.lacking
+        kind, lacking = turn.job_class.kind, self.state.tree.lacking
         idle = sorted(self.state.idle_lanes, key=lambda place: (place[1].namespace != kind.namespace, place))
-        if not idle or self._search.lacks_quota(job_class):
+        if not idle or self._search.lacks_quota(turn.job_class, turn.head):
             return False
         for node_id, other in idle:
             lane = self.state.nodes[node_id].lanes.get(other)
@@ -174,6 +176,7 @@ class Pass:
     def _take(self, turn: Turn, room: int) -> list[JobKey]:
         """Take up to `room` jobs of a turn out of their queue."""
         if turn.nominated:
+            self.claims.drop(self.state.nominated[turn.head], turn.head)
             return [turn.head]
         state, job_class = self.state, turn.job_class
         keys: list[JobKey] = []
@@ -258,14 +261,13 @@ class Pass:
         """Say why a head waits, and keep the node for it where it can start first."""
         job_class, state = turn.job_class, self.state
         if turn.nominated:
-            self.claims.add(state.nodes[state.nominated[turn.head]], job_class, turn.head, NEVER_US)
             return
         if job_class.why is Reason.RATE_LIMIT:
             due_us = gates.refill_us(state, job_class, self.now_us)
             if due_us is not None:
                 self._refill_us = due_us if self._refill_us is None else min(self._refill_us, due_us)
         if job_class.why is Reason.NONE:
-            job_class.why = why_not(state, job_class, self._search, self.now_us)
+            job_class.why = why_not(state, job_class, turn.head, self._search, self.now_us)
         if job_class.why is not Reason.NO_ROOM or self._claimed >= state.policy.claims_max:
             return
         wanted = job_class.kind.resources
@@ -358,7 +360,7 @@ class Pass:
                     attempts=tuple([state.jobs[key].attempt for key in keys]),
                 )
             )
-        return [*self.evictions, *found, *self.recalls]
+        return [*found, *self.evictions, *self.recalls]
 
 
 def _recallable(job: Job) -> bool:

@@ -24,12 +24,19 @@ def class_for(
     """The class of a spec's jobs in a band. `lower`: so many bands behind it, for a burst."""
     namespace = entry.spec.namespace
     discipline = state.discipline(namespace)
-    name = order_of(discipline, ClassKey(band, band, entry.kind, entry.spec.demands, user))
+    name = order_of(discipline, ClassKey(band, band, entry.kind, entry.spec.demands, user, _length(entry)))
     if overdue:
         name = replace(name, order=OVERDUE)
     elif lower:
         name = replace(name, order=min(name.order + lower, max(name.order, _LOWEST_BAND)))
     return class_named(state, name)
+
+
+def _length(entry: SpecEntry) -> int:
+    """The declared run time in milliseconds, to four significant bits, so that classes stay few."""
+    run_ms = entry.spec.run_ms
+    blur = max(0, run_ms.bit_length() - 4)
+    return run_ms >> blur << blur
 
 
 def order_of(discipline: Discipline, name: ClassKey) -> ClassKey:
@@ -110,7 +117,8 @@ def start_waiting(state: State, jobs: Iterable[Job], now_us: int) -> None:
     """Jobs could start from now on, for the first time or again: note when they will have waited long enough."""
     due: dict[int, list[JobKey]] = {}
     for job in jobs:
-        job.since_us = job.since_us or now_us
+        if job.since_us < 0:
+            job.since_us = now_us
         wait_us = state.policy.aging_us[job.job_class.band]
         if wait_us and job.job_class.order != OVERDUE:
             due.setdefault(job.since_us + wait_us, []).append(job.key)

@@ -142,8 +142,7 @@ def age(state: State, now_us: int) -> list[d.Decision]:
 
 def _overdue(state: State, job: Job, now_us: int) -> bool:
     wait_us = state.policy.aging_us[job.job_class.band]
-    waiting = job.state in (JobState.READY, JobState.LAUNCHED)
-    return waiting and bool(wait_us) and job.since_us + wait_us <= now_us
+    return job.state is JobState.READY and bool(wait_us) and job.since_us + wait_us <= now_us
 
 
 def _apply_all(state: State, groups: _Groups, now_us: int) -> list[d.Decision]:

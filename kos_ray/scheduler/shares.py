@@ -91,5 +91,7 @@ def standing(state: State, name: str, now_us: int, more: int = 0) -> tuple[int, 
     for part in paths(name):
         settings = state.tree.settings.get(part)
         weight = settings.weight if settings else 1_000
-        found.append((share_at(state, part, now_us) + more) * 1_000 // weight if weight else WHOLE * 1_000)
+        # what it has now counts at once, what it had only slowly less
+        share = max(share_at(state, part, now_us), dominant(state, state.reserved.get(part, {})))
+        found.append((share + more) * 1_000 // weight if weight else WHOLE * 1_000)
     return tuple(found)

@@ -28,6 +28,8 @@ class ClassKey:
     kind: SlotKind
     demands: Demands = NO_DEMANDS
     user: str = ""
+    #: declared run time, to four significant bits: what fits before a claim is found among those of one length
+    length: int = 0
 
 
 class JobClass:
@@ -122,8 +124,8 @@ class Job:
         self.held = False
         #: it was asked to stop for good; a paused or evicted one is asked to stop as well and goes back
         self.cancelled = False
-        #: when it could first have started
-        self.since_us = 0
+        #: when it could first have started, -1 before that
+        self.since_us = -1
         #: when its attempt was launched, and when that last saved its state
         self.started_us = 0
         self.saved_us = 0

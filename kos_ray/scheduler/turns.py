@@ -42,6 +42,10 @@ class _Group:
         self.entries: list[tuple[_Place, int, JobClass, bool]] = []
 
 
+#: `(order, standing of the account, its oldest head, number, group)`
+_Entry = tuple[int, tuple[int, ...], JobKey, int, _Group]
+
+
 class Turns:
     """All turns of one pass. Accounts' shares change as jobs start: a turn is computed anew when it comes up."""
 
@@ -61,7 +65,7 @@ class Turns:
             place = (rank(state, job) if job.job_class.ranked else 0, key)
             self._group(groups, job.job_class).entries.append((place, -key, job.job_class, True))
         self._shared = len(groups) > 1
-        self._groups: list[tuple[int, tuple[int, ...], _Place, int, _Group]] = []
+        self._groups: list[_Entry] = []
         for number, group in enumerate(groups.values()):
             heapify(group.entries)
             self._groups.append(self._entry(group, number))
@@ -74,23 +78,24 @@ class Turns:
             found = groups[name] = _Group(*name)
         return found
 
-    def _entry(self, group: _Group, number: int) -> tuple[int, tuple[int, ...], _Place, int, _Group]:
+    def _entry(self, group: _Group, number: int) -> _Entry:
         place, _, job_class, _ = group.entries[0]
+        # ranks of two disciplines have nothing to do with each other: of equal accounts the older head goes first
         if not self._shared or group.order == OVERDUE:
-            return (group.order, (), place, number, group)
+            return (group.order, (), place[1], number, group)
         # A slot that is there already costs nothing more: that keeps two accounts from changing slots all the time.
         more = 0 if self._idle(job_class.kind) else step_of(self._state, job_class.kind.resources)
-        return (group.order, standing(self._state, group.account, self._now_us, more), place, number, group)
+        return (group.order, standing(self._state, group.account, self._now_us, more), place[1], number, group)
 
     def next(self) -> Turn | None:
         """The first turn; the same again until `placed` or `pass_over` is told."""
         while self._groups:
-            order, was, place, number, group = self._groups[0]
+            *was, number, group = self._groups[0]
             entry = self._entry(group, number)
-            if (order, was, place) != entry[:3]:
+            if tuple(was) != entry[:3]:
                 heapreplace(self._groups, entry)
                 continue
-            _, _, job_class, nominated = group.entries[0]
+            place, _, job_class, nominated = group.entries[0]
             before = min((entry[0] for entry in group.entries[1:3]), default=_LAST)
             at_most = 1 if nominated else self._at_most(group, entry[1])
             return Turn(job_class, place[1], before, at_most, nominated=nominated)
