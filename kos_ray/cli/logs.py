@@ -1,5 +1,6 @@
 """`kos logs`, and the output of jobs as it comes."""
 
+from codecs import getincrementaldecoder
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -59,7 +60,7 @@ class _Printed:
         self._client = client
         self._ref = ref
         self._attempt = 0
-        self._length = 0
+        self._begin()
 
     def more(self, view: JobView) -> None:
         """Print what is new."""
@@ -70,15 +71,18 @@ class _Printed:
                 self._rest(ended=True)
                 say(f"--- attempt {self._attempt + 1} of {self._ref}")
             self._attempt += 1
-            self._length = 0
+            self._begin()
         self._rest(ended=final(view))
+
+    def _begin(self) -> None:
+        self._length = 0
+        #: keeps half of a character that is still being written
+        self._decoder = getincrementaldecoder("utf-8")(errors="replace")
 
     def _rest(self, *, ended: bool) -> None:
         try:
-            text = self._client.logs(self._ref, self._attempt)
+            data = self._client.log_bytes(self._ref, self._attempt, self._length)
         except NotFound:
             return  # it was sent to a node, and taken back before it ran
-        # half of a character that is still being written is read as this sign
-        whole = text if ended else text.rstrip("\N{REPLACEMENT CHARACTER}")
-        typer.echo(whole[self._length :], nl=False)
-        self._length = max(self._length, len(whole))
+        self._length += len(data)
+        typer.echo(self._decoder.decode(data, final=ended), nl=False)

@@ -116,7 +116,7 @@ def exit_code(error: KosError) -> Exit:
 
 
 def _text(error: KosError) -> str:
-    if isinstance(error, ClusterUnreachable):
+    if isinstance(error, ClusterUnreachable) and "`kos up" not in str(error):
         return f"{error}\n     start a cluster with `kos up`, or name one with --address or KOS_ADDRESS"
     if isinstance(error, JobFailed):
         where = f"\n     more: `kos get {error.job_id}`, `kos logs {error.job_id}`" if error.job_id else ""

@@ -136,6 +136,10 @@ class AsyncClient:
         """See `Client.logs`."""
         return await self._run(self._sync.logs, ref, attempt)
 
+    async def log_bytes(self, ref: str, attempt: int | None = None, start: int = 0) -> bytes:
+        """See `Client.log_bytes`."""
+        return await self._run(self._sync.log_bytes, ref, attempt, start)
+
     async def events(self, since_seq: int = 0, limit: int = 1_000) -> list[EventView]:
         """See `Client.events`."""
         return await self._run(self._sync.events, since_seq, limit)

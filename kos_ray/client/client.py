@@ -14,6 +14,7 @@ from kos_ray.client.job import Job, JobArray, failure
 from kos_ray.client.outcomes import Outcome
 from kos_ray.client.packing import unpack_result
 from kos_ray.client.pictures import Views
+from kos_ray.client.printed import printed
 from kos_ray.client.submitting import Submitter
 from kos_ray.model.errors import ClusterUnreachable, NotFound, Refused
 from kos_ray.model.events import CancelRequested, HoldRequested, PriorityChanged, ReleaseRequested
@@ -138,8 +139,12 @@ class Client(Submitter):
         return self._attempts(self.job(ref)._key)
 
     def logs(self, ref: str, attempt: int | None = None) -> str:
-        """What a job's attempt (the last one) has printed."""
+        """What a job's attempt (the last one) has printed, so far where it runs."""
         return self._logs(self.job(ref)._key, attempt)
+
+    def log_bytes(self, ref: str, attempt: int | None = None, start: int = 0) -> bytes:
+        """The same as bytes, from byte `start` on: whoever follows a log asks for what is new."""
+        return printed(self, self.job(ref)._key, attempt, start)
 
     def status(self) -> ClusterStatus:
         """The cluster in a few numbers."""
@@ -245,14 +250,4 @@ class Client(Submitter):
         return int(self._call(lambda: self._connection.ask_scheduler("want", data)))
 
     def _logs(self, key: JobKey, attempt: int | None) -> str:
-        attempts = [a for a in self._attempts(key) if attempt in (None, a.attempt)]
-        if not attempts:
-            raise NotFound(f"the job has no attempt {attempt}" if attempt else "the job has not been started yet")
-        view = attempts[-1]
-        if not view.log:
-            return ""
-        if view.log_blob:
-            data = self._ask("blob_read", view.log_blob, view.log_start, view.log_end - view.log_start)
-        else:
-            data = self._connection.read_log(view.node, view.log, view.log_start, view.log_end)
-        return bytes(data).decode(errors="replace")
+        return printed(self, key, attempt).decode(errors="replace")

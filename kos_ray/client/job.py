@@ -126,7 +126,7 @@ class Job(Handle):
         return self._client._attempts(self._key)
 
     def logs(self, attempt: int | None = None) -> str:
-        """What its attempt (the last one) has printed."""
+        """What its attempt (the last one) has printed, so far where it runs."""
         return self._client._logs(self._key, attempt)
 
     def cancel(self) -> bool:

@@ -105,6 +105,7 @@ class Dispatch:
             ids=ids,
             args=args,
             inputs=inputs,
+            restored=self._payloads.restored(decision.keys, decision.attempts),
         )
 
     def _inputs(self, ranges: tuple[tuple[int, int], ...]) -> tuple[bytes | tuple[bytes, ...], ...]:

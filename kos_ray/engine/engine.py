@@ -195,7 +195,7 @@ class Engine:
             return False
         reach("engine.before_replies")
         for reply, answer in round_.replies:
-            reply(answer)
+            reply(self._acked(answer) if isinstance(answer, Report) else answer)
         reach("engine.after_replies")
         return True
 
@@ -210,12 +210,15 @@ class Engine:
         )
 
     def _take(self, what: _What, round_: _Round, admission: Admission) -> object:
-        """Make events of one thing from the inbox; what it is answered with once they are on disk."""
+        """Make events of one thing from the inbox; what it is answered with once they are on disk.
+
+        A report stands for its acknowledgement.
+        """
         if isinstance(what, Submit):
             return self._admit(what, round_, admission)
         if isinstance(what, Report):
             round_.events += what.events
-            return Acked(incarnation=what.incarnation, number=what.number, epoch=self.state.epoch)
+            return what
         if isinstance(what, tuple):
             self._reconcile(*what, round_)
             return None
@@ -224,6 +227,19 @@ class Engine:
             live = [job for job in map(self.state.jobs.get, what.keys) if job is not None]
             return Touched(sum(job.held for job in live) if isinstance(what, e.ReleaseRequested) else len(live))
         return None
+
+    def _acked(self, report: Report) -> Acked:
+        """The acknowledgement of a report that is on disk: the rows say which of its checkpoints counted."""
+        said = [
+            item for event in report.checkpoints for item in zip(event.keys, event.attempts, event.numbers, strict=True)
+        ]
+        newest = self._journal.checkpoint_numbers([key for key, _, _ in said]) if said else {}
+        stored = [
+            (key, attempt, number)
+            for key, attempt, number in said
+            if key in newest and newest[key][0] == attempt and newest[key][1] >= number
+        ]
+        return Acked(incarnation=report.incarnation, number=report.number, epoch=self.state.epoch, stored=tuple(stored))
 
     def _admit(self, submit: Submit, round_: _Round, admission: Admission) -> object:
         try:

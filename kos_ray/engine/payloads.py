@@ -112,6 +112,13 @@ class Payloads:
             found |= self._journal.results(missing)
         return found
 
+    def restored(self, keys: Sequence[JobKey], attempts: Sequence[int]) -> tuple[tuple[int, bytes], ...]:
+        """The last checkpoints of jobs about to be launched, sparse: `(index into keys, payload)`."""
+        again = {key: i for i, (key, attempt) in enumerate(zip(keys, attempts, strict=True)) if attempt > 1}
+        if not again:
+            return ()
+        return tuple((again[key], payload) for key, payload in self._journal.checkpoints(again).items())
+
     def _drop(self, i: int) -> None:
         self._bytes -= self._batches[i].bytes
         del self._firsts[i]

@@ -102,6 +102,14 @@ class Journal(Protocol):
         """Result payloads of jobs that succeeded."""
         ...
 
+    def checkpoints(self, keys: Iterable[JobKey]) -> dict[JobKey, bytes]:
+        """Payloads of the newest checkpoints of live jobs."""
+        ...
+
+    def checkpoint_numbers(self, keys: Iterable[JobKey]) -> dict[JobKey, tuple[int, int]]:
+        """Attempt and number of the newest checkpoints of live jobs."""
+        ...
+
     def public_ids(self, keys: Iterable[JobKey]) -> dict[JobKey, str]:
         """Public ids."""
         ...

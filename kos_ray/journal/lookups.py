@@ -9,7 +9,7 @@ from kos_ray.journal import bulk
 from kos_ray.journal import chain as frame_chain
 from kos_ray.journal.codec import Frame, decode, decode_spec
 from kos_ray.model.errors import JournalDamaged, NotFound
-from kos_ray.model.events import AttemptsEnded, JobsSubmitted
+from kos_ray.model.events import AttemptsEnded, CheckpointsStored, JobsSubmitted
 from kos_ray.model.ids import JobKey, SpecKey, item_id, split_item_id
 from kos_ray.model.job import JobState, Spec
 from kos_ray.model.protocol import Outcomes
@@ -27,6 +27,7 @@ _RESULTS = "SELECT key, result_frame, result_at FROM jobs WHERE key IN {rows} AN
 _IDS = """
 SELECT j.key, a.id, CASE WHEN a.count < 0 THEN NULL ELSE j.key - a.first END
 FROM jobs j CROSS JOIN arrays a ON a.first = j.array WHERE j.key IN {rows}"""
+_CHECKPOINTS = "SELECT key, frame, place, attempt, number FROM checkpoints WHERE key IN {rows}"
 _ENDS = "SELECT key, state, reason FROM jobs WHERE key IN {rows}"
 _ERRORS = """
 SELECT j.key, x.type, x.message, x.traceback FROM jobs j
@@ -34,12 +35,14 @@ CROSS JOIN errors x ON x.key = j.key AND x.attempt = j.attempt WHERE j.key IN {r
 
 
 class _Payloads:
-    """The payload columns of one frame: arguments and results of all its events, one after another."""
+    """The payload columns of one frame: arguments, results, checkpoints of all its events, one after another."""
 
     def __init__(self, frame: Frame, size: int) -> None:
         self.size = size
         self.args = _joined([event.args for event in frame.events if isinstance(event, JobsSubmitted)])
         self.results = _joined([event.results for event in frame.events if isinstance(event, AttemptsEnded)])
+        said = [event.payloads for event in frame.events if isinstance(event, CheckpointsStored)]
+        self.checkpoints = _joined(said)
 
 
 class Lookups:
@@ -129,6 +132,16 @@ class Lookups:
         """The result payloads of those jobs whose current attempt has ended."""
         found = bulk.select(self._connection, _RESULTS, (), list(keys))
         return {JobKey(key): self._payloads_of(frame).results[place] for key, frame, place in _by_frame(found)}
+
+    def checkpoints(self, keys: Iterable[JobKey]) -> dict[JobKey, bytes]:
+        """The payloads of the newest checkpoints of those of the jobs that have one and are not over."""
+        found = [row[:3] for row in bulk.select(self._connection, _CHECKPOINTS, (), list(keys))]
+        return {JobKey(key): self._payloads_of(frame).checkpoints[place] for key, frame, place in _by_frame(found)}
+
+    def checkpoint_numbers(self, keys: Iterable[JobKey]) -> dict[JobKey, tuple[int, int]]:
+        """Attempt and number of the newest checkpoints; see `checkpoints`."""
+        rows = bulk.select(self._connection, _CHECKPOINTS, (), list(keys))
+        return {JobKey(key): (attempt, number) for key, _, _, attempt, number in rows}
 
     def outcomes(self, keys: Iterable[JobKey]) -> Outcomes:
         """How those of the jobs ended that are over: results of the ones that succeeded, errors of the others."""

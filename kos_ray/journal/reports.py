@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 
 from kos_ray.journal import bulk
-from kos_ray.model.events import AttemptsEnded, AttemptsEntered, ProgressMade
+from kos_ray.model.events import AttemptsEnded, AttemptsEntered, CheckpointsStored, ProgressMade
 from kos_ray.model.job import JobState
 
 _ENTERED = f"""
@@ -45,6 +45,17 @@ INSERT INTO progress (key, attempt, share, text, at_us)
 SELECT r.key, r.attempt, r.share, r.text, ?1 FROM r CROSS JOIN jobs ON {_CURRENT}
 WHERE true ON CONFLICT (key) DO UPDATE SET
     attempt = excluded.attempt, share = excluded.share, text = excluded.text, at_us = excluded.at_us"""
+
+_CHECKPOINTS = f"""
+WITH r (key, attempt, node, number, at_us, place) AS {{rows}}
+INSERT INTO checkpoints (key, attempt, number, frame, place, at_us)
+SELECT r.key, r.attempt, r.number, ?1, r.place, r.at_us FROM r CROSS JOIN jobs ON {_CURRENT}
+WHERE true ON CONFLICT (key) DO UPDATE SET
+    attempt = excluded.attempt, number = excluded.number, frame = excluded.frame, place = excluded.place,
+    at_us = excluded.at_us
+WHERE excluded.attempt > attempt OR excluded.number > number"""
+
+_FORGET_CHECKPOINTS = "DELETE FROM checkpoints WHERE key IN {rows}"
 
 
 def pairs(items: Iterable[tuple[str, object]]) -> str:
@@ -98,6 +109,29 @@ def progress(
     ]
     if rows:
         bulk.change(connection, _PROGRESS, (now_us,), *zip(*rows, strict=True))
+
+
+def checkpoints(
+    connection: sqlite3.Connection,
+    events: Sequence[CheckpointsStored],
+    nodes: Sequence[int | None],
+    *,
+    frame: int,
+    place: int,
+) -> None:
+    """Note where the newest checkpoints are; see `ended`: those of these events begin at `place` of `frame`."""
+    rows = [
+        (key, attempt, node, number, at_us)
+        for event, node in zip(events, nodes, strict=True)
+        for key, attempt, number, at_us in zip(event.keys, event.attempts, event.numbers, event.at_us, strict=True)
+    ]
+    bulk.change(connection, _CHECKPOINTS, (frame,), *zip(*rows, strict=True), range(place, place + len(rows)))
+
+
+def forget_checkpoints(connection: sqlite3.Connection, keys: Sequence[int]) -> None:
+    """Jobs that are over need theirs no more. Where there are none at all, that costs microseconds a frame."""
+    if connection.execute("SELECT EXISTS (SELECT 1 FROM checkpoints)").fetchone()[0]:
+        bulk.change(connection, _FORGET_CHECKPOINTS, (), keys)
 
 
 def _errors(connection: sqlite3.Connection, events: Sequence[AttemptsEnded], nodes: Sequence[int | None]) -> None:

@@ -111,6 +111,7 @@ class _Fold:
         #: how many arguments and results of the frame have been passed: rows refer to them by position
         self.args_at = 0
         self.results_at = 0
+        self.checkpoints_at = 0
         #: nodes lost in this frame: what they still report is stale
         self.lost: set[str] = set()
         self.numbers: dict[str, int | None] = {}
@@ -157,7 +158,12 @@ class _Fold:
     def progress_made(self, events: Sequence[e.ProgressMade]) -> None:
         reports.progress(self.connection, events, self.reporting(events), self.frame.now_us)
 
-    def reporting(self, events: Sequence[e.AttemptsEnded | e.ProgressMade]) -> list[int | None]:
+    def checkpoints_stored(self, events: Sequence[e.CheckpointsStored]) -> None:
+        frame, place = self.frame.first_seq, self.checkpoints_at
+        reports.checkpoints(self.connection, events, self.reporting(events), frame=frame, place=place)
+        self.checkpoints_at += sum(len(event.keys) for event in events)
+
+    def reporting(self, events: Sequence[e.AttemptsEnded | e.ProgressMade | e.CheckpointsStored]) -> list[int | None]:
         """The number of each event's node, None where its reports are stale."""
         return [None if event.node in self.lost else self.node(event.node) for event in events]
 
@@ -191,6 +197,7 @@ class _Fold:
         for decision in decisions:
             state = JobState(decision.state)
             self._move(_FINISH[state], (decision.reason, self.frame.now_us), state, decision.keys)
+        reports.forget_checkpoints(self.connection, [key for decision in decisions for key in decision.keys])
 
     def launch(self, decisions: Sequence[d.Launch]) -> None:
         keys = tuple(chain.from_iterable(decision.keys for decision in decisions))
@@ -233,6 +240,7 @@ _STEPS: dict[type, Callable[[_Fold, Any], None]] = {
     e.AttemptsEnded: _Fold.attempts_ended,
     e.LogsStored: _Fold.logs_stored,
     e.ProgressMade: _Fold.progress_made,
+    e.CheckpointsStored: _Fold.checkpoints_stored,
     e.PriorityChanged: _Fold.priority_changed,
     d.MakeReady: _Fold.make_ready,
     d.Hold: _Fold.hold,

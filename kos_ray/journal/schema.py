@@ -32,6 +32,7 @@ ROW_TABLES: Mapping[str, tuple[str, ...]] = {
     "inputs": ("key", "position"),
     "nodes": ("node",),
     "progress": ("key",),
+    "checkpoints": ("key",),
 }
 
 #: What version 2 added: sparse tables of what attempts say.
@@ -39,6 +40,10 @@ _SAID_DDL = """
 CREATE TABLE progress (
     key INTEGER PRIMARY KEY, attempt INTEGER NOT NULL, share INTEGER NOT NULL, text TEXT NOT NULL,
     at_us INTEGER NOT NULL
+);
+CREATE TABLE checkpoints (
+    key INTEGER PRIMARY KEY, attempt INTEGER NOT NULL, number INTEGER NOT NULL, frame INTEGER NOT NULL,
+    place INTEGER NOT NULL, at_us INTEGER NOT NULL
 );
 """
 

@@ -120,6 +120,18 @@ class ProgressMade:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointsStored:
+    """Running attempts saved their state: `payloads[i]` is what the job's next attempt is handed."""
+
+    node: NodeId
+    keys: tuple[JobKey, ...]
+    attempts: tuple[int, ...]
+    numbers: tuple[int, ...]  #: counts the checkpoints of one attempt, from 1
+    payloads: tuple[bytes, ...]  #: a pickled value or a blob reference
+    at_us: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogsStored:
     """A slot's log file was stored as a blob; the node is no longer needed to read it."""
 
@@ -185,6 +197,7 @@ Event = (
     | AttemptsEnded
     | LogsStored
     | ProgressMade
+    | CheckpointsStored
     | CancelRequested
     | HoldRequested
     | ReleaseRequested
@@ -201,6 +214,7 @@ EVENT_TYPES: tuple[type, ...] = (
     AttemptsEnded,
     LogsStored,
     ProgressMade,
+    CheckpointsStored,
     CancelRequested,
     HoldRequested,
     ReleaseRequested,
@@ -214,6 +228,7 @@ __all__ = [
     "AttemptsEnded",
     "AttemptsEntered",
     "CancelRequested",
+    "CheckpointsStored",
     "Event",
     "HoldRequested",
     "JobDependency",

@@ -14,6 +14,11 @@ Rules that both the real agent and the fake one keep (`tests/contract/test_node_
 5. When a slot's process dies, the entered attempt ends `CRASHED`; attempts queued behind it are run by another slot.
 6. An attempt that waits longer than the admission deadline for its first slot ends `NOT_ADMITTED`.
 7. Every ended attempt is in some report until that report is acknowledged, whatever happens to the scheduler.
+
+What attempts say while they run (`tests/contract/test_said_by_attempts.py`): an attempt's checkpoint is in some report
+before its end, and the attempt is told that it is stored when `Acked` names it, never before; one that is not named was
+fenced, and the attempt is told that. The newest progress of an attempt is in some report before its end, others may be
+left out.
 """
 
 from dataclasses import dataclass
@@ -73,6 +78,8 @@ class LaunchOrder:
     args: tuple[bytes, ...]
     #: sparse: `(index into keys, inputs of that job)`; an input is one payload or, for an array, a tuple of them
     inputs: tuple[tuple[int, tuple[bytes | tuple[bytes, ...], ...]], ...] = ()
+    #: sparse: `(index into keys, payload of the last checkpoint of that job's earlier attempts)`
+    restored: tuple[tuple[int, bytes], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,11 +111,12 @@ class Report:
     ended: tuple[events.AttemptsEnded, ...] = ()
     logs: tuple[events.LogsStored, ...] = ()
     progress: tuple[events.ProgressMade, ...] = ()
+    checkpoints: tuple[events.CheckpointsStored, ...] = ()
 
     @property
     def events(self) -> "list[events.Event]":
         """What it tells, in the order in which it counts: what an attempt said comes before its end."""
-        return [*self.entered, *self.progress, *self.ended, *self.logs]
+        return [*self.entered, *self.progress, *self.checkpoints, *self.ended, *self.logs]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +126,8 @@ class Acked:
     incarnation: str
     number: int
     epoch: int
+    #: those checkpoints of the report that are stored, `(key, attempt, number)`; the others were fenced
+    stored: tuple[tuple[JobKey, int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

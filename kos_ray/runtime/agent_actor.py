@@ -12,7 +12,7 @@ from typing import Any
 import ray
 
 from kos_ray.journal.blobs import FileBlobStore
-from kos_ray.model.ids import NodeId
+from kos_ray.model.ids import JobKey, NodeId
 from kos_ray.model.protocol import Acked, Hello, Orders, Report
 from kos_ray.runtime.agent.ports import AgentLimits
 from kos_ray.runtime.messages import pack, unpack, unpack_all
@@ -57,6 +57,10 @@ class AgentActor:
     async def read_log(self, file: str, start: int, end: int) -> bytes:
         """A part of a slot's log file on this node."""
         return self._agent.read_log(file, start, end)
+
+    async def tail(self, key: int, attempt: int, start: int, size: int) -> bytes | None:
+        """See `NodeAgent.tail`."""
+        return self._agent.tail(JobKey(key), attempt, start, size)
 
 
 class _Uplink:

@@ -98,13 +98,32 @@ class Connection:
             ClusterUnreachable: the node is gone.
 
         """
-        import ray  # noqa: PLC0415
+        return bytes(_get(_agent(node_id).read_log.remote(file, start, end)))
 
-        try:
-            agent = ray.get_actor(agent_name(node_id), namespace=RAY_NAMESPACE)
-        except ValueError:
-            raise ClusterUnreachable(f"node {node_id} is gone, and this log had not been stored yet") from None
-        return bytes(_get(agent.read_log.remote(file, start, end)))
+    def tail(self, node_id: str, key: int, attempt: int, start: int, size: int) -> bytes | None:
+        """At most `size` bytes of what a running attempt has printed, from byte `start` on; None when it has ended.
+
+        Raises:
+            ClusterUnreachable: the node is gone.
+
+        """
+        found: bytes | None = _get(_agent(node_id).tail.remote(key, attempt, start, size))
+        return found
+
+
+def _agent(node_id: str) -> Any:
+    """The agent of a node.
+
+    Raises:
+        ClusterUnreachable: the node is gone.
+
+    """
+    import ray  # noqa: PLC0415
+
+    try:
+        return ray.get_actor(agent_name(node_id), namespace=RAY_NAMESPACE)
+    except ValueError:
+        raise ClusterUnreachable(f"node {node_id} is gone, and this log had not been stored yet") from None
 
 
 def _get(ref: Any) -> Any:

@@ -11,12 +11,13 @@ from kos_ray.model.ids import JobKey, NodeId
 from kos_ray.model.job import AttemptEnd, Spec
 from kos_ray.model.protocol import PROTOCOL, PROTOCOL_OLDEST, Hello, Holding, LaunchOrder, Orders, Report
 from kos_ray.runtime.agent.attempt import Attempt, Ledger, Stage, blob_hashes
+from kos_ray.runtime.agent.calls import Calls
 from kos_ray.runtime.agent.endings import Endings
 from kos_ray.runtime.agent.files import BlobCache, NodeFiles, SpecEntry
 from kos_ray.runtime.agent.fleet import Fleet
 from kos_ray.runtime.agent.pool import Pool
 from kos_ray.runtime.agent.ports import AgentLimits, Blobs, SlotHandle, SlotStarter, Uplink
-from kos_ray.runtime.agent.reports import Reports
+from kos_ray.runtime.agent.reports import Reports, Stored
 
 _BEFORE_ENTRY = (Stage.PREPARING, Stage.WAITING)
 _NO_SPEC = SpecEntry("", b"", Spec())
@@ -58,6 +59,9 @@ class NodeAgent:
             limits=limits,
             node_alive=starter.node_alive,
         )
+        self._calls = Calls(
+            reports=self._reports, cache=self._cache, spawn=self._endings.spawn, resend_ms=limits.resend_ms
+        )
         self._fleet = Fleet(
             node=node,
             incarnation=incarnation,
@@ -67,6 +71,7 @@ class NodeAgent:
             ledger=self._ledger,
             reports=self._reports,
             endings=self._endings,
+            calls=self._calls,
             limits=limits,
         )
 
@@ -137,6 +142,17 @@ class NodeAgent:
         """
         return self._files.read_log(file, start, end)
 
+    def tail(self, key: JobKey, number: int, start: int, size: int) -> bytes | None:
+        """At most `size` bytes of what an attempt has printed so far, from byte `start` on; None when it has ended."""
+        attempt = self._ledger.held.get((key, number))
+        if attempt is None:
+            return None
+        slot = self._fleet.running(attempt)
+        if slot is None or not self._files.log_size(slot.log_file):
+            return b""
+        begin = slot.log_at + start
+        return self._files.read_log(slot.log_file, begin, begin + size)
+
     def _refusal(self, hello: Hello) -> str:
         if hello.cluster_id != self._cluster_id:
             return f"this agent belongs to cluster {self._cluster_id}, the greeting came from {hello.cluster_id}"
@@ -146,11 +162,12 @@ class NodeAgent:
             return f"protocol {hello.protocol} is not spoken here; expected {PROTOCOL_OLDEST} to {PROTOCOL}"
         return ""
 
-    def _report_acked(self, report: Report) -> None:
+    def _report_acked(self, report: Report, stored: Stored) -> None:
+        self._calls.acked(report, stored)
         for ended in report.ended:
             self._ledger.acked(ended.keys, ended.attempts)
-        for stored in report.logs:
-            self._files.remove_log(stored.file)
+        for log in report.logs:
+            self._files.remove_log(log.file)
 
     def _resize(self, resizes: tuple[decisions.ResizeSlots, ...], *, complete: bool) -> None:
         wanted = {resize.kind: resize.slots for resize in resizes}
@@ -196,20 +213,20 @@ class NodeAgent:
     def _launch(self, order: LaunchOrder) -> None:
         pool = self._fleet.pool(order.kind)
         pool.wanted = order.slots
-        inputs = dict(order.inputs)
+        inputs, restored = dict(order.inputs), dict(order.restored)
         columns = zip(order.keys, order.attempts, order.ranks, order.specs, order.ids, order.args, strict=True)
         specs = self._files.specs
         for i, (key, number, rank, spec_key, public_id, args) in enumerate(columns):
             if not self._ledger.is_new(key, number):
                 continue
             spec = specs.get(spec_key)
-            given = inputs.get(i, ())
-            attempt = Attempt(key, number, rank, public_id, spec or _NO_SPEC, args, given, pool)
+            given, saved = inputs.get(i, ()), restored.get(i, b"")
+            attempt = Attempt(key, number, rank, public_id, spec or _NO_SPEC, args, given, pool, saved)
             self._ledger.take_in(attempt)
             if spec is None:
                 message = f"the node agent was never told the spec {spec_key}"
                 self._endings.unentered(attempt, AttemptEnd.UNPREPARED, ("UnknownSpec", message, ""))
-            elif (given or args[:1] == b"\x01") and (hashes := blob_hashes(args, given)):
+            elif (given or saved or args[:1] == b"\x01") and (hashes := blob_hashes(args, (*given, saved))):
                 attempt.blobs = hashes
                 self._cache.use(hashes)
                 attempt.stage = Stage.PREPARING

@@ -261,6 +261,13 @@ def _priority_changed(state: State, event: e.PriorityChanged, _now_us: int) -> N
                 count_on_nodes(state, job, 1)
 
 
+def _checkpoints_stored(state: State, event: e.CheckpointsStored, now_us: int) -> None:
+    for key, attempt in zip(event.keys, event.attempts, strict=True):
+        job = state.jobs.get(key)
+        if job is not None and job.attempt == attempt:
+            job.saved_us = now_us
+
+
 def _nothing(_state: State, _event: Any, _now_us: int) -> None:
     """Events that only readers care for."""
 
@@ -274,6 +281,7 @@ ON_EVENT: dict[type, Callable[[State, Any, int], None]] = {
     e.AttemptsEnded: _attempts_ended,
     e.LogsStored: _nothing,
     e.ProgressMade: _nothing,
+    e.CheckpointsStored: _checkpoints_stored,
     e.CancelRequested: _cancel_requested,
     e.HoldRequested: _hold_requested,
     e.ReleaseRequested: _release_requested,

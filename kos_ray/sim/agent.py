@@ -3,16 +3,15 @@
 from kos_ray.model import decisions as d
 from kos_ray.model.ids import JobKey, SpecKey
 from kos_ray.model.job import AttemptEnd, SlotKind, Spec
-from kos_ray.model.protocol import PROTOCOL, Hello, Holding, LaunchOrder, Orders
+from kos_ray.model.protocol import PROTOCOL, PROTOCOL_OLDEST, Hello, Holding, LaunchOrder, Orders
 from kos_ray.model.resources import total
-from kos_ray.sim.auditor import Auditor
+from kos_ray.sim.code import UserCode
 from kos_ray.sim.fleet import Attempt, Fleet
 from kos_ray.sim.machine import Machine
 from kos_ray.sim.network import Network
 from kos_ray.sim.setting import Setting
 from kos_ray.sim.uplink import End, Uplink
-from kos_ray.sim.workload import Fate, Workload
-from kos_ray.sim.world import MS_US, World
+from kos_ray.sim.world import MS_US, Violation, World
 
 
 class Agent:
@@ -23,34 +22,31 @@ class Agent:
         world: World,
         setting: Setting,
         network: Network,
-        auditor: Auditor,
-        workload: Workload,
+        code: UserCode,
         machine: Machine,
         cluster_id: str,
     ) -> None:
         machine.births += 1
         machine.agent = self
         self.machine = machine
-        self.incarnation = f"{machine.name}/{machine.births}"
+        self.incarnation = f"{machine.name}-{machine.births}"
         self.alive = True
         #: attempts that it has and that have not ended
         self.held: dict[tuple[JobKey, int], Attempt] = {}
         self._world = world
-        self._auditor = auditor
-        self._plans = workload.plans
+        self._code = code
         self._cluster_id = cluster_id
         self._highest = (0, 0)
         self._seen: dict[JobKey, int] = {}
         self._specs: dict[SpecKey, Spec] = {}
         self._uplink = Uplink(world, network, machine.id, self.incarnation)
-        self._fleet = Fleet(world, setting, auditor, machine, self.incarnation, self._uplink, self._ended)
+        self.fleet = Fleet(world, setting, code, machine, self.incarnation, self._uplink, self._ended)
 
     def die(self) -> None:
         """The agent's process is gone, and with it all slots and all that was not acknowledged."""
         self.alive = False
         self._uplink.closed = True
-        self._fleet.die()
-        self._auditor.taint(self.machine.name)
+        self.fleet.die()
         self.held.clear()
 
     # --- what the scheduler says
@@ -58,8 +54,9 @@ class Agent:
     def hello(self, hello: Hello) -> Holding:
         """See `runtime.node_agent`."""
         node, incarnation = self.machine.id, self.incarnation
-        if hello.cluster_id != self._cluster_id or (hello.epoch, hello.session) < self._highest:
-            return Holding(node=node, incarnation=incarnation, protocol=PROTOCOL, refused="another has greeted")
+        refused = self._refusal(hello)
+        if refused:
+            return Holding(node=node, incarnation=incarnation, protocol=PROTOCOL, refused=refused)
         self._highest = (hello.epoch, hello.session)
         self._uplink.epoch = hello.epoch
         queued = [attempt for attempt in self.held.values() if not attempt.entered]
@@ -82,41 +79,51 @@ class Agent:
             return
         self._highest = sender
         self._uplink.epoch = orders.epoch
+        self._uplink.acked(orders.acked)
         self._specs.update(orders.new_specs)
         self._resize(orders)
         for recall in orders.recalls:
-            for attempt in self._named(recall):
-                self._take_back(attempt)
+            self._take_back(self._named(recall))
         for stop in orders.stops:
-            for attempt in self._named(stop):
+            attempts = self._named(stop)
+            for attempt in attempts:
                 if attempt.entered:
-                    grace_us = stop.grace_ms * MS_US
-                    self._fleet.ask(attempt, AttemptEnd.STOPPED, self._world.between(0, grace_us))
-                else:
-                    self._take_back(attempt)
+                    self.fleet.ask(attempt, AttemptEnd.STOPPED, stop.grace_ms * MS_US)
+            self._take_back(attempts)
         for launch in orders.launches:
             self._launch(launch)
         self._check_room()
+
+    def _refusal(self, hello: Hello) -> str:
+        if hello.cluster_id != self._cluster_id:
+            return f"this agent belongs to cluster {self._cluster_id}, the greeting came from {hello.cluster_id}"
+        if (hello.epoch, hello.session) < self._highest:
+            return f"a scheduler of epoch {self._highest[0]} has greeted, the greeting came from epoch {hello.epoch}"
+        if hello.protocol < PROTOCOL_OLDEST:
+            return f"protocol {hello.protocol} is not spoken here; expected {PROTOCOL_OLDEST} to {PROTOCOL}"
+        return ""
 
     def _named(self, order: d.Recall | d.Stop) -> list[Attempt]:
         found = [self.held.get(named) for named in zip(order.keys, order.attempts, strict=True)]
         return [attempt for attempt in found if attempt is not None]
 
-    def _take_back(self, attempt: Attempt) -> None:
-        if not attempt.entered:
-            self._fleet.remove(attempt)
+    def _take_back(self, attempts: list[Attempt]) -> None:
+        """End those as recalled that no slot has entered."""
+        found = [attempt for attempt in attempts if not attempt.entered]
+        for attempt in found:
             self._end(attempt, AttemptEnd.RECALLED)
+        self.fleet.remove(found)
 
     def _resize(self, orders: Orders) -> None:
         wanted: dict[SlotKind, int] = {}
         if orders.complete:
-            wanted = dict.fromkeys(self._fleet.pools, 0)
+            wanted = dict.fromkeys(self.fleet.pools, 0)
         wanted.update((resize.kind, resize.slots) for resize in orders.resizes)
         for kind, slots in wanted.items():
-            self._fleet.resize(kind, slots)
+            self.fleet.resize(kind, slots)
 
     def _launch(self, order: LaunchOrder) -> None:
-        pool = self._fleet.pool(order.kind)
+        pool = self.fleet.pool(order.kind)
         pool.wanted = order.slots
         inputs = dict(order.inputs)
         columns = zip(order.keys, order.attempts, order.ranks, order.specs, order.ids, order.args, strict=True)
@@ -124,31 +131,32 @@ class Agent:
             if self._seen.get(key, 0) >= number:
                 continue
             self._seen[key] = number
-            plan = self._plans[public_id]
-            attempt = Attempt(key, number, rank, plan, inputs.get(i, ()))
+            spec = self._specs.get(spec_key)
+            timeout_us = spec.timeout_ms * MS_US if spec else 0
+            attempt = Attempt(key, number, rank, public_id, inputs.get(i, ()), timeout_us)
             self.held[key, number] = attempt
-            self._auditor.launched(plan, number, self._specs.get(spec_key), args, order.kind)
-            run = self._auditor.next_run(plan)
-            if run.fate is Fate.UNPREPARED:
-                self._end(attempt, AttemptEnd.UNPREPARED, error=f"{plan.id} unprepared in attempt {number}")
-            else:
+            if self._code.launched(public_id, number, spec, args, order.kind):
                 pool.push(attempt)
-        self._fleet.pump(pool)
+            else:
+                message = f"{public_id} unprepared in attempt {number}"
+                self._end(attempt, AttemptEnd.UNPREPARED, error=("Unprepared", message))
+        self.fleet.pump(pool)
 
     def _check_room(self) -> None:
         """G5, as the agent sees it: what it was told to hold never exceeds its node."""
-        wanted = total(pool.kind.resources for pool in self._fleet.pools.values() for _ in range(pool.wanted))
+        wanted = total(pool.kind.resources for pool in self.fleet.pools.values() for _ in range(pool.wanted))
         capacity = dict(self.machine.resources.amounts)
         fits = all(capacity.get(name, 0) >= amount for name, amount in wanted.items())
-        self._auditor.expect(fits, "the orders of one agent exceed its node", (self.incarnation, wanted))
+        if not fits:
+            raise Violation(f"the orders of one agent exceed its node: {(self.incarnation, wanted)}")
 
     # --- what happened
 
-    def _end(self, attempt: Attempt, end: AttemptEnd, *, error: str = "") -> None:
+    def _end(self, attempt: Attempt, end: AttemptEnd, *, error: tuple[str, str] | None = None) -> None:
         """End an attempt that was never entered."""
-        self._ended(attempt, End(attempt.key, attempt.number, end, 0, self._world.wall_us, b"", error))
+        self._ended(attempt, End(attempt.key, attempt.number, end, self._world.wall_us, error=error))
 
     def _ended(self, attempt: Attempt, end: End) -> None:
         del self.held[attempt.key, attempt.number]
-        self._auditor.ended(attempt.plan, attempt.number, self.machine.name, end.end, end.result)
+        self._code.ended(attempt.job, attempt.number, self.machine.name, end.end, end.result)
         self._uplink.add_end(end)

@@ -7,19 +7,15 @@ from kos_ray.model.ids import JobKey
 from kos_ray.model.job import After, AttemptEnd, Guarantee, JobState, SlotKind, Spec
 from kos_ray.model.protocol import Orders
 from kos_ray.model.reasons import Reason
-from kos_ray.sim.workload import ArrayPlan, Fate, Plan, Run, Workload
-from kos_ray.sim.world import World
+from kos_ray.sim.code import Fate, Inputs, Run
+from kos_ray.sim.workload import ArrayPlan, Plan, Workload
+from kos_ray.sim.world import Violation, World
 
-Inputs = tuple[bytes | tuple[bytes, ...], ...]
 #: state, reason, result, error message
 Outcome = tuple[JobState, Reason, bytes, str]
 
 #: what a job failed of when its own code was to blame
 _OWN_FAULT = (Reason.USER_ERROR, Reason.TIMEOUT, Reason.CRASHED, Reason.UNPREPARED)
-
-
-class Violation(Exception):
-    """Something was observed that must never be."""
 
 
 class Entry:
@@ -83,6 +79,10 @@ class Auditor:
         #: machines that were lost, or whose agent died: what ended there may never have been heard
         self.tainted: set[str] = set()
         self.by_key: dict[JobKey, Story] = {}
+        #: kinds of the processes that have entered user code, by machine and pid
+        self.kinds: dict[tuple[str, int], SlotKind] = {}
+        #: those of them that are for a single use
+        self.used: set[tuple[str, int]] = set()
         #: wall clocks have jumped: delays cannot be told
         self.jumped = False
         self._world = world
@@ -146,7 +146,8 @@ class Auditor:
             once = story.plan.array.spec.guarantee is Guarantee.AT_MOST_ONCE
             self.expect(once, "lost though it may be run again", about)
         elif state is JobState.FAILED and reason in _OWN_FAULT:
-            self.expect(error.endswith(f"in attempt {story.last}"), "an error of another attempt", about)
+            own = error.endswith(f"in attempt {story.last}") if reason is not Reason.TIMEOUT else not error
+            self.expect(own, "an error of another attempt", about)
 
     # --- what slots and links see
 
@@ -173,22 +174,21 @@ class Auditor:
         least_us = int(backoff.first_ms * 1_000 * (1 - backoff.jitter))
         self.expect(now_us - ended_us >= least_us, "tried again before its delay was over", (story.plan.id, number))
 
-    def launched(self, plan: Plan, number: int, spec: Spec | None, args: bytes, kind: SlotKind) -> None:
-        """An agent took an attempt in."""
+    def launched(self, job: str, number: int, spec: Spec | None, args: bytes, kind: SlotKind) -> bool:
+        """See `UserCode`."""
+        story = self.stories[job]
+        plan = story.plan
         wanted = (plan.array.spec, plan.args, plan.array.spec.slot_kind)
         self.expect((spec, args, kind) == wanted, "launched as another job", (plan.id, number, spec, args, kind))
+        return _next_run(story).fate is not Fate.UNPREPARED
 
-    def next_run(self, plan: Plan) -> Run:
-        """What the next entry of a job will do."""
-        story = self.stories[plan.id]
-        unprepared = sum(1 for number in story.charged if number not in {e.number for e in story.entries})
-        return plan.runs[min(len(story.entries) + unprepared, len(plan.runs) - 1)]
-
-    def entered(self, plan: Plan, number: int, inputs: Inputs, machine: str) -> Run:
-        """A slot enters a job's code; what that will do."""
-        story, now_us = self.stories[plan.id], self._world.now_us
-        self._world.note("%s enters attempt %d on %s", plan.id, number, machine)
-        run = self.next_run(plan)
+    def entered(self, job: str, number: int, inputs: Inputs, machine: str, pid: int) -> Run:
+        """See `UserCode`."""
+        story, now_us = self.stories[job], self._world.now_us
+        plan = story.plan
+        self._world.note("%s enters attempt %d on %s in %d", plan.id, number, machine, pid)
+        self._check_process(plan, (machine, pid))
+        run = _next_run(story)
         if run.fate is Fate.UNPREPARED:
             run = Run(Fate.FAIL, 10)
         about = (plan.id, number)
@@ -203,10 +203,19 @@ class Auditor:
         story.entries.append(Entry(number, machine, now_us, inputs))
         return run
 
-    def ended(self, plan: Plan, number: int, machine: str, end: AttemptEnd, result: bytes) -> None:
-        """An agent saw an attempt end."""
-        story = self.stories[plan.id]
-        self._world.note("%s attempt %d ends %s", plan.id, number, end.name.lower())
+    def _check_process(self, plan: Plan, process: tuple[str, int]) -> None:
+        """A process serves one kind, and what is for a single use once."""
+        kind = plan.array.spec.slot_kind
+        before = self.kinds.setdefault(process, kind)
+        self.expect(before == kind, "a process serves two kinds", (plan.id, process, before))
+        if kind.single_use:
+            self.expect(process not in self.used, "a process for a single use is used again", (plan.id, process))
+            self.used.add(process)
+
+    def ended(self, job: str, number: int, machine: str, end: AttemptEnd, result: bytes) -> None:
+        """See `UserCode`."""
+        story = self.stories[job]
+        self._world.note("%s attempt %d ends %s", job, number, end.name.lower())
         if end.charged:
             story.charged[number] = (machine, self._world.now_us)
         for entry in story.entries:
@@ -216,6 +225,13 @@ class Auditor:
     def taint(self, machine: str) -> None:
         """What happened on a machine may never be heard of."""
         self.tainted.add(machine)
+
+
+def _next_run(story: Story) -> Run:
+    """What the next entry of a job will do."""
+    runs = story.plan.runs
+    unprepared = sum(1 for number in story.charged if number not in {e.number for e in story.entries})
+    return runs[min(len(story.entries) + unprepared, len(runs) - 1)]
 
 
 def plans_of(parent: ArrayPlan | Plan) -> list[Plan]:

@@ -32,6 +32,7 @@ KINDS = (
     *(f"killed at {name}" for name in FAILPOINTS),
     "scheduler killed",
     "agent killed",
+    "slot killed",
     "node lost",
     "node lost while it works",
     "link broken",
@@ -64,6 +65,7 @@ class Faults:
             self._kill_scheduler,
             self._kill_scheduler,
             self._kill_agent,
+            self._kill_slot,
             self._lose_node,
             self._break_link,
             self._cut_machine,
@@ -131,7 +133,16 @@ class Faults:
         machine = self._machine()
         if machine and machine.agent and machine.agent.alive:
             self._landed("agent killed", machine.name)
+            self._sim.auditor.taint(machine.name)
             machine.agent.die()
+
+    def _kill_slot(self) -> None:
+        machine = self._machine()
+        slots = machine.agent.fleet.connected_slots() if machine and machine.agent and machine.agent.alive else []
+        if machine and machine.agent and slots:
+            slot = self._world.pick(slots)
+            self._landed("slot killed", f"{slot.pid} on {machine.name}")
+            machine.agent.fleet.kill(slot)
 
     def _lose_node(self) -> None:
         """A machine dies and Ray notices, or Ray declares it dead before it dies: then it reports on for a while."""

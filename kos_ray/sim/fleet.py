@@ -6,11 +6,10 @@ from heapq import heappop, heappush
 from kos_ray.model.ids import JobKey
 from kos_ray.model.job import AttemptEnd, SlotKind
 from kos_ray.model.payload import inline
-from kos_ray.sim.auditor import Auditor, Inputs
+from kos_ray.sim.code import Fate, Inputs, Run, UserCode
 from kos_ray.sim.machine import Claim, Machine
 from kos_ray.sim.setting import Setting
 from kos_ray.sim.uplink import End, Uplink
-from kos_ray.sim.workload import Fate, Plan, Run
 from kos_ray.sim.world import MS_US, World
 
 #: attempts that run longer are reported as entered, and what stands behind them is taken back
@@ -20,24 +19,30 @@ _TIMEOUT_GRACE_US = 500 * MS_US
 #: a killed process holds its room so long at most
 _EXIT_US = 20 * MS_US
 
-_ENDS = {Fate.SUCCEED: AttemptEnd.SUCCEEDED, Fate.FAIL: AttemptEnd.FAILED, Fate.CRASH: AttemptEnd.CRASHED}
+#: a run without an end of its own until it is asked
+_NO_RUN = Run(Fate.HANG)
 
 
 class Attempt:
     """One attempt at an agent."""
 
-    __slots__ = ("asked", "entered", "entered_us", "inputs", "key", "number", "plan", "pool", "rank", "slot")
+    __slots__ = ("asked", "entered", "entered_us", "inputs", "job", "key", "kill_us", "number", "pool", "rank", "run",
+                 "slot", "timeout_us")  # fmt: skip
 
-    def __init__(self, key: JobKey, number: int, rank: int, plan: Plan, inputs: Inputs) -> None:
+    def __init__(self, key: JobKey, number: int, rank: int, job: str, inputs: Inputs, timeout_us: int) -> None:
         self.key = key
         self.number = number
         self.rank = rank
-        self.plan = plan
+        self.job = job
         self.inputs = inputs
+        self.timeout_us = timeout_us
+        #: what it does, known from its entry on
+        self.run = _NO_RUN
         self.entered = False
         self.entered_us = 0
-        #: the end that it has been asked to come to
+        #: the end that it has been asked to come to, and when it is killed
         self.asked: AttemptEnd | None = None
+        self.kill_us = 0
         self.slot: Slot | None = None
         self.pool: Pool | None = None
 
@@ -45,7 +50,7 @@ class Attempt:
 class Slot:
     """A process with a reservation; `handed` is its queue, the first of it runs."""
 
-    __slots__ = ("claim", "closing", "connected", "gone", "handed", "number", "pool", "used")
+    __slots__ = ("claim", "closing", "connected", "gone", "handed", "number", "pid", "pool", "target", "used")
 
     def __init__(self, pool: "Pool", number: int) -> None:
         self.pool = pool
@@ -55,6 +60,9 @@ class Slot:
         self.closing = False
         self.gone = False
         self.used = False
+        self.pid = 0
+        #: how many attempts it may have at a time: more than one when it has shown that they end
+        self.target = 1
         self.handed: list[Attempt] = []
 
 
@@ -87,7 +95,7 @@ class Fleet:
         self,
         world: World,
         setting: Setting,
-        auditor: Auditor,
+        code: UserCode,
         machine: Machine,
         incarnation: str,
         uplink: Uplink,
@@ -96,12 +104,13 @@ class Fleet:
         self.pools: dict[SlotKind, Pool] = {}
         self._world = world
         self._setting = setting
-        self._auditor = auditor
+        self._code = code
         self._machine = machine
         self._incarnation = incarnation
         self._uplink = uplink
         self._ended = ended
-        self._started = 0
+        #: slots that were asked for
+        self.started = 0
         self._alive = True
 
     def die(self) -> None:
@@ -124,15 +133,18 @@ class Fleet:
         pool.wanted = slots
         self.pump(pool)
 
-    def remove(self, attempt: Attempt) -> None:
-        """Take an attempt that has not been entered out of its queue."""
-        pool = attempt.pool
-        assert pool is not None
-        if attempt.slot is not None:
-            attempt.slot.handed.remove(attempt)
-        else:
-            pool.waiting = sorted(entry for entry in pool.waiting if entry[3] is not attempt)
-        self.pump(pool)
+    def remove(self, attempts: list[Attempt]) -> None:
+        """Take attempts that have not been entered out of their queues."""
+        pools: dict[SlotKind, Pool] = {}
+        for attempt in attempts:
+            assert attempt.pool is not None
+            pools[attempt.pool.kind] = attempt.pool
+            if attempt.slot is not None:
+                attempt.slot.handed.remove(attempt)
+        gone = set(attempts)
+        for pool in pools.values():
+            pool.waiting = sorted(entry for entry in pool.waiting if entry[3] not in gone)
+            self.pump(pool)
 
     def pump(self, pool: Pool) -> None:
         """Close what is not wanted, feed what is there, start what is due."""
@@ -151,11 +163,31 @@ class Fleet:
         if not (pool.wanted or pool.slots or pool.waiting):
             self.pools.pop(pool.kind, None)
 
-    def ask(self, attempt: Attempt, end: AttemptEnd, within_us: int) -> None:
-        """Ask an entered attempt to end; it does within that time, unless it ends by itself before."""
+    def ask(self, attempt: Attempt, end: AttemptEnd, grace_us: int) -> None:
+        """Ask an entered attempt to end: code that looks does, what still runs after its grace is killed."""
+        kill_us = self._world.now_us + grace_us
+        looks_us = attempt.run.looks_us
         if attempt.asked is None:
             attempt.asked = end
-            self._world.after(within_us, self._run_ends, attempt.slot, attempt, end)
+            if looks_us:
+                self._world.after(self._world.between(0, looks_us), self._run_ends, attempt.slot, attempt, end)
+        elif kill_us >= attempt.kill_us:
+            return
+        attempt.kill_us = kill_us
+        self._world.after(grace_us, self._process_ends, attempt.slot, attempt)
+
+    def connected_slots(self) -> list[Slot]:
+        """All slots that are there."""
+        return [slot for pool in self.pools.values() for slot in pool.slots if slot.connected]
+
+    def kill(self, slot: Slot) -> None:
+        """A slot's process dies: what it had entered ends, what stands behind that is run by another."""
+        self._take_back_behind(slot)
+        self._drop(slot)
+        if slot.handed:
+            attempt = slot.handed.pop()
+            self._tell(slot, attempt, attempt.asked or AttemptEnd.CRASHED)
+        self.pump(slot.pool)
 
     # --- slots
 
@@ -173,13 +205,26 @@ class Fleet:
                 self._drop(slot)
 
     def _start(self, pool: Pool) -> None:
-        self._started += 1
-        slot = Slot(pool, self._started)
+        self.started += 1
+        slot = Slot(pool, self.started)
         pool.slots.append(slot)
         slot.claim = Claim(pool.kind.resources, lambda: self._admitted(slot))
         self._machine.ask(slot.claim)
+        self._world.after(self._setting.admission_us, self._withdraw, slot)
+
+    def _withdraw(self, slot: Slot) -> None:
+        """Ask anew for a slot that is not admitted; meanwhile others of its pool do its work."""
+        if slot.gone or slot.connected:
+            return
+        if slot.pool.connected:
+            self._drop(slot)
+            self.pump(slot.pool)
+        else:
+            self._world.after(self._setting.admission_us, self._withdraw, slot)
 
     def _admitted(self, slot: Slot) -> None:
+        self._machine.processes += 1
+        slot.pid = self._machine.processes
         self._world.after(self._world.between(*self._setting.start_us), self._connect, slot)
 
     def _connect(self, slot: Slot) -> None:
@@ -195,6 +240,7 @@ class Fleet:
 
     def _fill(self, slot: Slot, at_most: int) -> None:
         waiting = slot.pool.waiting
+        at_most = min(at_most, slot.target)
         while waiting and slot.connected and not slot.closing and not slot.used and len(slot.handed) < at_most:
             if slot.handed and self._world.now_us - slot.handed[0].entered_us >= _LONG_US:
                 return
@@ -215,13 +261,20 @@ class Fleet:
     def _enter(self, slot: Slot, attempt: Attempt) -> None:
         attempt.entered = True
         attempt.entered_us = self._world.now_us
-        run = self._auditor.entered(attempt.plan, attempt.number, attempt.inputs, self._machine.name)
-        self._world.after(run.run_us, self._run_ends, slot, attempt, _ENDS.get(run.fate))
-        if run.run_us > _LONG_US:
-            self._world.after(_LONG_US, self._is_long, slot, attempt)
-        timeout_us = attempt.plan.array.spec.timeout_ms * MS_US
-        if run.run_us > timeout_us > 0:
-            self._world.after(timeout_us, self._times_out, slot, attempt, run)
+        run = attempt.run = self._code.entered(
+            attempt.job, attempt.number, attempt.inputs, self._machine.name, slot.pid
+        )
+        after = self._world.after
+        if run.fate is Fate.SUCCEED or run.fate is Fate.FAIL:
+            end = AttemptEnd.SUCCEEDED if run.fate is Fate.SUCCEED else AttemptEnd.FAILED
+            after(run.run_us, self._run_ends, slot, attempt, end)
+        elif run.fate is Fate.CRASH:
+            after(run.run_us, self._process_ends, slot, attempt)
+        hangs = run.fate is Fate.HANG
+        if hangs or run.run_us > _LONG_US:
+            after(_LONG_US, self._is_long, slot, attempt)
+        if attempt.timeout_us and (hangs or run.run_us > attempt.timeout_us):
+            after(attempt.timeout_us, self._times_out, slot, attempt)
 
     def _runs(self, slot: Slot, attempt: Attempt) -> bool:
         return not slot.gone and bool(slot.handed) and slot.handed[0] is attempt
@@ -232,30 +285,46 @@ class Fleet:
             self._uplink.add_entered(attempt.key, attempt.number, self._wall(attempt.entered_us))
             self.pump(slot.pool)
 
-    def _times_out(self, slot: Slot, attempt: Attempt, run: Run) -> None:
+    def _times_out(self, slot: Slot, attempt: Attempt) -> None:
+        if self._runs(slot, attempt) and attempt.asked is None:
+            self.ask(attempt, AttemptEnd.TIMED_OUT, _TIMEOUT_GRACE_US)
+
+    def _process_ends(self, slot: Slot, attempt: Attempt) -> None:
+        """User code has killed its own process, or would not end when it was asked to."""
         if self._runs(slot, attempt):
-            within_us = _TIMEOUT_GRACE_US if run.fate is Fate.HANG else self._world.between(0, _TIMEOUT_GRACE_US)
-            self.ask(attempt, AttemptEnd.TIMED_OUT, within_us)
+            self.kill(slot)
 
     def _run_ends(self, slot: Slot, attempt: Attempt, end: AttemptEnd) -> None:
-        """User code has ended: by itself, because it was asked to, or because its process died."""
+        """User code has returned or raised: by itself, or because it saw that it was asked to."""
         if not self._runs(slot, attempt):
             return
-        if end is AttemptEnd.CRASHED:
-            self._take_back_behind(slot)
         slot.handed.pop(0)
-        result, error = b"", ""
-        if end is AttemptEnd.SUCCEEDED:
-            result = inline(f"{attempt.plan.id} by attempt {attempt.number} of {self._incarnation}".encode())
-        elif end is not AttemptEnd.STOPPED:
-            error = f"{attempt.plan.id} {end.name.lower()} in attempt {attempt.number}"
-        entered_us, ended_us = self._wall(attempt.entered_us), self._world.wall_us
-        self._ended(attempt, End(attempt.key, attempt.number, end, entered_us, ended_us, result, error))
-        if end is AttemptEnd.CRASHED or slot.used or (slot.closing and not slot.handed):
+        slot.target = self._setting.handed_max
+        self._tell(slot, attempt, end)
+        if slot.used or (slot.closing and not slot.handed):
             self._drop(slot)
         elif slot.handed:
             self._enter(slot, slot.handed[0])
         self.pump(slot.pool)
+
+    def _tell(self, slot: Slot, attempt: Attempt, end: AttemptEnd) -> None:
+        """Report the end of an attempt that was entered."""
+        result, error = b"", None
+        if end is AttemptEnd.SUCCEEDED:
+            result = inline(f"{attempt.job} by attempt {attempt.number} of {self._incarnation}".encode())
+        elif end is AttemptEnd.FAILED or end is AttemptEnd.CRASHED:
+            error = attempt.run.error or ("Error", f"{attempt.job} {end.name.lower()} in attempt {attempt.number}")
+        told = End(
+            attempt.key,
+            attempt.number,
+            end,
+            self._world.wall_us,
+            entered_us=self._wall(attempt.entered_us),
+            pid=slot.pid,
+            result=result,
+            error=error,
+        )
+        self._ended(attempt, told)
 
     def _wall(self, now_us: int) -> int:
         return now_us + self._world.wall_shift_us
@@ -269,6 +338,5 @@ class Fleet:
         waiting, pool.waiting = sorted(pool.waiting), []
         pool.starving = 0
         for _, _, _, attempt in waiting:
-            wall_us = self._world.wall_us
-            self._ended(attempt, End(attempt.key, attempt.number, AttemptEnd.NOT_ADMITTED, 0, wall_us, b"", ""))
+            self._ended(attempt, End(attempt.key, attempt.number, AttemptEnd.NOT_ADMITTED, self._world.wall_us))
         self.pump(pool)

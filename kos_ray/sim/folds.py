@@ -11,7 +11,7 @@ from kos_ray.scheduler import invariants
 from kos_ray.scheduler.machine import recover
 from kos_ray.scheduler.snapshot import state_from_plain, state_to_plain
 from kos_ray.scheduler.state import OVERDUE, JobClass, State
-from kos_ray.sim.auditor import Violation
+from kos_ray.sim.world import Violation
 
 
 def check_journal(journal: Journal) -> None:

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 from kos_ray.model.ids import NodeId
 from kos_ray.model.node import Node
 from kos_ray.model.resources import Resources, add
-from kos_ray.sim.auditor import Auditor
-from kos_ray.sim.world import World
+from kos_ray.sim.world import Violation
 
 if TYPE_CHECKING:
     from kos_ray.sim.agent import Agent
@@ -28,7 +27,7 @@ class Claim:
 class Machine:
     """One Ray node: its capacity, who uses it, and the agent that lives on it."""
 
-    def __init__(self, world: World, auditor: Auditor, node_id: str, name: str, resources: Resources) -> None:
+    def __init__(self, node_id: str, name: str, resources: Resources) -> None:
         self.id = NodeId(node_id)
         self.name = name
         self.resources = resources
@@ -40,10 +39,10 @@ class Machine:
         self.cut = False
         self.agent: Agent | None = None
         self.births = 0
+        #: processes that were started on it
+        self.processes = 0
         #: what others have taken
         self.foreign: dict[str, int] = {}
-        self._world = world
-        self._auditor = auditor
         self._capacity = dict(resources.amounts)
         self._used: dict[str, int] = {}
         self._claims: list[Claim] = []
@@ -94,7 +93,6 @@ class Machine:
             self._claims.remove(claim)
             claim.granted = True
             add(self._used, claim.resources, 1)
-            self._auditor.expect(
-                all(amount >= 0 for amount in self.free().values()), "slots exceed the machine", self.name
-            )
+            if any(amount < 0 for amount in self.free().values()):
+                raise Violation(f"slots exceed the machine: {self.name}")
             claim.start()

@@ -13,7 +13,7 @@ from kos_ray.model.job import JobState
 from kos_ray.model.resources import Resources
 from kos_ray.scheduler.snapshot import state_to_plain
 from kos_ray.sim.agent import Agent
-from kos_ray.sim.auditor import Auditor, Violation
+from kos_ray.sim.auditor import Auditor
 from kos_ray.sim.client import Client
 from kos_ray.sim.faults import Faults
 from kos_ray.sim.folds import check_folds, check_journal, fold
@@ -23,7 +23,7 @@ from kos_ray.sim.process import Crash, Process
 from kos_ray.sim.setting import draw
 from kos_ray.sim.verdict import judge
 from kos_ray.sim.workload import Workload
-from kos_ray.sim.world import MS_US, SECOND_US, World
+from kos_ray.sim.world import MS_US, SECOND_US, Violation, World
 
 _CLUSTER = "simulated"
 #: everything must be over by so long after the last fault
@@ -74,11 +74,11 @@ class Simulation:
         self._add(f"node{len(self.network.machines)}", resources_of=lost.resources)
 
     def _add(self, name: str, *, resources_of: Resources) -> None:
-        machine = Machine(self.world, self.auditor, f"{name}-id", name, resources_of)
+        machine = Machine(f"{name}-id", name, resources_of)
         self.network.machines[machine.id] = machine
 
     def _born(self, machine: Machine) -> Agent:
-        return Agent(self.world, self.setting, self.network, self.auditor, self.workload, machine, _CLUSTER)
+        return Agent(self.world, self.setting, self.network, self.auditor, machine, _CLUSTER)
 
     # --- the scheduler's lives
 

@@ -14,18 +14,28 @@ _RESEND_US = SECOND_US
 
 
 class End:
-    """How an attempt ended."""
+    """How an attempt ended. `pid` is its slot's, 0 for one that no slot has entered; `error` is type and message."""
 
-    __slots__ = ("attempt", "end", "ended_us", "entered_us", "error", "key", "result")
+    __slots__ = ("attempt", "end", "ended_us", "entered_us", "error", "key", "pid", "result")
 
     def __init__(
-        self, key: JobKey, attempt: int, end: AttemptEnd, entered_us: int, ended_us: int, result: bytes, error: str
+        self,
+        key: JobKey,
+        attempt: int,
+        end: AttemptEnd,
+        ended_us: int,
+        *,
+        entered_us: int = 0,
+        pid: int = 0,
+        result: bytes = b"",
+        error: tuple[str, str] | None = None,
     ) -> None:
         self.key = key
         self.attempt = attempt
         self.end = end
         self.entered_us = entered_us
         self.ended_us = ended_us
+        self.pid = pid
         self.result = result
         self.error = error
 
@@ -69,7 +79,11 @@ class Uplink:
         """An acknowledgement, if it is about this incarnation and from no scheduler that has been replaced."""
         if self.closed or answer.incarnation != self._incarnation or answer.epoch < self.epoch:
             return
-        while self._sealed and self._sealed[0].number <= answer.number:
+        self.acked(answer.number)
+
+    def acked(self, number: int) -> None:
+        """Reports up to `number` are on disk."""
+        while self._sealed and self._sealed[0].number <= number:
             self._sealed.popleft()
             self._sending = 0
         self._send()
@@ -123,10 +137,10 @@ class Uplink:
                 ends=tuple(int(end.end) for end in ends),
                 entered_us=tuple(end.entered_us for end in ends),
                 ended_us=tuple(end.ended_us for end in ends),
-                pids=(1,) * len(ends),
+                pids=tuple(end.pid for end in ends),
                 results=tuple(end.result for end in ends),
                 errors=tuple(
-                    events.AttemptError(index=i, type="Error", message=end.error)
+                    events.AttemptError(index=i, type=end.error[0], message=end.error[1])
                     for i, end in enumerate(ends)
                     if end.error
                 ),

@@ -1,7 +1,6 @@
 """What clients want: requests with all that their jobs will do, drawn before the history begins."""
 
 from dataclasses import dataclass, field
-from enum import Enum
 
 from kos_ray.model.hashing import spec_hash
 from kos_ray.model.ids import item_id
@@ -9,30 +8,11 @@ from kos_ray.model.job import After, Backoff, Guarantee, Spec
 from kos_ray.model.payload import inline
 from kos_ray.model.protocol import Array
 from kos_ray.model.resources import Resources
+from kos_ray.sim.code import Fate, Run
 from kos_ray.sim.setting import Setting
 from kos_ray.sim.world import MS_US, World
 
 NAMESPACES = ("default", "team")
-#: user code that does not end by itself
-ENDLESS_US = 10**12
-
-
-class Fate(Enum):
-    """What user code does when it is entered."""
-
-    SUCCEED = "succeed"
-    FAIL = "fail"
-    CRASH = "crash"
-    HANG = "hang"
-    UNPREPARED = "unprepared"  #: it cannot even be brought up
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One entry into a job's code."""
-
-    fate: Fate
-    run_us: int
 
 
 @dataclass(slots=True)
@@ -221,15 +201,16 @@ class Workload:
         luck = world.random.random()
         shortest, longest = (10, 1_000) if hash_of(spec) % 3 else (2 * MS_US, 400 * MS_US)
         run_us = world.between(shortest, longest)
+        looks_us = world.pick((0, 100, 20 * MS_US))
         if luck < 0.75:
-            return Run(Fate.SUCCEED, run_us)
+            return Run(Fate.SUCCEED, run_us, looks_us)
         if luck < 0.87:
-            return Run(Fate.FAIL, run_us)
+            return Run(Fate.FAIL, run_us, looks_us)
         if luck < 0.92:
-            return Run(Fate.CRASH, run_us)
+            return Run(Fate.CRASH, run_us, looks_us)
         if luck < 0.95:
-            return Run(Fate.UNPREPARED, 0)
-        return Run(Fate.HANG, ENDLESS_US)
+            return Run(Fate.UNPREPARED)
+        return Run(Fate.HANG, looks_us=looks_us)
 
 
 def hash_of(spec: Spec) -> int:

@@ -18,6 +18,10 @@ SECOND_US = 1_000_000
 MS_US = 1_000
 
 
+class Violation(Exception):
+    """Something was observed that must never be."""
+
+
 class World:
     """The one place of time and chance. Nothing in a simulation happens outside of a call from `run`."""
 

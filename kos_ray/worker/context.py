@@ -3,7 +3,9 @@
 import logging
 import sys
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from kos_ray.model.errors import KosError
 from kos_ray.worker.voice import Voice
@@ -23,6 +25,7 @@ class Context:
         scratch: Path,
         stop_asked: Callable[[], bool],
         voice: Voice,
+        restored: Callable[[], Any],
     ) -> None:
         self.job_id = job_id
         self.key = key
@@ -34,6 +37,7 @@ class Context:
         self._scratch = scratch
         self._stop_asked = stop_asked
         self._voice = voice
+        self._restore = restored
 
     def should_stop(self) -> bool:
         """Whether the attempt has been asked to end; code that sees it saves what it needs and returns.
@@ -54,6 +58,33 @@ class Context:
 
         """
         self._voice.progress(fraction, message)
+
+    def checkpoint(self, state: Any) -> None:
+        """Save what the job's next attempt needs to go on from here; `restored` gives it there.
+
+        Returns when it is on disk at the head, however long that takes: some milliseconds, and longer while the
+        scheduler is away. Only the last one of a job is kept, until the job ends. `state` is any value that can be
+        pickled. Two threads that save at the same time must not care whose state is the last.
+
+        Raises:
+            KosError: it cannot be pickled, or was not stored, because the attempt is over for the scheduler (its node
+                counts as lost, or another attempt has taken its place): then this one should end.
+
+        """
+        self._voice.checkpoint(state)
+
+    @cached_property
+    def restored(self) -> Any:
+        """What the last `checkpoint` of the job's earlier attempts saved, None where there was none.
+
+        Raises:
+            KosError: it cannot be loaded here.
+
+        """
+        try:
+            return self._restore()
+        except Exception as error:
+            raise KosError(f"the last checkpoint of job {self.job_id} cannot be loaded: {error}") from error
 
     @property
     def logger(self) -> logging.Logger:

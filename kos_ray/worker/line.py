@@ -4,9 +4,13 @@ import os
 import select
 import socket
 import threading
+from itertools import count
 from typing import Any
 
+from kos_ray.model.errors import KosError
 from kos_ray.worker.packets import (
+    ANSWER,
+    CALL,
     COMMAND,
     ENDED,
     HEAD,
@@ -23,8 +27,11 @@ from kos_ray.worker.packets import (
 from kos_ray.worker.prepare import PYTHON
 from kos_ray.worker.results import Error
 
+#: between two looks for an answer: another thread may have taken it in
+_LOOK_MS = 50
 
-class AgentGone(Exception):
+
+class AgentGone(KosError):
     """The node agent closed the line, or never answered on it."""
 
 
@@ -35,6 +42,9 @@ class Line:
         self._stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._unpacker = unpacker()
         self._stop: tuple[int, int, int] | None = None
+        self._calls = count(1)
+        #: what went wrong and the value, by number of the call
+        self._answers: dict[int, tuple[str, Any]] = {}
         self._reading = threading.Lock()
         self._writing = threading.Lock()
         self.gone = False
@@ -112,6 +122,28 @@ class Line:
         """Tell how far an attempt is."""
         self._send((PROGRESS, key, attempt, share, text))
 
+    def ask(self, key: int, attempt: int, what: str, body: tuple[Any, ...]) -> Any:
+        """Ask the agent for something, and wait for its answer.
+
+        Raises:
+            KosError: what went wrong.
+            AgentGone: nobody will answer.
+
+        """
+        number = next(self._calls)
+        self._send((CALL, key, attempt, number, what, body))
+        poller = select.poll()
+        poller.register(self._stream, select.POLLIN)
+        while number not in self._answers:
+            if self.gone:
+                raise AgentGone("the node agent closed the line; what was asked may have been done or not")
+            poller.poll(_LOOK_MS)
+            self._read()
+        wrong, value = self._answers.pop(number)
+        if wrong:
+            raise KosError(wrong)
+        return value
+
     def stop_grace_ms(self, key: int, attempt: int) -> int | None:
         """The grace of a stop request for this attempt, 0 when the agent is gone, None when nobody asks."""
         self._read()
@@ -156,6 +188,8 @@ class Line:
             for kind, *fields in self._unpacker:
                 if kind == STOP:
                     self._stop = (fields[0], fields[1], fields[2])
+                elif kind == ANSWER:
+                    self._answers[fields[0]] = (fields[1], fields[2])
 
 
 _open_lines: list[Line] = []

@@ -9,9 +9,12 @@ receiver, the slot (the attempt is `entered`) or the agent (it is recalled), wit
                             (ENDED, key, attempt, end, entered_us, ended_us, result, log start, log end, error)
                             (COMMAND, key, attempt, process group)
                             (PROGRESS, key, attempt, share in 1/10 000, text)
+                            (CALL, key, attempt, number, what, body): answered when it is done
     line, agent to slot     (WELCOME, {"node", "directory", "log", "code"}) with the queue's read end
                             (STOP, key, attempt, grace_ms)
-    queue                   HEAD of (key, attempt), then (public id, spec name, args, inputs)
+                            (ANSWER, number of the call, what went wrong or "", value)
+    queue                   HEAD of (key, attempt), then (public id, spec name, args, inputs), and behind them the
+                            payload of the last checkpoint where there is one
                             HEAD, then (file name,) where that would be larger than PACKET_MAX: the rest is in `inbox/`
 
 The agent reads nothing but the head of a packet that it takes back. It has to: when both ends receive at the same
@@ -31,6 +34,11 @@ COMMAND = 2
 WELCOME = 3
 STOP = 4
 PROGRESS = 5
+CALL = 6
+ANSWER = 7
+
+# What a call asks for, and its body.
+CHECKPOINT = "checkpoint"  #: (number, payload)
 
 #: key and attempt before every packet of the queue
 HEAD = struct.Struct("<QI")

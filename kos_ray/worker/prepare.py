@@ -74,13 +74,18 @@ class Preparer:
 
     def _with_inputs(self, data: bytes, inputs: Inputs) -> Any:
         unpickler = _Unpickler(io.BytesIO(data))
-        unpickler.resolve = lambda position: self._input(inputs[position])
+        unpickler.resolve = lambda position: self.value(inputs[position])
         return unpickler.load()
 
-    def _input(self, payload: bytes | tuple[bytes, ...]) -> Any:
-        """The value of one payload, None for the empty one; a list for the results of an array."""
+    def value(self, payload: bytes | tuple[bytes, ...]) -> Any:
+        """The value of one payload, None for the empty one; a list for the results of an array.
+
+        Raises:
+            Exception: whatever unpickling raises.
+
+        """
         if isinstance(payload, tuple):
-            return [self._input(item) for item in payload]
+            return [self.value(item) for item in payload]
         return pickle.loads(self._bytes(payload)) if payload else None
 
     def _bytes(self, payload: bytes) -> bytes:

@@ -10,6 +10,7 @@ from typing import Any
 
 import cloudpickle
 
+from kos_ray.model.errors import KosError
 from kos_ray.model.payload import INLINE_LIMIT, BlobRef, inline, referring
 from kos_ray.worker.packets import OUTBOX
 
@@ -23,12 +24,12 @@ _NONE = inline(pickle.dumps(None, protocol=5))
 _TEXT_MAX = 16 * 1024
 
 
-class Unpicklable(Exception):
-    """A result cannot travel; the message says why."""
+class Unpicklable(KosError):
+    """A value cannot travel; the message says why."""
 
 
-def pack_result(value: Any, directory: Path) -> bytes:
-    """The payload of a result; one over the inline limit is written to `outbox/`, by its hash.
+def pack_result(value: Any, directory: Path, what: str = "result") -> bytes:
+    """The payload of a value, called `what`; one over the inline limit is written to `outbox/`, by its hash.
 
     Raises:
         Unpicklable: it cannot be pickled.
@@ -43,15 +44,19 @@ def pack_result(value: Any, directory: Path) -> bytes:
         try:
             data = cloudpickle.dumps(value, protocol=5)
         except Exception as error:
-            raise Unpicklable(f"the result, a {type(value).__name__}, cannot be pickled: {error}") from error
+            raise Unpicklable(f"the {what}, a {type(value).__name__}, cannot be pickled: {error}") from error
     if len(data) <= INLINE_LIMIT:
         return inline(data)
+    return referring(_into_outbox(data, directory))
+
+
+def _into_outbox(data: bytes, directory: Path) -> BlobRef:
     ref = BlobRef(hashlib.sha256(data).hexdigest(), len(data))
     target = directory / OUTBOX / ref.hash
     partial = target.with_name(f"{ref.hash}.{os.getpid()}.part")
     partial.write_bytes(data)
     partial.replace(target)
-    return referring(ref)
+    return ref
 
 
 def describe(error: BaseException) -> Error:

@@ -68,6 +68,7 @@ class _Slot:
         self._key = 0
         self._attempt = 0
         self._public_id = ""
+        self._restored = b""
         self._entered_us = 0
         self._ready: Ready | None = None
         self._context: Context | None = None
@@ -80,7 +81,8 @@ class _Slot:
         if len(rest) == 1:
             rest = self._spilled(rest[0])
         self._key, self._attempt = key, attempt
-        self._public_id, spec_name, args, inputs = rest
+        self._public_id, spec_name, args, inputs, *more = rest
+        self._restored = more[0] if more else b""
         self._entered_us = time.time_ns() // 1000
         self._stop_seen = False
         end, result, error = self._prepared(spec_name, args, inputs)
@@ -169,7 +171,15 @@ class _Slot:
         """The context of the attempt that runs now, made when it is first asked for."""
         if self._context is None and self._ready is not None:
             timeout_us = self._ready.timeout_us
-            self._voice = Voice(self.progress, job_id=self._public_id, key=self._key, attempt=self._attempt)
+            self._voice = Voice(
+                self.progress,
+                self._line.ask,
+                self._directory,
+                job_id=self._public_id,
+                key=self._key,
+                attempt=self._attempt,
+            )
+            restored = self._restored
             self._context = Context(
                 job_id=self._public_id,
                 key=self._key,
@@ -179,6 +189,7 @@ class _Slot:
                 scratch=self._scratch,
                 stop_asked=self._stop_asked,
                 voice=self._voice,
+                restored=lambda: self._preparer.value(restored),
             )
         return self._context
 

@@ -1,11 +1,16 @@
-"""What an attempt says while it runs."""
+"""What an attempt says and asks while it runs."""
 
 import math
 import threading
 from collections import deque
 from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from typing import Any
 
 from kos_ray.model.errors import KosError
+from kos_ray.worker.packets import CHECKPOINT
+from kos_ray.worker.results import pack_result
 
 #: in such parts of the whole progress travels
 _WHOLE = 10_000
@@ -14,6 +19,8 @@ _TEXT_MAX = 200
 #: seconds between two messages of one process; what is said meanwhile replaces what was said before
 _PAUSE_S = 0.1
 
+#: see `Line.ask`
+Ask = Callable[[int, int, str, tuple[Any, ...]], Any]
 _Newest = tuple[int, int, int, str]
 
 
@@ -65,8 +72,11 @@ class Progress:
 class Voice:
     """What one attempt can say until it is over."""
 
-    def __init__(self, progress: Progress, *, job_id: str, key: int, attempt: int) -> None:
+    def __init__(self, progress: Progress, ask: Ask, directory: Path, *, job_id: str, key: int, attempt: int) -> None:
         self._progress = progress
+        self._ask = ask
+        self._directory = directory
+        self._checkpoints = count(1)
         self._job_id = job_id
         self._key = key
         self._attempt = attempt
@@ -77,6 +87,12 @@ class Voice:
         """See `Context.progress`."""
         self._check("progress")
         self._progress.say(self._key, self._attempt, fraction, message)
+
+    def checkpoint(self, state: Any) -> None:
+        """See `Context.checkpoint`."""
+        self._check("checkpoint")
+        payload = pack_result(state, self._directory, "state")
+        self._ask(self._key, self._attempt, CHECKPOINT, (next(self._checkpoints), payload))
 
     def _check(self, what: str) -> None:
         if self.over:

@@ -12,12 +12,14 @@ from kos_ray.model.resources import Resources
 
 NODE = NodeId("n1")
 CLUSTER = "the-cluster"
-INCARNATION = "life-1"
+INCARNATION = "node-1"
 
 #: what agents under test are given as `AgentLimits`; a test of admission itself gives a shorter one
 ADMISSION_MS = 25_000
 RESEND_MS = 100
 ENTERED_AFTER_MS = 150
+#: how long `Does.FINISH` takes
+FINISH_MS = 300
 
 
 class Does(Enum):
@@ -28,6 +30,7 @@ class Does(Enum):
     DIE = "kills its own process"
     BLOCK = "blocks without ever looking up, until it is killed"
     OBEY = "runs until it is asked to stop"
+    FINISH = "takes a moment without ever looking up, then returns"
 
 
 class AgentUnderTest(ABC):
@@ -156,6 +159,10 @@ class AgentUnderTest(ABC):
     def end_of(self, key: int, attempt: int = 1) -> AttemptEnd | None:
         """How an attempt ended, None while it has not."""
         return self.ends().get((key, attempt))
+
+    def reported_pids(self) -> list[int]:
+        """The processes of all ends, in their order."""
+        return [pid for report in self.unique_reports() for ended in report.ended for pid in ended.pids]
 
     def reported_entered(self) -> set[int]:
         """Jobs that were reported as entered."""

@@ -17,6 +17,7 @@ from tests.contract.harness import (
     ADMISSION_MS,
     CLUSTER,
     ENTERED_AFTER_MS,
+    FINISH_MS,
     INCARNATION,
     NODE,
     RESEND_MS,
@@ -111,6 +112,8 @@ class RealAgent(AgentUnderTest):
                 os.kill(os.getpid(), signal.SIGKILL)
             while does is Does.BLOCK or (does is Does.OBEY and not context().should_stop()):
                 time.sleep(1_000 if does is Does.BLOCK else 0.01)
+            if does is Does.FINISH:
+                time.sleep(FINISH_MS / 1000)
             return "done"
 
         return bytes(cloudpickle.dumps(job))

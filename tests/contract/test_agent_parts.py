@@ -84,7 +84,7 @@ def reports(scheduler: Scheduler, **limits: int) -> Reports:
         incarnation=INCARNATION,
         uplink=scheduler,
         limits=AgentLimits(**limits),
-        acked=lambda report: None,
+        acked=lambda *_: None,
     )
 
 

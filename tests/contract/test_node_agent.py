@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from kos_ray.model.job import AttemptEnd
+from tests.contract.fake_agent import FakeAgent
 from tests.contract.harness import INCARNATION, NODE, AgentUnderTest, Does
 from tests.contract.real_agent import RealAgent
 
@@ -14,10 +15,10 @@ Story = Callable[[AgentUnderTest], Awaitable[None]]
 
 #: every implementation: runs a story with a fresh agent that has been greeted as epoch 1, session 0; `admission_ms`
 #: may be given
-IMPLEMENTATIONS = [RealAgent.run]
+IMPLEMENTATIONS = [RealAgent.run, FakeAgent.run]
 
 
-@pytest.fixture(params=IMPLEMENTATIONS, ids=["real"])
+@pytest.fixture(params=IMPLEMENTATIONS, ids=["real", "fake"])
 def tell(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., None]:
     return lambda story, **limits: request.param(story, tmp_path, **limits)
 
@@ -208,6 +209,21 @@ def test_a_recall_is_exact_when_attempts_are_handed_ahead(tell):
     tell(story)
 
 
+def test_a_recall_reaches_what_a_slot_has_ahead_of_it(tell):
+    async def story(agent: AgentUnderTest) -> None:
+        agent.launch(agent.spec(Does.RETURN), *range(1, 101))
+        await agent.until_ended(*range(1, 101))
+        behind = range(1001, 1011)
+        agent.launch(agent.spec(Does.BLOCK), 1000, ranks=(0,))
+        agent.launch(agent.spec(Does.RETURN), *behind)
+        agent.recall(*behind)
+        await agent.until_ended(*behind)
+        assert {agent.end_of(key) for key in behind} == {AttemptEnd.RECALLED}
+        assert not any(agent.entries(key) for key in behind)
+
+    tell(story)
+
+
 def test_a_recall_of_an_entered_attempt_is_too_late(tell):
     async def story(agent: AgentUnderTest) -> None:
         agent.launch(agent.spec(Does.OBEY), 1)
@@ -243,6 +259,21 @@ def test_a_stop_is_obeyed_by_code_that_looks(tell):
         agent.stop(1, grace_ms=20_000)
         await agent.until_ended(1)
         assert agent.end_of(1) is AttemptEnd.STOPPED
+        agent.launch(agent.spec(Does.RETURN), 2)
+        await agent.until_ended(2)
+        first, second = agent.reported_pids()
+        assert first == second, "it was killed"
+
+    tell(story)
+
+
+def test_code_that_returns_within_its_grace_without_looking_has_not_been_stopped(tell):
+    async def story(agent: AgentUnderTest) -> None:
+        agent.launch(agent.spec(Does.FINISH), 1)
+        await agent.until_entered(1)
+        agent.stop(1, grace_ms=20_000)
+        await agent.until_ended(1)
+        assert agent.end_of(1) is AttemptEnd.SUCCEEDED
 
     tell(story)
 
@@ -333,8 +364,7 @@ def test_a_single_use_slot_runs_one_attempt(tell):
     async def story(agent: AgentUnderTest) -> None:
         agent.launch(agent.spec(Does.RETURN, single_use=True), 1, 2, 3)
         await agent.until_ended(1, 2, 3)
-        pids = {pid for report in agent.unique_reports() for ended in report.ended for pid in ended.pids}
-        assert len(pids) == 3
+        assert len(set(agent.reported_pids())) == 3
 
     tell(story)
 
@@ -367,6 +397,7 @@ def test_a_slot_too_few_does_not_end_attempts(tell):
         await agent.wait_for(lambda: agent.starts_asked() > 3, "the starts to be withdrawn and asked for again")
         agent.stop(1, grace_ms=20_000)
         await agent.until_entered(2)
+        await agent.until_ended(1)
         assert agent.ends() == {(1, 1): AttemptEnd.STOPPED}
 
     tell(story, admission_ms=3_000)
@@ -405,8 +436,8 @@ def test_complete_resizes_close_what_they_do_not_name(tell):
         agent.receive(agent.orders(complete=True))
         agent.launch(agent.spec(Does.RETURN), 2)
         await agent.until_ended(2)
-        pids = [pid for report in agent.unique_reports() for ended in report.ended for pid in ended.pids]
-        assert pids[0] != pids[1]
+        first, second = agent.reported_pids()
+        assert first != second
 
     tell(story)
 

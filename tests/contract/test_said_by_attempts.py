@@ -1,17 +1,23 @@
 """What running attempts say and ask, through the real agent: progress, checkpoints, children, output."""
 
+import dataclasses
+import pickle
+import threading
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import cloudpickle
 import pytest
 
+from kos_ray.model.errors import KosError
 from kos_ray.model.events import ProgressMade
 from kos_ray.model.ids import JobKey, SpecKey
 from kos_ray.model.job import AttemptEnd, Spec
-from kos_ray.model.protocol import LaunchOrder
+from kos_ray.model.payload import BlobRef, inline, open_payload
+from kos_ray.model.protocol import Acked, LaunchOrder, Report
 from kos_ray.worker import context
 from tests.contract.real_agent import RealAgent
 
@@ -122,5 +128,205 @@ def test_progress_that_is_none_ends_the_attempt_with_a_clear_error(tell):
         await agent.until_ended(1)
         (error,) = agent.unique_reports()[-1].ended[0].errors
         assert "expected a fraction from 0 to 1, found 40" in error.message
+
+    tell(story)
+
+
+# ---- checkpoints
+
+
+class Storing(RealAgent):
+    """A scheduler that stores the checkpoints of all attempts but the fenced ones."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.fenced: set[int] = set()
+
+    async def send(self, report: Report) -> Acked:
+        acked = await super().send(report)
+        said = [
+            item for event in report.checkpoints for item in zip(event.keys, event.attempts, event.numbers, strict=True)
+        ]
+        return dataclasses.replace(acked, stored=tuple(item for item in said if item[0] not in self.fenced))
+
+
+@pytest.fixture
+def tell_storing(tmp_path: Path) -> Callable[..., None]:
+    def run(story: Story, **limits: int) -> None:
+        Storing.run(story, tmp_path, **limits)
+
+    return run
+
+
+def checkpoints(agent: RealAgent) -> dict[tuple[int, int, int], bytes]:
+    """Payloads by key, attempt and number."""
+    return {
+        (key, attempt, number): payload
+        for report in agent.unique_reports()
+        for event in report.checkpoints
+        for key, attempt, number, payload in zip(event.keys, event.attempts, event.numbers, event.payloads, strict=True)
+    }
+
+
+def result_of(agent: RealAgent, key: int, attempt: int = 1) -> Any:
+    for report in agent.unique_reports():
+        for ended in report.ended:
+            for at, named in enumerate(zip(ended.keys, ended.attempts, strict=True)):
+                if named == (key, attempt):
+                    assert ended.ends[at] == AttemptEnd.SUCCEEDED, ended.errors
+                    data = open_payload(ended.results[at])
+                    assert isinstance(data, bytes)
+                    return pickle.loads(data)
+    raise AssertionError(f"attempt {attempt} of job {key} has not ended")
+
+
+def test_a_checkpoint_returns_when_it_is_acknowledged_and_the_next_attempt_gets_it(tell_storing, tmp_path):
+    saved = tmp_path / "saved"
+
+    async def story(agent: RealAgent) -> None:
+        def work() -> Any:
+            before = context().restored
+            context().checkpoint({"step": 7})
+            saved.touch()
+            return before
+
+        agent.acknowledging = False
+        launch(agent, work)
+        await agent.wait_for(lambda: (1, 1, 1) in checkpoints(agent), "the checkpoint")
+        await agent.settle()
+        assert not saved.exists(), "it returned before it was stored"
+        agent.acknowledging = True
+        await agent.until_ended(1)
+        assert saved.exists()
+        assert result_of(agent, 1) is None
+        launch(agent, work, attempt=2, restored=((0, checkpoints(agent)[1, 1, 1]),))
+        await agent.until_ended(1, attempt=2)
+        assert result_of(agent, 1, attempt=2) == {"step": 7}
+
+    tell_storing(story)
+
+
+def test_a_large_state_is_a_blob_that_is_stored_first(tell_storing):
+    async def story(agent: RealAgent) -> None:
+        def work() -> Any:
+            before = context().restored
+            context().checkpoint(b"x" * 200_000)
+            return None if before is None else len(before)
+
+        agent.blobs.failing = True
+        launch(agent, work)
+        await agent.wait_for(lambda: agent.blobs.calls != [], "the store to be tried")
+        await agent.settle()
+        assert checkpoints(agent) == {}
+        agent.blobs.failing = False
+        await agent.until_ended(1)
+        payload = checkpoints(agent)[1, 1, 1]
+        ref = open_payload(payload)
+        assert isinstance(ref, BlobRef)
+        assert (agent.blobs.folder / ref.hash).exists()
+        launch(agent, work, attempt=2, restored=((0, payload),))
+        await agent.until_ended(1, attempt=2)
+        assert result_of(agent, 1, attempt=2) == 200_000
+
+    tell_storing(story)
+
+
+def test_a_fenced_checkpoint_raises(tell_storing):
+    async def story(agent: RealAgent) -> None:
+        def work() -> str:
+            try:
+                context().checkpoint(1)
+            except KosError as error:
+                return str(error)
+            return "stored"
+
+        agent.fenced.add(1)
+        launch(agent, work)
+        launch(agent, work, key=2)
+        await agent.until_ended(1, 2)
+        assert "attempt 1 of the job is over for the scheduler" in result_of(agent, 1)
+        assert result_of(agent, 2) == "stored"
+
+    tell_storing(story)
+
+
+def test_a_state_that_cannot_be_pickled(tell_storing):
+    async def story(agent: RealAgent) -> None:
+        launch(agent, lambda: context().checkpoint(threading.Lock()))
+        await agent.until_ended(1)
+        (error,) = agent.unique_reports()[-1].ended[0].errors
+        assert "the state, a lock, cannot be pickled" in error.message
+
+    tell_storing(story)
+
+
+def test_an_attempt_that_is_asked_to_stop_saves_and_ends_in_its_grace(tell_storing):
+    async def story(agent: RealAgent) -> None:
+        def work() -> None:
+            while not context().should_stop():
+                time.sleep(0.01)
+            context().checkpoint("where it was")
+
+        launch(agent, work)
+        await agent.wait_for(lambda: 1 in agent.reported_entered(), "its entry")
+        agent.stop(1, grace_ms=25_000)
+        await agent.until_ended(1)
+        assert agent.end_of(1) is AttemptEnd.STOPPED
+        assert (1, 1, 1) in checkpoints(agent)
+
+    tell_storing(story)
+
+
+def test_threads_may_save_at_the_same_time(tell_storing):
+    async def story(agent: RealAgent) -> None:
+        def work() -> list[None]:
+            with ThreadPoolExecutor(4) as threads:
+                return list(threads.map(context().checkpoint, range(40)))
+
+        launch(agent, work)
+        await agent.until_ended(1)
+        assert result_of(agent, 1) == [None] * 40
+        assert {number for _, _, number in checkpoints(agent)} == set(range(1, 41))
+
+    tell_storing(story)
+
+
+def test_a_state_that_was_lost_is_a_clear_error(tell_storing):
+    async def story(agent: RealAgent) -> None:
+        launch(agent, lambda: context().restored, restored=((0, inline(b"no pickle")),))
+        await agent.until_ended(1)
+        (error,) = agent.unique_reports()[-1].ended[0].errors
+        assert "the last checkpoint of job job-1 cannot be loaded" in error.message
+
+    tell_storing(story)
+
+
+# ---- output
+
+
+def test_what_a_running_attempt_prints_is_read_from_its_own_beginning_on(tell, tmp_path):
+    go = tmp_path / "go"
+
+    async def story(agent: RealAgent) -> None:
+        def speak() -> None:
+            print(f"of {context().key}")
+            if context().key == 2:
+                while not go.exists():
+                    time.sleep(0.01)
+                print("more")
+
+        spec = Spec(function=cloudpickle.dumps(speak))
+        agent.launch(spec, 1, 2)
+        await agent.wait_for(lambda: agent.agent.tail(JobKey(2), 1, 0, 100) == b"of 2\n", "its first line")
+        assert agent.agent.tail(JobKey(2), 1, 3, 100) == b"2\n"
+        assert agent.agent.tail(JobKey(2), 1, 0, 2) == b"of"
+        assert agent.agent.tail(JobKey(2), 1, 100, 100) == b""
+        assert agent.agent.tail(JobKey(1), 1, 0, 100) is None, "it has ended"
+        assert agent.agent.tail(JobKey(2), 2, 0, 100) is None
+        agent.launch(spec, 3)
+        assert agent.agent.tail(JobKey(3), 1, 0, 100) == b"", "it waits behind the other one"
+        go.touch()
+        await agent.until_ended(1, 2, 3)
+        assert agent.agent.tail(JobKey(2), 1, 0, 100) is None
 
     tell(story)

@@ -1,12 +1,17 @@
 """What a job says and asks while it runs, on a real cluster."""
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
 import said
 
+from kos_ray.journal.reader import JournalReader
+from kos_ray.journal.verify import verify
 from kos_ray.observe.tables import job_table
 from tests.ray.conftest import CODE, KosCluster, wait_until
+from tests.ray.test_deaths import scheduler_pid
 
 pytestmark = pytest.mark.ray
 
@@ -21,3 +26,38 @@ def test_progress_is_seen_while_the_job_runs(kos: KosCluster, tmp_path: Path) ->
     wait_until(lambda: job.state == "running")
     (tmp_path / "seen").touch()
     assert job.result(60) == "done"
+
+
+@pytest.mark.parametrize("how", ["raise", "crash"])
+def test_the_next_attempt_goes_on_from_the_last_checkpoint(kos: KosCluster, tmp_path: Path, how: str) -> None:
+    """After an error of its code, and after its process was killed."""
+    (tmp_path / "fail").touch()
+    job = kos.client.submit(said.in_steps, str(tmp_path), how, retry=1, backoff={"first": 0}, code=CODE)
+    assert job.result(120) == [1, 1, 2]
+    assert [attempt.end for attempt in job.history()] == ["failed" if how == "raise" else "crashed", "succeeded"]
+
+
+def test_a_checkpoint_outlives_the_scheduler(kos: KosCluster, tmp_path: Path) -> None:
+    """It is saved under one scheduler, and handed to the next attempt by another one."""
+    job = kos.client.submit(said.in_steps, str(tmp_path), "raise", retry=1, backoff={"first": 0}, code=CODE)
+    wait_until((tmp_path / "saved").exists)
+    pid, epoch = scheduler_pid()
+    os.kill(pid, signal.SIGKILL)
+    (tmp_path / "fail").touch()
+    assert job.result(120) == [1, 1, 2]
+    assert scheduler_pid()[1] == epoch + 1
+    assert JournalReader(kos.state_dir).checkpoints([job._key]) == {}, "a job that is over needs none"
+    report = verify(kos.state_dir)
+    assert report.good, str(report)
+
+
+def test_a_job_that_is_paused_saves_and_goes_on(kos: KosCluster, tmp_path: Path) -> None:
+    """Asked to stop, it saves, and returns within its grace; resumed, it has what it saved."""
+    job = kos.client.submit(said.in_steps, str(tmp_path), "stop", code=CODE)
+    wait_until((tmp_path / "saved").exists)
+    wait_until(lambda: job.state == "running")
+    assert kos.client.pause([job.id]) == 1
+    wait_until(lambda: job.state == "held")
+    assert [attempt.end for attempt in job.history()] == ["stopped"]
+    kos.client.resume([job.id])
+    assert job.result(120) == ["stopped", "here", 2]

@@ -28,7 +28,7 @@ class Attempt:
     """One attempt. `rank` orders the queue, lowest first."""
 
     __slots__ = ("args", "asked", "blobs", "group", "inputs", "key", "kill_at", "number", "pool", "public_id", "rank",
-                 "reported", "spec", "stage")  # fmt: skip
+                 "reported", "restored", "spec", "stage")  # fmt: skip
 
     def __init__(
         self,
@@ -40,6 +40,7 @@ class Attempt:
         args: bytes,
         inputs: Inputs,
         pool: "Pool",
+        restored: bytes = b"",
     ) -> None:
         self.key = key
         self.number = number
@@ -49,6 +50,8 @@ class Attempt:
         self.args = args
         self.inputs = inputs
         self.pool = pool
+        #: payload of the job's last checkpoint, b"" where there is none
+        self.restored = restored
         self.stage = Stage.WAITING
         #: hashes of blobs that it uses
         self.blobs: tuple[str, ...] = ()
@@ -67,6 +70,8 @@ class Attempt:
 
     def packet(self) -> bytes:
         """What the slot is handed, after the head."""
+        if self.restored:
+            return pack((self.public_id, self.spec.name, self.args, self.inputs, self.restored))
         return pack((self.public_id, self.spec.name, self.args, self.inputs))
 
 

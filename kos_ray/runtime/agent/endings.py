@@ -120,16 +120,9 @@ class Endings:
         ref = open_payload(result)
         assert isinstance(ref, BlobRef)
         error: Error | None = None
-        while True:
-            try:
-                await self._cache.keep(ref.hash)
-                break
-            except FileNotFoundError:
-                end, result = _FAILED, b""
-                error = ("ResultLost", f"its result, {ref.size} bytes, vanished from the node before it was stored", "")
-                break
-            except Exception:  # noqa: BLE001 - the store is elsewhere and may come back
-                await asyncio.sleep(self._limits.resend_ms / 1000)
+        if not await self._cache.keep_surely(ref.hash, self._limits.resend_ms / 1000):
+            end, result = _FAILED, b""
+            error = ("ResultLost", f"its result, {ref.size} bytes, vanished from the node before it was stored", "")
         self._end(attempt, end, entered_us, ended_us, pid, result, error, cut)
 
     def _end(

@@ -171,6 +171,18 @@ class BlobCache:
         """Store a file of the outbox durably, then move it among the blobs for whoever needs it next here."""
         await self._once("store", hash_)
 
+    async def keep_surely(self, hash_: str, pause_s: float) -> bool:
+        """See `keep`, however often it takes; False when there is no such file."""
+        while True:
+            try:
+                await self.keep(hash_)
+            except FileNotFoundError:
+                return False
+            except Exception:  # noqa: BLE001 - the store is elsewhere and may come back
+                await asyncio.sleep(pause_s)
+            else:
+                return True
+
     async def _once(self, what: str, hash_: str) -> None:
         """Do the same thing once for all who ask for it at the same time."""
         task = self._under_way.get((what, hash_))

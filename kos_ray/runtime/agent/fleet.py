@@ -9,13 +9,14 @@ from typing import Any
 from kos_ray.model.ids import NodeId
 from kos_ray.model.job import AttemptEnd, SlotKind
 from kos_ray.runtime.agent.attempt import Attempt, Ledger
+from kos_ray.runtime.agent.calls import Calls
 from kos_ray.runtime.agent.endings import Endings, cause_of, now_us
 from kos_ray.runtime.agent.files import NodeFiles
 from kos_ray.runtime.agent.pool import Pool
 from kos_ray.runtime.agent.ports import AgentLimits, Blobs, SlotStarter
 from kos_ray.runtime.agent.reports import Error, Reports
 from kos_ray.runtime.agent.slot_end import SlotEnd, peer
-from kos_ray.worker.packets import CODE, COMMAND, ENDED, HELLO, PROGRESS, unpacker
+from kos_ray.worker.packets import CALL, CODE, COMMAND, ENDED, HELLO, PROGRESS, unpacker
 
 _NOT_ADMITTED = AttemptEnd.NOT_ADMITTED
 _BACKLOG = 128
@@ -35,6 +36,7 @@ class Fleet:
         ledger: Ledger,
         reports: Reports,
         endings: Endings,
+        calls: Calls,
         limits: AgentLimits,
     ) -> None:
         self._node = node
@@ -45,6 +47,7 @@ class Fleet:
         self._ledger = ledger
         self._reports = reports
         self._endings = endings
+        self._calls = calls
         self._limits = limits
         self.pools: dict[SlotKind, Pool] = {}
         self._slots: dict[str, tuple[Pool, SlotEnd]] = {}
@@ -246,6 +249,8 @@ class Fleet:
                 handed[0].group = message[3]
             elif kind == PROGRESS and handed:
                 self._reports.add_progress(handed[0].key, handed[0].number, *message[3:])
+            elif kind == CALL and handed:
+                self._calls.hear(slot, handed[0], *message[3:])
         if len(handed) != before:
             slot.head_since = self._loop.time()
 
@@ -297,6 +302,10 @@ class Fleet:
     def holders(self, attempts: set[Attempt]) -> list[tuple[Pool, SlotEnd]]:
         """The slots to which any of these attempts has been handed."""
         return [held for held in self._slots.values() if not attempts.isdisjoint(held[1].handed)]
+
+    def running(self, attempt: Attempt) -> SlotEnd | None:
+        """The slot that runs an attempt, or is about to."""
+        return next((slot for _, slot in self._slots.values() if slot.handed and slot.handed[0] is attempt), None)
 
     def ask(self, slot: SlotEnd, attempt: Attempt, end: AttemptEnd, grace_ms: int) -> None:
         """Ask an entered attempt to end, and see to it that it is killed when it has not by then."""

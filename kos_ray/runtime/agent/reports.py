@@ -11,6 +11,9 @@ from kos_ray.runtime.agent.ports import AgentLimits, Uplink
 
 #: type, message, traceback
 Error = tuple[str, str, str]
+#: key, attempt and number of checkpoints that count
+Stored = tuple[tuple[JobKey, int, int], ...]
+OnAcked = Callable[[Report, Stored], None]
 #: log file, start byte, end byte
 LogCut = tuple[str, int, int]
 
@@ -31,18 +34,21 @@ class _Columns:
         self.entered: list[tuple[JobKey, int, int]] = []
         self.logs: list[events.LogsStored] = []
         self.progress: dict[tuple[JobKey, int], tuple[int, str]] = {}
+        #: key, attempt, number, payload, time
+        self.checkpoints: list[tuple[JobKey, int, int, bytes, int]] = []
         self.size = 0
 
     def __bool__(self) -> bool:
-        return bool(self.keys or self.entered or self.logs or self.progress)
+        return bool(self.keys or self.entered or self.logs or self.progress or self.checkpoints)
 
 
 class Reports:
-    """All that has been said and not been acknowledged. `acked` is called with each report that is on disk."""
+    """All that has been said and not been acknowledged.
 
-    def __init__(
-        self, *, node: NodeId, incarnation: str, uplink: Uplink, limits: AgentLimits, acked: Callable[[Report], None]
-    ) -> None:
+    `acked` is called with each report that is on disk, and with those of its checkpoints that counted.
+    """
+
+    def __init__(self, *, node: NodeId, incarnation: str, uplink: Uplink, limits: AgentLimits, acked: OnAcked) -> None:
         self._node = node
         self._incarnation = incarnation
         self._uplink = uplink
@@ -127,6 +133,14 @@ class Reports:
         self._progress.clear()
         self._wake.set()
 
+    def add_checkpoint(self, key: JobKey, attempt: int, number: int, payload: bytes, at_us: int) -> None:
+        """Report the state that an attempt has saved."""
+        self._next.checkpoints.append((key, attempt, number, payload, at_us))
+        self._next.size += len(payload)
+        if self._next.size >= self._limits.report_bytes_max:
+            self._seal()
+        self._wake.set()
+
     def add_log(self, stored: events.LogsStored) -> None:
         """Report that a log is stored as a blob."""
         self._next.logs.append(stored)
@@ -142,10 +156,12 @@ class Reports:
             self._sending.reschedule(asyncio.get_running_loop().time())
         return tuple(self._sealed)
 
-    def acked(self, number: int) -> None:
-        """Reports up to `number` are on disk."""
+    def acked(self, number: int, stored: Stored | None = None) -> None:
+        """Reports up to `number` are on disk, and `stored` of their checkpoints; None: that has not been said."""
         while self._sealed and self._sealed[0].number <= number:
-            self._on_acked(self._sealed.popleft())
+            if stored is None and self._sealed[0].checkpoints:
+                return  # it is sent again, and answered
+            self._on_acked(self._sealed.popleft(), stored or ())
             self._nudge.set()
 
     async def _run(self) -> None:
@@ -175,7 +191,7 @@ class Reports:
     def take(self, answer: Acked) -> None:
         """An acknowledgement, if it is about this incarnation and from no scheduler that has been replaced."""
         if answer.incarnation == self._incarnation and answer.epoch >= self.epoch:
-            self.acked(answer.number)
+            self.acked(answer.number, answer.stored)
 
     async def _pause(self) -> None:
         """Wait for the acknowledgement, a new scheduler, or the time to send again."""
@@ -199,6 +215,7 @@ class Reports:
                 ended=self._ended_event(c),
                 logs=tuple(c.logs),
                 progress=self._progress_event(c),
+                checkpoints=self._checkpoints_event(c),
             )
         )
 
@@ -208,6 +225,15 @@ class Reports:
         keys, attempts = zip(*c.progress, strict=True)
         shares, texts = zip(*c.progress.values(), strict=True)
         return (events.ProgressMade(node=self._node, keys=keys, attempts=attempts, shares=shares, texts=texts),)
+
+    def _checkpoints_event(self, c: _Columns) -> tuple[events.CheckpointsStored, ...]:
+        if not c.checkpoints:
+            return ()
+        keys, attempts, numbers, payloads, at_us = zip(*c.checkpoints, strict=True)
+        stored = events.CheckpointsStored(
+            node=self._node, keys=keys, attempts=attempts, numbers=numbers, payloads=payloads, at_us=at_us
+        )
+        return (stored,)
 
     def _entered_event(self, c: _Columns) -> tuple[events.AttemptsEntered, ...]:
         if not c.entered:

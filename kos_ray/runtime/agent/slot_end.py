@@ -14,7 +14,7 @@ from kos_ray.runtime.agent.attempt import Attempt, Stage
 from kos_ray.runtime.agent.files import NodeFiles
 from kos_ray.runtime.agent.ports import AgentLimits, SlotHandle
 from kos_ray.runtime.agent.processes import kill_tree
-from kos_ray.worker.packets import HEAD, PACKET_MAX, STOP, WELCOME, Welcome, pack, unpacker
+from kos_ray.worker.packets import ANSWER, HEAD, PACKET_MAX, STOP, WELCOME, Welcome, pack, unpacker
 
 _WAITING = Stage.WAITING
 _HANDED = Stage.HANDED
@@ -180,6 +180,13 @@ class SlotEnd:
             return
         with contextlib.suppress(OSError):
             self._stream.send(pack((STOP, attempt.key, attempt.number, grace_ms)))
+
+    def answer(self, number: int, wrong: str, value: Any) -> None:
+        """Answer a call; the slot waits for it, so that the line has room. One that has died needs none."""
+        if self._stream is None:
+            return
+        with contextlib.suppress(OSError):
+            self._stream.send(pack((ANSWER, number, wrong, value)))
 
     def close_queue(self) -> None:
         """Let it end when its queue is empty."""

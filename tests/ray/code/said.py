@@ -1,5 +1,7 @@
 """Jobs that say and ask something while they run. Where they wait, they wait for a file of the test's."""
 
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -17,3 +19,36 @@ def half_way(folder: str) -> str:
     kos.context().progress(0.5, "epoch 5 of 10")
     until(Path(folder) / "seen")
     return "done"
+
+
+def in_steps(folder: str, how: str) -> list[int]:
+    """Three steps, each saved; after the second one, in its first attempt, it fails in the way that is asked for."""
+    context = kos.context()
+    done: list[int] = list(context.restored or [])
+    while len(done) < 3:
+        done.append(context.attempt)
+        context.checkpoint(done)
+        if len(done) == 2 and context.attempt == 1:
+            (Path(folder) / "saved").touch()
+            if how == "crash":
+                os.kill(os.getpid(), signal.SIGKILL)
+            if how == "stop":
+                until_asked(folder)
+                return done
+            until(Path(folder) / "fail")
+            raise ValueError("after its second step")
+    return done
+
+
+def until_asked(folder: str) -> None:
+    """Run until somebody wants it to stop, and save that."""
+    while not kos.context().should_stop():
+        time.sleep(0.01)
+    kos.context().checkpoint(["stopped", "here"])
+
+
+def speak(folder: str) -> None:
+    """Print a line, and more when the test has seen it."""
+    print(f"hello from {kos.context().job_id}")
+    until(Path(folder) / "seen")
+    print("goodbye é")

@@ -33,8 +33,8 @@ class World:
         #: jobs that `jobs` and `views` know, newest first; empty: those of the drafts
         self.views: list[JobView] = []
         self.events: list[EventView] = []
-        #: what a job has printed, look after look
-        self.logs: list[str] = []
+        #: what a job has printed, look after look: an attempt's from its beginning on
+        self.logs: list[str | bytes] = []
         #: what whoever waits is told instead
         self.interrupt: BaseException | None = None
 
@@ -161,9 +161,11 @@ class FakeClient:
         return [AttemptView(attempt=1, end="succeeded", node=NODE.id, entered_us=S, ended_us=2 * S)]
 
     def logs(self, ref: str, attempt: int | None = None) -> str:
-        if self._world.logs:
-            return self._world.logs.pop(0)
-        return f"{ref} {attempt}\n"
+        return self.log_bytes(ref, attempt).decode() or f"{ref} {attempt}\n"
+
+    def log_bytes(self, ref: str, attempt: int | None = None, start: int = 0) -> bytes:
+        text = self._world.logs.pop(0) if self._world.logs else ""
+        return (text.encode() if isinstance(text, str) else text)[start:]
 
     def status(self) -> ClusterStatus:
         return ClusterStatus(cluster_id="c", epoch=1, seq=7, state_dir="/s", jobs={"ready": 1}, nodes=(NODE,))

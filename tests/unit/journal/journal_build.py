@@ -115,3 +115,12 @@ def progress_made(*said: tuple[int, int, str], node: str = "a", attempt: int = 1
     """Jobs, how far they are in 1/10 000, and what they say."""
     keys, shares, texts = zip(*said, strict=True)
     return e.ProgressMade(node=NodeId(node), keys=keys, attempts=(attempt,) * len(keys), shares=shares, texts=texts)
+
+
+def saved(*states: tuple[int, int, bytes], node: str = "a", attempt: int = 1, at: int = 12) -> e.CheckpointsStored:
+    """Jobs, the numbers of their checkpoints, and what these hold."""
+    keys, numbers, payloads = zip(*states, strict=True)
+    n = len(keys)
+    return e.CheckpointsStored(
+        node=NodeId(node), keys=keys, attempts=(attempt,) * n, numbers=numbers, payloads=payloads, at_us=(at,) * n
+    )

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from journal_build import Story, ended, finish, joined, later, launch, progress_made, ready, stop
+from journal_build import Story, ended, finish, joined, later, launch, progress_made, ready, saved, stop
 
 from kos_ray.journal.reader import JournalReader
 from kos_ray.journal.store import Journal
@@ -59,8 +59,41 @@ def test_progress_after_an_end_or_of_a_lost_node_is_stale(story, read):
     assert [view.progress for view in read.views([1, 2, 3])] == [None] * 3
 
 
+def test_the_newest_checkpoint_of_a_job_is_found_until_it_is_over(story):
+    journal = story.journal
+    story.add(launch(1, 2))
+    story.add(saved((1, 1, b"a1"), (2, 1, b"b1")), saved((1, 2, b"a2")))
+    assert journal.checkpoints([1, 2, 3]) == {1: b"a2", 2: b"b1"}
+    story.add(saved((1, 1, b"late")))
+    assert journal.checkpoint_numbers([1, 2, 3]) == {1: (1, 2), 2: (1, 1)}
+    story.add(ended(1, end=AttemptEnd.CRASHED), later(1), ended(2), finish(2))
+    assert journal.checkpoints([1, 2]) == {1: b"a2"}
+    story.add(ready(1), launch(1, attempt=2))
+    assert journal.checkpoints([1]) == {1: b"a2"}, "the next attempt has saved nothing yet"
+    story.add(saved((1, 1, b"a3"), attempt=2))
+    assert journal.checkpoints([1]) == {1: b"a3"}
+    story.add(ended(1, attempt=2), finish(1))
+    assert journal.checkpoints([1]) == {}
+
+
+def test_checkpoints_of_attempts_that_are_over_are_fenced(story):
+    story.add(launch(1, 2, 3))
+    story.add(ended(1, end=AttemptEnd.FAILED), saved((1, 1, b"after its end")), later(1))
+    story.add(ready(1), launch(1, attempt=2))
+    story.add(saved((1, 9, b"of the first"), attempt=1), saved((1, 9, b"from elsewhere"), node="b", attempt=2))
+    story.add(e.NodeLost(node="a", cause="power"), saved((2, 1, b"of a lost node")), ready(1, 2, 3))
+    assert story.journal.checkpoints([1, 2, 3]) == {}
+
+
+def test_an_attempt_that_is_asked_to_stop_can_still_save(story):
+    story.add(launch(1))
+    story.add(stop(1), saved((1, 1, b"last")))
+    assert story.journal.checkpoints([1]) == {1: b"last"}
+
+
 def test_rows_are_rebuilt(story, read):
     story.add(launch(1))
-    story.add(progress_made((1, 1_000, "first")))
+    story.add(progress_made((1, 1_000, "first")), saved((1, 1, b"a")))
     rebuild_rows(story.journal)
     assert read.views([1])[0].progress == 0.1
+    assert read.checkpoints([1]) == {1: b"a"}

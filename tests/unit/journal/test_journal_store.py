@@ -373,7 +373,8 @@ def test_a_journal_of_version_1_becomes_one_of_today(opened, tmp_path):
 
 def _back_to_1(connection: sqlite3.Connection) -> None:
     """The tables as the first version had them."""
-    connection.execute("DROP TABLE progress")
+    for table in ("progress", "checkpoints"):
+        connection.execute(f"DROP TABLE {table}")
     connection.execute("PRAGMA user_version = 1")
 
 

@@ -1,7 +1,7 @@
 """Verification finds every row that is not the fold of the frames, and a rebuild mends them."""
 
 import pytest
-from journal_build import Story, ended, entered, finish, later, launch, progress_made, submitted
+from journal_build import Story, ended, entered, finish, later, launch, progress_made, saved, submitted
 
 from kos_ray.journal.schema import ROW_TABLES
 from kos_ray.journal.store import Journal
@@ -18,7 +18,7 @@ def _full(journal: Journal | None = None) -> Story:
     dependency = e.JobDependency(key=JobKey(4), after=((1, 1, After.OK),), inputs=((1, -1),))
     story.add(submitted(4, (("child", -1),), dependencies=(dependency,), names=((0, "child"),)))
     story.add(launch(1, 2))
-    story.add(entered(1), progress_made((1, 5_000, "half")))
+    story.add(entered(1), progress_made((1, 5_000, "half")), saved((1, 1, b"state")))
     error = e.AttemptError(index=0, type="ValueError", message="no")
     story.add(ended(1, end=AttemptEnd.FAILED, errors=(error,), logs=((0, "f", 1, 2),)), ended(2), later(1), finish(2))
     story.add(e.LogsStored(node="a", file="f", blob="00", size=2))
@@ -32,7 +32,7 @@ def test_a_sound_journal_verifies_open_and_closed(tmp_path):
     assert report.good
     assert set(report.rows) == set(ROW_TABLES)
     assert all(report.rows.values()), "a table was never filled"
-    assert str(report) == "7 frames up to sequence number 12, 18 rows"
+    assert str(report) == "7 frames up to sequence number 13, 19 rows"
     assert verify(tmp_path / "state") == report
     journal.close()
     assert verify(tmp_path / "state") == report

@@ -14,9 +14,9 @@ def said():
 
 
 @pytest.fixture
-def voice(said):
+def voice(said, tmp_path):
     progress = Progress(lambda *message: said.append(message))
-    yield Voice(progress, job_id="j", key=1, attempt=2)
+    yield Voice(progress, lambda *_: None, tmp_path, job_id="j", key=1, attempt=2)
     progress.close()
 
 
@@ -31,6 +31,7 @@ def made(tmp_path, voice):
         scratch=tmp_path / "s",
         stop_asked=lambda: True,
         voice=voice,
+        restored=lambda: [1, 2],
     )
     provide(lambda: made)
     yield made
@@ -102,3 +103,8 @@ def test_after_its_end_nothing_is_said(made, voice):
     voice.over = True
     with pytest.raises(KosError, match="attempt 2 of job j is over"):
         made.progress(0.5)
+
+
+def test_what_was_restored_is_loaded_once(made):
+    made.restored.append(3)
+    assert made.restored == [1, 2, 3]

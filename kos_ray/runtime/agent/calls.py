@@ -1,0 +1,65 @@
+"""What running attempts ask of their node agent; each is answered over its slot's line when it is done."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from kos_ray.model.ids import JobKey
+from kos_ray.model.payload import BlobRef, open_payload
+from kos_ray.model.protocol import Report
+from kos_ray.runtime.agent.attempt import Attempt
+from kos_ray.runtime.agent.endings import now_us
+from kos_ray.runtime.agent.files import BlobCache
+from kos_ray.runtime.agent.reports import Reports, Stored
+from kos_ray.runtime.agent.slot_end import SlotEnd
+from kos_ray.worker.packets import CHECKPOINT
+
+_FENCED = (
+    "checkpoint: it was not stored, because attempt {attempt} of the job is over for the scheduler (its node counts as "
+    "lost, or another attempt has taken its place); expected the job's current attempt: end this one"
+)
+
+
+class Calls:
+    """Takes in calls and answers them."""
+
+    def __init__(
+        self,
+        *,
+        reports: Reports,
+        cache: BlobCache,
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        resend_ms: int,
+    ) -> None:
+        self._reports = reports
+        self._cache = cache
+        self._spawn = spawn
+        self._resend_s = resend_ms / 1000
+        #: who waits for a checkpoint to be stored, by key, attempt and number: the slot, and the number of its call
+        self._saving: dict[tuple[JobKey, int, int], tuple[SlotEnd, int]] = {}
+
+    def hear(self, slot: SlotEnd, attempt: Attempt, call: int, what: str, body: tuple[Any, ...]) -> None:
+        """Take in what the attempt that a slot runs asks for."""
+        if what == CHECKPOINT:
+            self._spawn(self._checkpoint(slot, attempt, call, *body))
+        else:
+            slot.answer(call, f"the node agent does not know how to {what}: it is of another version", None)
+
+    async def _checkpoint(self, slot: SlotEnd, attempt: Attempt, call: int, number: int, payload: bytes) -> None:
+        """Have a state stored durably, and reported; it is answered when the report is on disk."""
+        ref = open_payload(payload)
+        if isinstance(ref, BlobRef) and not await self._cache.keep_surely(ref.hash, self._resend_s):
+            slot.answer(
+                call, f"checkpoint: the state, {ref.size} bytes, vanished from the node before it was stored", ""
+            )
+            return
+        self._saving[attempt.key, attempt.number, number] = (slot, call)
+        self._reports.add_checkpoint(attempt.key, attempt.number, number, payload, now_us())
+
+    def acked(self, report: Report, stored: Stored) -> None:
+        """A report is on disk, and those of its checkpoints that are `stored`."""
+        for said in report.checkpoints:
+            for saved in zip(said.keys, said.attempts, said.numbers, strict=True):
+                waiting = self._saving.pop(saved, None)
+                if waiting is not None:
+                    slot, call = waiting
+                    slot.answer(call, "" if saved in stored else _FENCED.format(attempt=saved[1]), None)

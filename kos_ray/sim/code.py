@@ -1,0 +1,47 @@
+"""User code in a virtual world: what an attempt does when it is entered, and who is told what slots saw of it."""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from kos_ray.model.job import AttemptEnd, SlotKind, Spec
+
+Inputs = tuple[bytes | tuple[bytes, ...], ...]
+
+
+class Fate(Enum):
+    """What user code does when it is entered."""
+
+    SUCCEED = "succeed"
+    FAIL = "fail"
+    CRASH = "crash"
+    HANG = "hang"
+    UNPREPARED = "unprepared"  #: it cannot even be brought up
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One entry into a job's code. What hangs ends when it is asked to, or killed; `run_us` is not looked at."""
+
+    fate: Fate
+    run_us: int = 0
+    #: how often it looks whether it is asked to stop, to end then; 0 for never
+    looks_us: int = 0
+    #: type and message of what it raises, if the job has an opinion on it
+    error: tuple[str, str] | None = None
+
+
+class UserCode(Protocol):
+    """The code of all jobs: what a fake agent cannot know by itself. Jobs are named by their public ids."""
+
+    def launched(self, job: str, number: int, spec: Spec | None, args: bytes, kind: SlotKind) -> bool:
+        """An agent took an attempt in; False when its code cannot be brought up."""
+        ...
+
+    def entered(self, job: str, number: int, inputs: Inputs, machine: str, pid: int) -> Run:
+        """A slot, the process `pid` of a machine, enters a job's code; what that does."""
+        ...
+
+    def ended(self, job: str, number: int, machine: str, end: AttemptEnd, result: bytes) -> None:
+        """An agent saw an attempt end."""
+        ...
