@@ -29,8 +29,7 @@ def _lengthen(state: State, key: JobKey) -> Iterable[JobKey]:
         if path_us > parent.path_us:
             parent.path_us = path_us
             grown.append(parent.key)
-            if parent.state is JobState.READY:
-                queue_anew(state, parent)
+            queue_anew(state, parent)
     return grown
 
 

@@ -81,8 +81,12 @@ def queue(state: State, job: Job) -> None:
 
 
 def queue_anew(state: State, job: Job) -> None:
-    """Put a READY job into its heap once more, because its rank has changed; the older entry is stale."""
-    if job.job_class.ranked:
+    """The rank of a job has changed: its entry is stale, and where it is READY it gets another one."""
+    if not job.job_class.ranked:
+        return
+    job.queued = None
+    if job.state is JobState.READY and job.key not in state.nominated:
+        job.queued = job.job_class
         heappush(job.job_class.ready, (rank(state, job), job.key))
 
 
