@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks import jobs, report, startup
 
 _STARTUP = ("import_kos_ray", "kos_help", "kos_up")
-_JOBS = ("map_10k", "round_trip")
+_JOBS = ("map_10k", "round_trip", "submit_only")
 
 
 def _rows(only: str | None) -> Iterator[report.Row]:

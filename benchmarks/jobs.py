@@ -9,11 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report import Row, compare
+from benchmarks.report import Row, alone, compare
 from kos_ray.client import Client, connect
+from kos_ray.client.calls import Call
 from kos_ray.runtime import connect as clusters
 
 JOBS = 10_000
+SUBMITTED = 20_000
+#: more than the cluster has: what is only submitted takes no processor from the submission
+_TOO_MANY_CPUS = 64
 TRIPS = 300
 
 
@@ -23,12 +27,14 @@ def no_op(item: int) -> tuple[int, int]:
 
 
 def rows(wanted: Callable[[str], bool]) -> Iterator[Row]:
-    """`map_10k` and `round_trip`."""
+    """`map_10k`, `round_trip` and `submit_only`."""
     with _cluster() as (client, plain):
         if wanted("map_10k"):
             yield compare("map_10k", "jobs/s", lambda: _map(client), lambda: _loop(plain), rounds=5, at_least=5)
         if wanted("round_trip"):
             yield compare("round_trip", "ms", lambda: _trips(client), lambda: _ray_trips(plain), rounds=5, at_most=4)
+        if wanted("submit_only"):
+            yield alone("submit_only", "jobs/s", lambda: _submit(client), rounds=5, at_least=40_000)
 
 
 @contextmanager
@@ -56,6 +62,19 @@ def _map(client: Client) -> float:
     results = client.map(no_op, range(JOBS)).results(120)
     rate = JOBS / (time.perf_counter() - start)
     _check(results)
+    return rate
+
+
+def _submit(client: Client) -> float:
+    """From the first call to the answer to the last request: all jobs are on disk then, and none has run."""
+    before = client.status().jobs.get("ready", 0)
+    calls = [Call(no_op, (item,), resources={"cpu": _TOO_MANY_CPUS}) for item in range(SUBMITTED)]
+    start = time.perf_counter()
+    jobs = client.submit_many(calls)
+    rate = SUBMITTED / (time.perf_counter() - start)
+    assert client.status().jobs["ready"] == before + SUBMITTED, "not all that was acknowledged is there"
+    assert jobs.cancel() == SUBMITTED, "some were not live"
+    assert jobs.wait(60), "they do not end"
     return rate
 
 

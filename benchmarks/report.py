@@ -48,12 +48,23 @@ def compare(
     )
 
 
-def alone(name: str, unit: str, ours: Callable[[], float], *, rounds: int, at_most: float) -> Row:
+def alone(
+    name: str,
+    unit: str,
+    ours: Callable[[], float],
+    *,
+    rounds: int,
+    at_least: float | None = None,
+    at_most: float | None = None,
+) -> Row:
     """The median of ours against a fixed goal."""
     value = statistics.median(ours() for _ in range(rounds))
-    return Row(
-        name=name, value=value, unit=unit, peer=None, ratio=None, goal=f"<= {at_most:g} {unit}", met=value <= at_most
-    )
+    if at_least is not None:
+        goal, met = f">= {at_least:,.0f} {unit}", value >= at_least
+    else:
+        assert at_most is not None
+        goal, met = f"<= {at_most:g} {unit}", value <= at_most
+    return Row(name=name, value=value, unit=unit, peer=None, ratio=None, goal=goal, met=met)
 
 
 def show(rows: Sequence[Row]) -> str:

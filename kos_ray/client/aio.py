@@ -268,7 +268,7 @@ class AsyncJob(Handle):
         if not await self._client._all_ended([self.job._key], timeout):
             return None
         outcome = self._client._sync._outbox.known(self.job._key)
-        return outcome.state if outcome else None
+        return outcome.state if outcome else await self._client._run(self.job.wait, 0)
 
     async def status(self) -> JobView:
         """How it stands now."""

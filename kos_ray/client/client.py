@@ -29,6 +29,8 @@ from kos_ray.spec.settings import current
 
 #: seconds that the polling thread is waited for
 _CLOSE_S = 5.0
+#: seconds in which the outcome of a job that is over has surely come back
+_BACK_S = 10.0
 
 
 def connect(address: str | None = None, *, namespace: str = "default", start: bool = True) -> "Client":
@@ -78,7 +80,11 @@ class Client(Submitter):
     # --- waiting
 
     def _outcomes(self, keys: list[JobKey], timeout: float | None) -> list[Outcome] | None:
-        self._outbox.watch(keys)
+        unknown = self._outbox.watch(keys)
+        if unknown and timeout is not None and timeout < _BACK_S:
+            # What ended long ago is told again, which takes a moment that whoever only looks has not given.
+            over = [view.key for view in self._views(unknown) if JobState[view.state.upper()].final]
+            self._outbox.wait(over, _BACK_S)
         return self._outbox.wait(keys, timeout)
 
     def _results(self, jobs: list[Job], timeout: float | None) -> list[Any]:

@@ -177,12 +177,12 @@ class KosExecutor(Executor):
             self._finish(future)
             return
         try:
-            value = job.result(0)
+            value = job.result()
         except JobCancelled:
             Future.cancel(future)
             self._finish(future)
         except JobFailed as error:
-            outcome = self._client._outbox.known(job._key)
+            (outcome,) = self._client._outcomes([job._key], None) or (None,)
             self._finish(future, error=original(error, outcome.error if outcome else None))
         except Exception as error:  # noqa: BLE001 - a result that cannot be unpickled belongs to its future
             self._finish(future, error=error)

@@ -6,14 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict
 
-from pydantic import ValidationError
-
 from kos_ray.client.packing import pack_function
 from kos_ray.client.resources import Resources
 from kos_ray.model.errors import InvalidSpec
 from kos_ray.model.job import Spec
-from kos_ray.spec.explain import problems
 from kos_ray.spec.lower import lower_spec
+from kos_ray.spec.options import checked
 from kos_ray.spec.schema import JobSpec, near
 
 #: code travels between processes of one minor version only
@@ -90,11 +88,7 @@ def _checked(options: dict[str, Any]) -> JobSpec:
     options.pop("code", None)
     if isinstance(held := options.get("resources"), Resources):
         options["resources"] = held.as_document()
-    try:
-        return JobSpec.model_validate({"entry": "module:function", **options})
-    except ValidationError as error:
-        found = [(".".join(map(str, place)), text) for place, text in problems(error, options, JobSpec)]
-        raise InvalidSpec("\n".join(f"{place}: {text}" if place else text for place, text in found)) from None
+    return checked(options)
 
 
 def label(function: Callable[..., Any]) -> str:

@@ -1,9 +1,14 @@
-"""Waiting for outcomes: one thread polls this client's outbox at the scheduler for all that is waited for."""
+"""Waiting for outcomes: one thread polls this client's outbox at the scheduler for all that is waited for.
+
+What has arrived is kept up to `KEPT_BYTES`, the newest of it. Whoever waits has each outcome the moment that it
+arrives; whoever comes later, when it has been dropped, makes the scheduler send it again, from the journal.
+"""
 
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +30,15 @@ class Outcome:
     result: bytes
     error: tuple[str, str, str] | None
 
+    @property
+    def size(self) -> int:
+        """About how many bytes of memory it takes."""
+        return _OUTCOME_BYTES + len(self.result) + sum(map(len, self.error or ()))
+
+
+#: bytes of outcomes that are kept, and what one has besides its result and its error
+KEPT_BYTES = 64 * 2**20
+_OUTCOME_BYTES = 500
 
 #: called with the key of a job that has ended, or with None when no more outcomes will come; must not block
 Listener = Callable[[JobKey | None], None]
@@ -38,14 +52,23 @@ class Outbox:
         poll: Callable[[str, int, int, float], Outcomes],
         watch: Callable[[str, list[JobKey]], int],
         away: type[BaseException],
+        kept_bytes: int = KEPT_BYTES,
     ) -> None:
         self.name = uuid.uuid4().hex
         self._poll = poll
         self._watch = watch
         self._away = away
+        self._kept_bytes = kept_bytes
         self._arrived = threading.Condition()
         self._waiting: set[JobKey] = set()
+        #: in the order of their arrival
         self._outcomes: dict[JobKey, Outcome] = {}
+        self._bytes = 0
+        #: requests that are on their way, and outcomes that were here before the answers; these are not dropped
+        self._asking = 0
+        self._early: dict[JobKey, Outcome] = {}
+        #: what those who wait have of what they wait for
+        self._collected: dict[JobKey, list[dict[JobKey, Outcome]]] = {}
         self._listeners: dict[JobKey, list[Listener]] = {}
         self._epoch = 0
         self._acked = 0
@@ -53,10 +76,23 @@ class Outbox:
         self._closed = False
         self._thread: threading.Thread | None = None
 
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """While a request is on its way and until its jobs are expected: they may end before it is answered."""
+        with self._arrived:
+            self._asking += 1
+        try:
+            yield
+        finally:
+            with self._arrived:
+                self._asking -= 1
+                if not self._asking:
+                    self._early.clear()
+
     def expect(self, keys: Iterable[JobKey], epoch: int) -> None:
         """Jobs that the scheduler of that epoch has been told to report here."""
         with self._arrived:
-            new = [key for key in keys if key not in self._outcomes]
+            new = [key for key in keys if key not in self._outcomes and not self._was_early(key)]
             self._waiting.update(new)
             # Its answer came late: another scheduler has been told what we wait for, and knows nothing of these.
             late = epoch < self._epoch
@@ -66,28 +102,57 @@ class Outbox:
         if late and new:
             self._watch(self.name, new)
 
-    def watch(self, keys: Iterable[JobKey]) -> None:
-        """Have the scheduler report jobs here that this client has not submitted."""
+    def watch(self, keys: Iterable[JobKey]) -> list[JobKey]:
+        """Have the scheduler report those jobs here of which nothing is known; which those are.
+
+        They are jobs that this client has not submitted, and jobs whose outcomes have been dropped.
+        """
         with self._arrived:
             new = [key for key in keys if key not in self._outcomes and key not in self._waiting]
         if new:
-            self.expect(new, self._watch(self.name, new))
+            with self.asking():
+                self.expect(new, self._watch(self.name, new))
+        return new
 
     def wait(self, keys: Iterable[JobKey], timeout: float | None = None) -> list[Outcome] | None:
         """The outcomes of jobs, when all have ended; None when the time is over before."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        found: list[Outcome] = []
+        keys = list(keys)
+        count = len(set(keys))
+        found: dict[JobKey, Outcome] = {}
         with self._arrived:
-            for key in keys:
-                while (outcome := self._outcomes.get(key)) is None:
+            missing = self._collect(keys, found)
+        try:
+            self.watch(missing)
+            with self._arrived:
+                while len(found) < count:
                     if self._broken is not None:
                         raise self._broken
                     left = None if deadline is None else deadline - time.monotonic()
                     if left is not None and left <= 0:
                         return None
                     self._arrived.wait(left)
-                found.append(outcome)
-        return found
+        finally:
+            self._stop_collecting(missing, found)
+        return [found[key] for key in keys]
+
+    def _collect(self, keys: list[JobKey], found: dict[JobKey, Outcome]) -> list[JobKey]:
+        """Put outcomes into `found`, now or when they arrive; the keys of those that have not yet."""
+        missing: list[JobKey] = []
+        for key in keys:
+            outcome = self._outcomes.get(key)
+            if outcome is not None:
+                found[key] = outcome
+            else:
+                self._collected.setdefault(key, []).append(found)
+                missing.append(key)
+        return missing
+
+    def _stop_collecting(self, keys: list[JobKey], found: dict[JobKey, Outcome]) -> None:
+        with self._arrived:
+            for key in keys:
+                if left := [other for other in self._collected.pop(key, ()) if other is not found]:
+                    self._collected[key] = left
 
     def next_of(self, keys: set[JobKey], timeout: float | None = None) -> set[JobKey]:
         """Those of the jobs that have ended, waiting for the first one; empty when the time is over before."""
@@ -107,11 +172,14 @@ class Outbox:
         with self._arrived:
             broken = self._broken is not None
             ended = []
+            missing = []
             for key in keys:
                 if key in self._outcomes:
                     ended.append(key)
                 elif not broken:
                     self._listeners.setdefault(key, []).append(listener)
+                    missing.append(key)
+        self.watch(missing)
         for key in ended:
             listener(key)
         if broken:
@@ -188,14 +256,35 @@ class Outbox:
         with self._arrived:
             for i, key in enumerate(outcomes.keys):
                 error = errors.get(i)
-                self._outcomes[key] = Outcome(
+                outcome = Outcome(
                     JobState(outcomes.states[i]),
                     outcomes.reasons[i],
                     outcomes.results[i],
                     (error[0], error[1], error[2]) if error else None,
                 )
-                self._waiting.discard(key)
+                if key in self._waiting:
+                    self._waiting.remove(key)
+                    self._keep(key, outcome)
+                elif key not in self._outcomes and self._asking:
+                    self._early[key] = outcome
+                for found in self._collected.pop(key, ()):
+                    found[key] = outcome
                 calls += [(listener, key) for listener in self._listeners.pop(key, ())]
             self._arrived.notify_all()
         for listener, key in calls:
             listener(key)
+
+    def _was_early(self, key: JobKey) -> bool:
+        """Whether the outcome of a job came before it was known that it would; it is like the others from now on."""
+        outcome = self._early.pop(key, None)
+        if outcome is not None:
+            self._keep(key, outcome)
+        return outcome is not None
+
+    def _keep(self, key: JobKey, outcome: Outcome) -> None:
+        """Add an outcome; the oldest go where there are too many."""
+        self._outcomes[key] = outcome
+        self._bytes += outcome.size
+        while self._bytes > self._kept_bytes and len(self._outcomes) > 1:
+            oldest = next(iter(self._outcomes))
+            self._bytes -= self._outcomes.pop(oldest).size

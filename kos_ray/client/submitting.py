@@ -205,15 +205,16 @@ class Submitter(Link):
         # As plain data from here on: a request has thousands of arrays, and only its ids are still to be filled in.
         plain = [to_plain(array) | {"id": array_id} for array_id, array in zip(ids, arrays, strict=True)]
         unsent = {hash_: spec for hash_, spec in specs.items() if hash_ not in self._sent_specs}
-        accepted = self._request(request_id, plain, unsent)
-        if accepted.unknown_specs:
-            unknown = {hash_: specs[hash_] for hash_ in accepted.unknown_specs}
-            accepted = self._request(request_id, plain, unknown)
-        if accepted.refused:
-            raise Refused(accepted.refused)
-        self._sent_specs.update(specs)
-        keys = range(accepted.first, accepted.first + accepted.job_count)
-        self._outbox.expect(map(JobKey, keys), accepted.epoch)
+        with self._outbox.asking():
+            accepted = self._request(request_id, plain, unsent)
+            if accepted.unknown_specs:
+                unknown = {hash_: specs[hash_] for hash_ in accepted.unknown_specs}
+                accepted = self._request(request_id, plain, unknown)
+            if accepted.refused:
+                raise Refused(accepted.refused)
+            self._sent_specs.update(specs)
+            keys = range(accepted.first, accepted.first + accepted.job_count)
+            self._outbox.expect(map(JobKey, keys), accepted.epoch)
         return accepted.first
 
     def _request(self, request_id: str, arrays: list[dict[str, Any]], specs: dict[str, Spec]) -> Accepted:

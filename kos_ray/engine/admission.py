@@ -46,6 +46,8 @@ class Admission:
         known = self.requests.get(submit.request_id) or self._accepted_before(submit.request_id)
         if known:
             return known, None
+        if submit.parent:
+            self._check_parent(submit)
         specs, unknown = self._specs(submit)
         if unknown:
             return Accepted(unknown_specs=unknown), None
@@ -59,6 +61,14 @@ class Admission:
         accepted = Accepted(first=event.first, job_count=event.job_count, epoch=self.state.epoch)
         self.requests[submit.request_id] = accepted
         return accepted, event
+
+    def _check_parent(self, submit: Submit) -> None:
+        job = self.state.jobs.get(submit.parent)
+        if job is None or job.attempt != submit.parent_attempt or job.node is None:
+            raise Refused(
+                f"submit: attempt {submit.parent_attempt} of the job that asks is over for the scheduler (its node "
+                "counts as lost, or another attempt has taken its place); expected the current one: end this one"
+            )
 
     def _accepted_before(self, request_id: str) -> Accepted | None:
         found = self.journal.request(request_id)
@@ -164,6 +174,7 @@ class Admission:
             dependencies=tuple(dependencies),
             ended_parents=tuple(ended.items()),
             sender=submit.sender,
+            parent=submit.parent,
         )
 
     def _name(self, array: Array, namespace: str, key: JobKey, own: dict[tuple[str, str], tuple[JobKey, int]]) -> None:

@@ -229,7 +229,11 @@ class JournalReader(Lookups):
         text = f"{shapes.JOBS} WHERE {where} ORDER BY j.key DESC LIMIT ?"
         rows = self._connection.execute(text, (*values, limit)).fetchall()
         after = self._after([JobKey(row[0]) for row in rows])
-        return [shapes.job_view(row, self.spec(row[1]), after.get(row[0], ())) for row in rows]
+        submitters = [JobKey(row[-1]) for row in rows if row[-1]]
+        parents = self.public_ids(submitters) if submitters else {}
+        return [
+            shapes.job_view(row, self.spec(row[1]), after.get(row[0], ()), parents.get(row[-1], "")) for row in rows
+        ]
 
     def _after(self, keys: list[JobKey]) -> dict[int, tuple[tuple[str, str], ...]]:
         """The parents of jobs: an array as a whole where all of it is meant, else its items one by one."""

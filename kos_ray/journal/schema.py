@@ -57,7 +57,7 @@ CREATE TABLE specs (
 CREATE TABLE arrays (
     first INTEGER PRIMARY KEY, count INTEGER NOT NULL, id TEXT NOT NULL UNIQUE, spec INTEGER NOT NULL,
     namespace TEXT NOT NULL, name TEXT NOT NULL, submitted_us INTEGER NOT NULL, sender TEXT NOT NULL,
-    frame INTEGER NOT NULL, args_at INTEGER NOT NULL
+    frame INTEGER NOT NULL, args_at INTEGER NOT NULL, parent INTEGER NOT NULL DEFAULT 0
 );
 CREATE UNIQUE INDEX arrays_by_name ON arrays (namespace, name) WHERE name <> '';
 CREATE TABLE requests (
@@ -210,6 +210,7 @@ def _run(connection: sqlite3.Connection, script: str) -> None:
 
 def _to_2(connection: sqlite3.Connection) -> None:
     _run(connection, _SAID_DDL)
+    connection.execute("ALTER TABLE arrays ADD COLUMN parent INTEGER NOT NULL DEFAULT 0")
 
 
 #: From tables of version n to n + 1; each runs in one transaction of its own, without ending it.

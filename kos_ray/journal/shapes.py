@@ -19,7 +19,8 @@ JOBS = """
 SELECT j.key, j.spec, a.id, CASE WHEN a.count < 0 THEN NULL ELSE j.key - a.first END, a.name, j.state, j.reason,
     j.attempt, coalesce(n.id, ''), coalesce(t.pid, j.pid), a.submitted_us, j.ready_us,
     coalesce(t.launched_us, j.launched_us), coalesce(t.entered_us, j.entered_us), coalesce(t.ended_us, j.ended_us),
-    coalesce(x.type, ''), coalesce(x.message, ''), coalesce(x.traceback, ''), j.band, p.share, coalesce(p.text, '')
+    coalesce(x.type, ''), coalesce(x.message, ''), coalesce(x.traceback, ''), j.band, p.share, coalesce(p.text, ''),
+    a.parent
 FROM jobs j
 CROSS JOIN arrays a ON a.first = j.array
 LEFT JOIN attempts t ON t.key = j.key AND t.attempt = j.attempt
@@ -51,10 +52,10 @@ CROSS JOIN jobs p ON p.key = d.first CROSS JOIN arrays a ON a.first = p.array WH
 NODES = "SELECT id, name, alive, head, resources, labels, since_us, cause FROM nodes ORDER BY node"
 
 
-def job_view(row: tuple[Any, ...], spec: Spec, after: tuple[tuple[str, str], ...]) -> JobView:
-    """The view of a row of `JOBS`."""
+def job_view(row: tuple[Any, ...], spec: Spec, after: tuple[tuple[str, str], ...], parent: str) -> JobView:
+    """The view of a row of `JOBS`, whose last column is the key of its parent."""
     key, _, array, index, name, state, reason, attempt, node, pid, *times = row
-    submitted, ready, launched, entered, ended, error_type, error, traceback, band, share, text = times
+    submitted, ready, launched, entered, ended, error_type, error, traceback, band, share, text, _ = times
     why = Reason(reason)
     return JobView(
         id=item_id(array, index),
@@ -82,6 +83,7 @@ def job_view(row: tuple[Any, ...], spec: Spec, after: tuple[tuple[str, str], ...
         after=after,
         progress=None if share is None else share / WHOLE,
         progress_text=text,
+        parent=parent,
     )
 
 

@@ -18,8 +18,8 @@ ON CONFLICT (spec) DO NOTHING"""  # a spec that the scheduler had forgotten come
 
 _ARRAYS = """
 WITH r (first, count, id, spec, name, args_at) AS {rows}
-INSERT INTO arrays (first, count, id, spec, namespace, name, submitted_us, sender, frame, args_at)
-SELECT r.first, r.count, r.id, r.spec, s.namespace, r.name, ?1, ?2, ?3, r.args_at
+INSERT INTO arrays (first, count, id, spec, namespace, name, submitted_us, sender, frame, args_at, parent)
+SELECT r.first, r.count, r.id, r.spec, s.namespace, r.name, ?1, ?2, ?3, r.args_at, ?4
 FROM r CROSS JOIN specs s ON s.spec = r.spec"""
 
 #: counts the items of each array up, so that not one value is bound per job
@@ -82,7 +82,7 @@ def _arrays(connection: sqlite3.Connection, frame: Frame, event: JobsSubmitted, 
         first += abs(count)
     if not rows:
         return
-    constants = (frame.now_us, event.sender, frame.first_seq)
+    constants = (frame.now_us, event.sender, frame.first_seq, event.parent)
     inserted = bulk.change(connection, _ARRAYS, constants, *zip(*rows, strict=True))
     if inserted != len(rows):
         raise ValueError(f"request {event.request_id} names specs that the journal does not hold: {set(event.specs)}")

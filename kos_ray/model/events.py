@@ -49,6 +49,8 @@ class JobsSubmitted:
     #: parents that had ended before, `(key, JobState)`: the state no longer holds them
     ended_parents: tuple[tuple[JobKey, int], ...] = ()
     sender: str = ""
+    #: the job that submitted these while it ran, JobKey(0) where none did
+    parent: JobKey = JobKey(0)
 
     @property
     def job_count(self) -> int:

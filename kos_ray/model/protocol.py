@@ -17,7 +17,8 @@ Rules that both the real agent and the fake one keep (`tests/contract/test_node_
 
 What attempts say while they run (`tests/contract/test_said_by_attempts.py`): an attempt's checkpoint is in some report
 before its end, and the attempt is told that it is stored when `Acked` names it, never before; one that is not named was
-fenced, and the attempt is told that. The newest progress of an attempt is in some report before its end, others may be
+fenced, and the attempt is told that. A child that an attempt submits is asked for again until the scheduler has
+answered. The newest progress of an attempt is in some report before its end, others may be
 left out.
 """
 
@@ -156,6 +157,9 @@ class Submit:
     #: where outcomes are to be pushed, "" for nowhere
     watcher: str = ""
     sender: str = ""
+    #: the job whose attempt asks for this, JobKey(0) for a client; the request is refused when the attempt is over
+    parent: JobKey = JobKey(0)
+    parent_attempt: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

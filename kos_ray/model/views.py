@@ -36,6 +36,8 @@ class JobView:
     #: how far its last attempt said it is, from 0 to 1, and what it said with it; None where it said nothing
     progress: float | None = None
     progress_text: str = ""
+    #: public id of the job that submitted it while it ran, "" where none did
+    parent: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

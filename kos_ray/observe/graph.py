@@ -56,7 +56,7 @@ class GraphNode:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Graph:
-    """Nodes by id, and edges `(parent, child, kind)` with kind ok, any or not_ok."""
+    """Nodes by id, and edges `(parent, child, kind)`: ok, any or not_ok; `submits` to what a job submitted itself."""
 
     nodes: tuple[GraphNode, ...]
     edges: tuple[tuple[str, str, str], ...]
@@ -70,7 +70,7 @@ def job_graph(views: Iterable[JobView]) -> Graph:
     edges: dict[tuple[str, str, str], None] = {}
     for group, members in groups.items():
         for view in members:
-            for parent, kind in view.after:
+            for parent, kind in (*view.after, *([(view.parent, "submits")] if view.parent else [])):
                 above = split_item_id(parent)[0]
                 if above in groups and above != group:
                     edges[above, group, kind] = None

@@ -196,6 +196,7 @@ def job_panel(view: JobView, now_us: int) -> list[tuple[str, str]]:
         ("namespace", view.namespace),
         ("priority", band_name(view.band)),
         ("resources", format_resources(view.resources)),
+        ("child of", view.parent),
         ("after", ", ".join(f"{parent} ({kind})" for parent, kind in view.after)),
         ("tags", ", ".join(view.tags)),
         ("node", f"{view.node}, process {view.pid}" if view.pid else view.node),

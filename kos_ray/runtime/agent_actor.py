@@ -13,7 +13,7 @@ import ray
 
 from kos_ray.journal.blobs import FileBlobStore
 from kos_ray.model.ids import JobKey, NodeId
-from kos_ray.model.protocol import Acked, Hello, Orders, Report
+from kos_ray.model.protocol import Accepted, Acked, Hello, Orders, Report, Submit
 from kos_ray.runtime.agent.ports import AgentLimits
 from kos_ray.runtime.messages import pack, unpack, unpack_all
 from kos_ray.runtime.names import RAY_NAMESPACE, READER, SCHEDULER
@@ -71,13 +71,21 @@ class _Uplink:
 
     async def send(self, report: Report) -> Acked:
         """See `Uplink`."""
+        return unpack(Acked, await self._call("report", report))
+
+    async def submit(self, submit: Submit) -> Accepted:
+        """See `Uplink`."""
+        return unpack(Accepted, await self._call("submit", submit))
+
+    async def _call(self, method: str, message: Report | Submit) -> bytes:
         if self._scheduler is None:
             self._scheduler = ray.get_actor(SCHEDULER, namespace=RAY_NAMESPACE)
         try:
-            return unpack(Acked, await self._scheduler.report.remote(pack(report)))
+            answer: bytes = await getattr(self._scheduler, method).remote(pack(message))
         except ray.exceptions.RayActorError:
             self._scheduler = None  # it may come back under another identity
             raise
+        return answer
 
 
 class _LocalBlobs:

@@ -35,6 +35,8 @@ __all__ = [
 
 #: seconds for the scheduler to answer after it was started or restarted
 _ANSWER_S = 60.0
+#: Ray cannot be joined by two threads at once
+_joining = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,12 +264,13 @@ def _join(address: str) -> None:
     """Become a driver of the cluster at an address. Ray is imported here, after the environment is as it needs it."""
     import ray  # noqa: PLC0415
 
-    if ray.is_initialized():
-        return
-    try:
-        ray.init(address, namespace=RAY_NAMESPACE, log_to_driver=False, configure_logging=False)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise ClusterUnreachable(f"no Ray cluster answers at {address}: {error}") from None
+    with _joining:
+        if ray.is_initialized():
+            return
+        try:
+            ray.init(address, namespace=RAY_NAMESPACE, log_to_driver=False, configure_logging=False)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise ClusterUnreachable(f"no Ray cluster answers at {address}: {error}") from None
 
 
 def _gcs_address() -> str:

@@ -60,7 +60,11 @@ class NodeAgent:
             node_alive=starter.node_alive,
         )
         self._calls = Calls(
-            reports=self._reports, cache=self._cache, spawn=self._endings.spawn, resend_ms=limits.resend_ms
+            reports=self._reports,
+            cache=self._cache,
+            uplink=uplink,
+            spawn=self._endings.spawn,
+            resend_ms=limits.resend_ms,
         )
         self._fleet = Fleet(
             node=node,

@@ -16,7 +16,14 @@ def _slot(socket_path: str, slot_id: str) -> None:
     """What the Ray task runs; the import is here so that the worker pays it, not whoever sends the task."""
     from kos_ray.worker.slot import run_slot  # noqa: PLC0415
 
-    run_slot(socket_path, slot_id)
+    run_slot(socket_path, slot_id, _client)
+
+
+def _client(namespace: str) -> Any:
+    """A client for code that runs in a slot: this process is in the cluster already."""
+    import kos_ray  # noqa: PLC0415 - the facade; only jobs that ask about their children pay it
+
+    return kos_ray.connect(namespace=namespace, start=False)
 
 
 class RaySlot:

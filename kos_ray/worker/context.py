@@ -2,12 +2,13 @@
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from kos_ray.model.errors import KosError
+from kos_ray.worker.children import Child
 from kos_ray.worker.voice import Voice
 
 
@@ -72,6 +73,28 @@ class Context:
 
         """
         self._voice.checkpoint(state)
+
+    def submit(
+        self,
+        function: Callable[..., Any],
+        *args: Any,
+        name: str = "",
+        after: Iterable[Child | str] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Child:
+        """Hand over a call as a job of its own, a child of this one. It is durable when this returns.
+
+        The parameters are those of `Client.submit`; a child among the arguments stands for its result. Namespace and
+        sender are this job's unless given, the code is this job's. When this job is tried again and makes the same
+        calls in the same order, with arguments that pickle to the same bytes, it gets the same children: none is made
+        twice.
+
+        Raises:
+            KosError: something is wrong with the call, the scheduler refuses it, or this attempt is over for it.
+
+        """
+        return self._voice.submit(function, args, kwargs, name, after, options)
 
     @cached_property
     def restored(self) -> Any:

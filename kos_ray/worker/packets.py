@@ -39,6 +39,7 @@ ANSWER = 7
 
 # What a call asks for, and its body.
 CHECKPOINT = "checkpoint"  #: (number, payload)
+SUBMIT = "submit"  #: (a `Submit` as plain data,)
 
 #: key and attempt before every packet of the queue
 HEAD = struct.Struct("<QI")

@@ -45,18 +45,19 @@ def pack_result(value: Any, directory: Path, what: str = "result") -> bytes:
             data = cloudpickle.dumps(value, protocol=5)
         except Exception as error:
             raise Unpicklable(f"the {what}, a {type(value).__name__}, cannot be pickled: {error}") from error
+    return payload_of(data, directory)
+
+
+def payload_of(data: bytes, directory: Path) -> bytes:
+    """The payload of a pickle; one over the inline limit is written to `outbox/`, by its hash."""
     if len(data) <= INLINE_LIMIT:
         return inline(data)
-    return referring(_into_outbox(data, directory))
-
-
-def _into_outbox(data: bytes, directory: Path) -> BlobRef:
     ref = BlobRef(hashlib.sha256(data).hexdigest(), len(data))
     target = directory / OUTBOX / ref.hash
     partial = target.with_name(f"{ref.hash}.{os.getpid()}.part")
     partial.write_bytes(data)
     partial.replace(target)
-    return ref
+    return referring(ref)
 
 
 def describe(error: BaseException) -> Error:

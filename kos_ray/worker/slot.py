@@ -9,6 +9,7 @@ from typing import Any
 
 from kos_ray.model.job import AttemptEnd
 from kos_ray.model.payload import inline
+from kos_ray.worker.children import Connect, Family
 from kos_ray.worker.command import run_command
 from kos_ray.worker.context import Context, provide
 from kos_ray.worker.line import Line
@@ -27,11 +28,12 @@ _UNPREPARED = int(AttemptEnd.UNPREPARED)
 _ZERO = inline(b"\x80\x05K\x00.")
 
 
-def run_slot(socket_path: str, slot_id: str) -> None:
+def run_slot(socket_path: str, slot_id: str, connect: Connect | None = None) -> None:
     """Be the slot `slot_id` of the node agent at `socket_path`; returns when the agent has no more work for it.
 
     Call it in the main thread of a process that does nothing else: it takes over standard output and error, and user
-    code runs in the calling thread. Both are given back at the end, as is `sys.path`.
+    code runs in the calling thread. Both are given back at the end, as is `sys.path`. `connect` makes a client for jobs
+    that ask about their children.
 
     Raises:
         OSError: nobody listens at the socket.
@@ -43,7 +45,7 @@ def run_slot(socket_path: str, slot_id: str) -> None:
     path_before = list(sys.path)
     if line.welcome.code:
         sys.path.insert(0, line.welcome.code)
-    slot = _Slot(line, output)
+    slot = _Slot(line, output, Family(connect))
     provide(slot.context)
     try:
         while (packet := line.next_packet()) is not None:
@@ -51,6 +53,7 @@ def run_slot(socket_path: str, slot_id: str) -> None:
     finally:
         provide(None)
         slot.progress.close()
+        slot.family.close()
         sys.path[:] = path_before
         output.close()
         line.close()
@@ -59,7 +62,7 @@ def run_slot(socket_path: str, slot_id: str) -> None:
 class _Slot:
     """What one slot keeps from attempt to attempt, and the attempt that it runs now."""
 
-    def __init__(self, line: Line, output: Output) -> None:
+    def __init__(self, line: Line, output: Output, family: Family) -> None:
         self._line = line
         self._output = output
         self._directory = Path(line.welcome.directory)
@@ -75,6 +78,7 @@ class _Slot:
         self._voice: Voice | None = None
         self._stop_seen = False
         self.progress = Progress(line.progress)
+        self.family = family
 
     def run(self, key: int, attempt: int, rest: tuple[Any, ...]) -> None:
         """Run one attempt to its end and send the outcome."""
@@ -174,7 +178,9 @@ class _Slot:
             self._voice = Voice(
                 self.progress,
                 self._line.ask,
+                self.family,
                 self._directory,
+                self._ready.spec,
                 job_id=self._public_id,
                 key=self._key,
                 attempt=self._attempt,

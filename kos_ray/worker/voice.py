@@ -3,13 +3,17 @@
 import math
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from kos_ray.model.errors import KosError
-from kos_ray.worker.packets import CHECKPOINT
+from kos_ray.model.job import Spec
+from kos_ray.model.wire import to_plain
+from kos_ray.worker.children import Child, Family, submission
+from kos_ray.worker.packets import CHECKPOINT, SUBMIT
 from kos_ray.worker.results import pack_result
 
 #: in such parts of the whole progress travels
@@ -72,11 +76,25 @@ class Progress:
 class Voice:
     """What one attempt can say until it is over."""
 
-    def __init__(self, progress: Progress, ask: Ask, directory: Path, *, job_id: str, key: int, attempt: int) -> None:
+    def __init__(
+        self,
+        progress: Progress,
+        ask: Ask,
+        family: Family,
+        directory: Path,
+        spec: Spec,
+        *,
+        job_id: str,
+        key: int,
+        attempt: int,
+    ) -> None:
         self._progress = progress
         self._ask = ask
+        self._family = family
         self._directory = directory
+        self._spec = spec
         self._checkpoints = count(1)
+        self._children = count(1)
         self._job_id = job_id
         self._key = key
         self._attempt = attempt
@@ -93,6 +111,25 @@ class Voice:
         self._check("checkpoint")
         payload = pack_result(state, self._directory, "state")
         self._ask(self._key, self._attempt, CHECKPOINT, (next(self._checkpoints), payload))
+
+    def submit(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any] | None,
+        name: str,
+        after: Iterable[Child | str],
+        options: Mapping[str, Any],
+    ) -> Child:
+        """See `Context.submit`."""
+        self._check("submit")
+        number = next(self._children)
+        submit = submission(
+            self._job_id, number, self._spec, self._directory, function, args, kwargs, name, after, options
+        )
+        self._ask(self._key, self._attempt, SUBMIT, (to_plain(submit),))
+        ((_, spec),) = submit.specs
+        return Child(submit.arrays[0].id, partial(self._family.find, spec.namespace))
 
     def _check(self, what: str) -> None:
         if self.over:

@@ -17,7 +17,7 @@ from kos_ray.model.events import ProgressMade
 from kos_ray.model.ids import JobKey, SpecKey
 from kos_ray.model.job import AttemptEnd, Spec
 from kos_ray.model.payload import BlobRef, inline, open_payload
-from kos_ray.model.protocol import Acked, LaunchOrder, Report
+from kos_ray.model.protocol import Accepted, Acked, LaunchOrder, Report, Submit
 from kos_ray.worker import context
 from tests.contract.real_agent import RealAgent
 
@@ -141,6 +141,15 @@ class Storing(RealAgent):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.fenced: set[int] = set()
+        self.asked: list[Submit] = []
+        self.refusing = ""
+
+    async def submit(self, submit: Submit) -> Accepted:
+        """The uplink: this object is the scheduler."""
+        self.asked.append(submit)
+        if not self.reachable:
+            raise ConnectionError("the scheduler is away")
+        return Accepted(first=JobKey(7), job_count=1, refused=self.refusing)
 
     async def send(self, report: Report) -> Acked:
         acked = await super().send(report)
@@ -297,6 +306,46 @@ def test_a_state_that_was_lost_is_a_clear_error(tell_storing):
         await agent.until_ended(1)
         (error,) = agent.unique_reports()[-1].ended[0].errors
         assert "the last checkpoint of job job-1 cannot be loaded" in error.message
+
+    tell_storing(story)
+
+
+# ---- children
+
+
+def test_a_child_is_asked_for_until_the_scheduler_answers(tell_storing):
+    async def story(agent: RealAgent) -> None:
+        def work() -> str:
+            return context().submit(max, 1, 2, name="child").job_id
+
+        agent.reachable = False
+        launch(agent, work)
+        await agent.wait_for(lambda: len(agent.asked) > 2, "more than one request")
+        agent.reachable = True
+        await agent.until_ended(1)
+        assert {submit.request_id for submit in agent.asked} == {agent.asked[0].request_id}
+        (array,) = agent.asked[0].arrays
+        assert (result_of(agent, 1), array.name, array.count) == (array.id, "child", -1)
+        assert (agent.asked[0].parent, agent.asked[0].parent_attempt) == (1, 1)
+
+    tell_storing(story)
+
+
+def test_a_refused_child_raises_and_later_calls_go_on(tell_storing):
+    async def story(agent: RealAgent) -> None:
+        def work() -> Any:
+            try:
+                context().submit(max, b"x" * 100_000, b"y")
+            except KosError as error:
+                return str(error)
+
+        agent.refusing = "the name 'a' is taken"
+        launch(agent, work)
+        await agent.until_ended(1)
+        assert result_of(agent, 1) == "the name 'a' is taken"
+        ref = open_payload(agent.asked[0].arrays[0].args[0])
+        assert isinstance(ref, BlobRef)
+        assert (agent.blobs.folder / ref.hash).exists(), "its arguments were stored before it was asked for"
 
     tell_storing(story)
 

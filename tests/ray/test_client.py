@@ -188,6 +188,43 @@ def _offset(number: int, index: int) -> int:
     return number * number + index
 
 
+CROWD = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+import kos_ray as kos
+
+address, process, threads = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+
+def one(thread):
+    number = process * threads + thread
+    with kos.connect(address, start=False) as client:
+        jobs = client.submit_many([kos.Call(pow, (number, i), name=f"crowd-{number}-{i}") for i in range(20)])
+        array = client.map(abs, range(-number - 20, -number))
+        last = client.submit(sum, array, name=f"crowd-{number}")
+        assert jobs.results(200) == [number ** i for i in range(20)], number
+        assert array.results(200) == list(range(number + 20, number, -1)), number
+        assert last.result(200) == sum(range(number + 1, number + 21)), number
+        found = [client.job(f"crowd-{number}-{i}").result(200) for i in (0, 19)]
+        assert found == [1, number ** 19], number
+    return number
+
+with ThreadPoolExecutor(threads) as pool:
+    print(*pool.map(one, range(threads)))
+"""
+
+
+def test_forty_eight_clients_in_six_processes(kos: KosCluster, tmp_path: Path) -> None:
+    """Processes that know nothing of each other hand in at once: each thread of each has its own results."""
+    before = kos.client.status().jobs.get("succeeded", 0)
+    command = [sys.executable, "-c", CROWD, kos.client.address]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": tmp_path}
+    crowd = [subprocess.Popen([*command, str(process), "8"], **pipes) for process in range(6)]
+    for process, driver in enumerate(crowd):
+        out, err = driver.communicate(timeout=250)
+        assert (driver.returncode, out.split()) == (0, [str(process * 8 + thread) for thread in range(8)]), err
+    assert kos.client.status().jobs["succeeded"] == before + 48 * 41
+
+
 KILLED = """
 import os, pathlib, signal, sys
 import kos_ray as kos

@@ -9,6 +9,7 @@ import said
 
 from kos_ray.journal.reader import JournalReader
 from kos_ray.journal.verify import verify
+from kos_ray.observe.graph import Graph, connected, job_graph, to_ascii
 from kos_ray.observe.tables import job_table
 from tests.ray.conftest import CODE, KosCluster, wait_until
 from tests.ray.test_deaths import scheduler_pid
@@ -61,3 +62,25 @@ def test_a_job_that_is_paused_saves_and_goes_on(kos: KosCluster, tmp_path: Path)
     assert [attempt.end for attempt in job.history()] == ["stopped"]
     kos.client.resume([job.id])
     assert job.result(120) == ["stopped", "here", 2]
+
+
+def test_children_are_made_once_though_their_parent_is_retried(kos: KosCluster, tmp_path: Path) -> None:
+    """Both attempts make the same four calls; each child runs once, knows its parent, and hands its result over."""
+    job = kos.client.submit(said.parent, str(tmp_path), retry=1, backoff={"first": 0}, code=CODE, name="parent")
+    ids, summed = job.result(120)
+    assert summed == 0 + 1 + 4
+    assert [attempt.end for attempt in job.history()] == ["failed", "succeeded"]
+    traces = [path.read_text().split() for path in sorted(tmp_path.glob("square-*"))]
+    assert traces == [[child] for child in ids[:3]], "each was entered once, under the id that the parent was told"
+    children = [view for view in kos.client.jobs() if view.parent == job.id]
+    assert sorted(view.id for view in children) == sorted(ids)
+    last = kos.client.get("total")
+    assert (last.parent, last.tags, {parent for parent, _ in last.after}) == (job.id, ("sum",), set(ids[:3]))
+    drawn = to_ascii(connected_graph(kos, job.id))
+    assert drawn.count("parent") >= 1
+    assert "(submits)" in drawn
+
+
+def connected_graph(kos: KosCluster, ref: str) -> Graph:
+    views = kos.client.jobs()
+    return job_graph(connected(views, ref))

@@ -18,7 +18,7 @@ ARROWS: dict[str, set[str]] = {
     "scheduler": {"model"},
     "journal": {"model"},
     "engine": {"model", "scheduler"},
-    "worker": {"model"},
+    "worker": {"model", "spec"},
     "runtime": {"model", "engine", "journal", "worker", "scheduler", "facade"},
     "observe": {"model"},
     "client": {"model", "spec", "runtime", "facade"},
@@ -30,6 +30,7 @@ ARROWS: dict[str, set[str]] = {
 ONLY: dict[tuple[str, str], set[str]] = {
     ("client", "runtime"): {"kos_ray.runtime.connect"},
     ("cli", "runtime"): {"kos_ray.runtime.connect"},
+    ("worker", "spec"): {"kos_ray.spec.options"},
     ("runtime", "scheduler"): {
         "kos_ray.scheduler.machine",
         "kos_ray.scheduler.snapshot",

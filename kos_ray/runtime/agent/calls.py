@@ -1,17 +1,21 @@
 """What running attempts ask of their node agent; each is answered over its slot's line when it is done."""
 
+import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 from kos_ray.model.ids import JobKey
 from kos_ray.model.payload import BlobRef, open_payload
-from kos_ray.model.protocol import Report
+from kos_ray.model.protocol import Report, Submit
+from kos_ray.model.wire import from_plain
 from kos_ray.runtime.agent.attempt import Attempt
 from kos_ray.runtime.agent.endings import now_us
 from kos_ray.runtime.agent.files import BlobCache
+from kos_ray.runtime.agent.ports import Uplink
 from kos_ray.runtime.agent.reports import Reports, Stored
 from kos_ray.runtime.agent.slot_end import SlotEnd
-from kos_ray.worker.packets import CHECKPOINT
+from kos_ray.worker.packets import CHECKPOINT, SUBMIT
 
 _FENCED = (
     "checkpoint: it was not stored, because attempt {attempt} of the job is over for the scheduler (its node counts as "
@@ -27,11 +31,13 @@ class Calls:
         *,
         reports: Reports,
         cache: BlobCache,
+        uplink: Uplink,
         spawn: Callable[[Coroutine[Any, Any, None]], None],
         resend_ms: int,
     ) -> None:
         self._reports = reports
         self._cache = cache
+        self._uplink = uplink
         self._spawn = spawn
         self._resend_s = resend_ms / 1000
         #: who waits for a checkpoint to be stored, by key, attempt and number: the slot, and the number of its call
@@ -41,6 +47,8 @@ class Calls:
         """Take in what the attempt that a slot runs asks for."""
         if what == CHECKPOINT:
             self._spawn(self._checkpoint(slot, attempt, call, *body))
+        elif what == SUBMIT:
+            self._spawn(self._submit(slot, attempt, call, *body))
         else:
             slot.answer(call, f"the node agent does not know how to {what}: it is of another version", None)
 
@@ -54,6 +62,23 @@ class Calls:
             return
         self._saving[attempt.key, attempt.number, number] = (slot, call)
         self._reports.add_checkpoint(attempt.key, attempt.number, number, payload, now_us())
+
+    async def _submit(self, slot: SlotEnd, attempt: Attempt, call: int, plain: Any) -> None:
+        """Have a child of the attempt's job accepted, however often the scheduler has to be asked."""
+        submit = replace(from_plain(Submit, plain), parent=attempt.key, parent_attempt=attempt.number)
+        for payload in (args for array in submit.arrays for args in array.args):
+            ref = open_payload(payload)
+            if isinstance(ref, BlobRef) and not await self._cache.keep_surely(ref.hash, self._resend_s):
+                slot.answer(call, f"submit: the arguments, {ref.size} bytes, vanished before they were stored", None)
+                return
+        while not slot.dropped:
+            try:
+                accepted = await self._uplink.submit(submit)
+            except Exception:  # noqa: BLE001 - however the uplink fails, the request is sent again
+                await asyncio.sleep(self._resend_s)
+            else:
+                slot.answer(call, accepted.refused, None)
+                return
 
     def acked(self, report: Report, stored: Stored) -> None:
         """A report is on disk, and those of its checkpoints that are `stored`."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from kos_ray.model.job import SlotKind
-from kos_ray.model.protocol import Acked, Report
+from kos_ray.model.protocol import Accepted, Acked, Report, Submit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,4 +94,8 @@ class Uplink(Protocol):
 
     async def send(self, report: Report) -> Acked:
         """Deliver a report; the answer says up to which number reports are on disk. May raise: it is sent again."""
+        ...
+
+    async def submit(self, submit: Submit) -> Accepted:
+        """Deliver a job's request for a child. May raise: it is sent again."""
         ...

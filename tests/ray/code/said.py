@@ -52,3 +52,25 @@ def speak(folder: str) -> None:
     print(f"hello from {kos.context().job_id}")
     until(Path(folder) / "seen")
     print("goodbye é")
+
+
+def square(folder: str, number: int) -> int:
+    """A child that leaves a trace of each entry."""
+    with (Path(folder) / f"square-{number}").open("a") as trace:
+        trace.write(f"{kos.context().job_id}\n")
+    return number * number
+
+
+def total(numbers: list[int]) -> int:
+    """A child of children's results."""
+    return sum(numbers)
+
+
+def parent(folder: str) -> tuple[list[str], int]:
+    """Submit three children and one that sums them up; fail once they are handed over; then wait for the sum."""
+    context = kos.context()
+    squares = [context.submit(square, folder, number, resources={"cpu": 0}) for number in range(3)]
+    last = context.submit(total, squares, resources={"cpu": 0}, name="total", tags=("sum",))
+    if context.attempt == 1:
+        raise ValueError("after its children")
+    return [child.job_id for child in (*squares, last)], last.result(60)

@@ -31,6 +31,9 @@ class FakeCluster:
         self.refuse = ""
         self.blobs: dict[str, bytes] = {}
         self._pending: list[tuple[int, bytes, Any]] = []
+        self._ends: dict[int, tuple[int, bytes, Any]] = {}
+        #: jobs whose outcomes were asked for besides those that were submitted
+        self.watched: list[int] = []
         self._arrived = threading.Condition()
         self._number = 0
 
@@ -92,6 +95,7 @@ class FakeCluster:
     def finish(self, key: int, state: JobState, result: bytes, error: Any) -> None:
         with self._arrived:
             self.states[key] = state
+            self._ends[key] = (key, result, error)
             self._pending.append((key, result, error))
             self._arrived.notify_all()
 
@@ -126,7 +130,11 @@ class FakeCluster:
         return len(live)
 
     def watch(self, _session: str, keys: list[int]) -> int:
-        return len(keys)
+        with self._arrived:
+            self.watched += keys
+            self._pending += [self._ends[key] for key in keys if key in self._ends]
+            self._arrived.notify_all()
+        return 1
 
     def close_session(self, _session: str) -> None: ...
 

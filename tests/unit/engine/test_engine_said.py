@@ -1,13 +1,15 @@
 """What attempts say while they run: stored before it is acknowledged, fenced, and handed to the next attempt."""
 
 from dataclasses import replace
+from typing import Any
 
 from engine_build import NODE, SPEC, Hands, array, ended
 
 from kos_ray.model import events as e
+from kos_ray.model.errors import Refused
 from kos_ray.model.ids import JobKey
 from kos_ray.model.job import AttemptEnd, Backoff
-from kos_ray.model.protocol import Report
+from kos_ray.model.protocol import Report, Submit
 
 RETRIED = replace(SPEC, retries=3, backoff=Backoff(first_ms=0, jitter=0.0))
 
@@ -87,3 +89,27 @@ def test_a_checkpoint_of_another_attempt_is_fenced() -> None:
     say(hands, 2, saved(1, 1, 1, b"late"))
     assert hands.answers[-1].stored == ()
     assert restored(hands)[-1] == (2, ())
+
+
+def child(hands: Hands, attempt: int, request: str = "child") -> Any:
+    one = array(request)
+    submit = Submit(
+        request_id=request, arrays=(one,), specs=((one.spec, SPEC),), parent=JobKey(1), parent_attempt=attempt
+    )
+    hands.engine.submit(submit, hands.answers.append)
+    hands.tick()
+    return hands.answers[-1]
+
+
+def test_a_child_is_made_once_and_only_by_the_current_attempt() -> None:
+    hands = running(Hands())
+    assert child(hands, 1).first == 2
+    say(hands, 1, ended(1, end=AttemptEnd.FAILED))
+    hands.tick()
+    assert child(hands, 2).first == 2, "the next attempt makes the same call"
+    refused = child(hands, 1, request="late")
+    assert isinstance(refused, Refused)
+    assert "attempt 1 of the job that asks is over" in str(refused)
+    assert child(hands, 2, request="another").first == 3
+    events = [x for frame in hands.journal.frames() for x in frame.events if isinstance(x, e.JobsSubmitted)]
+    assert [event.parent for event in events] == [0, 1, 1]

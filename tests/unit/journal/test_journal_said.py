@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from journal_build import Story, ended, finish, joined, later, launch, progress_made, ready, saved, stop
+from journal_build import Story, ended, finish, joined, later, launch, progress_made, ready, saved, stop, submitted
 
 from kos_ray.journal.reader import JournalReader
 from kos_ray.journal.store import Journal
@@ -89,6 +89,11 @@ def test_an_attempt_that_is_asked_to_stop_can_still_save(story):
     story.add(launch(1))
     story.add(stop(1), saved((1, 1, b"last")))
     assert story.journal.checkpoints([1]) == {1: b"last"}
+
+
+def test_children_know_their_parent(story, read):
+    story.add(submitted(4, (("child", -1), ("children", 2)), parent=2))
+    assert [view.parent for view in read.views([1, 4, 5, 6])] == ["", "array.1", "array.1", "array.1"]
 
 
 def test_rows_are_rebuilt(story, read):

@@ -375,6 +375,7 @@ def _back_to_1(connection: sqlite3.Connection) -> None:
     """The tables as the first version had them."""
     for table in ("progress", "checkpoints"):
         connection.execute(f"DROP TABLE {table}")
+    connection.execute("ALTER TABLE arrays DROP COLUMN parent")
     connection.execute("PRAGMA user_version = 1")
 
 

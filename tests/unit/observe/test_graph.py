@@ -131,3 +131,14 @@ def test_any_graph_can_be_read_again(data: st.DataObject) -> None:
         assert len(nodes) == count
         assert set(edges) == wanted
     assert len(to_ascii(graph).splitlines()) == count
+
+
+def test_what_a_job_submitted_hangs_on_it():
+    views = [
+        JobView(id="p", key=JobKey(1), name="parent", state="running"),
+        JobView(id="c", key=JobKey(2), name="child", state="ready", parent="p"),
+        JobView(id="o", key=JobKey(3), name="other", state="ready", parent="gone"),
+    ]
+    assert job_graph(views).edges == (("p", "c", "submits"),)
+    assert [view.id for view in connected(views, "p")] == ["p", "c"]
+    assert to_ascii(job_graph(views)) == "parent  running\n└─ child  ready  ← parent (submits)\nother  ready\n"

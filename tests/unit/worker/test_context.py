@@ -4,6 +4,8 @@ from pathlib import Path
 import pytest
 
 from kos_ray.model.errors import KosError
+from kos_ray.model.job import Spec
+from kos_ray.worker.children import Family
 from kos_ray.worker.context import Context, context, provide
 from kos_ray.worker.voice import Progress, Voice
 
@@ -16,7 +18,7 @@ def said():
 @pytest.fixture
 def voice(said, tmp_path):
     progress = Progress(lambda *message: said.append(message))
-    yield Voice(progress, lambda *_: None, tmp_path, job_id="j", key=1, attempt=2)
+    yield Voice(progress, lambda *_: None, Family(None), tmp_path, Spec(), job_id="j", key=1, attempt=2)
     progress.close()
 
 
