@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from kos_ray.model.events import JobDependency
 from kos_ray.model.ids import JobKey
-from kos_ray.model.job import JobState
 from kos_ray.scheduler.queues import queue_anew
 from kos_ray.scheduler.state import Job, State
 
