@@ -68,6 +68,8 @@ class Dispatch:
                 parts.setdefault(decision.node, _Parts()).recalls.append(decision)
             elif isinstance(decision, d.Stop):
                 parts.setdefault(decision.node, _Parts()).stops.append(decision)
+            elif isinstance(decision, d.Evict):
+                parts.setdefault(decision.node, _Parts()).stops.append(_stop(decision))
         for node, part in parts.items():
             orders = Orders(
                 cluster_id="",
@@ -117,3 +119,10 @@ class Dispatch:
             else:
                 found.append(tuple([results.get(JobKey(key), b"") for key in range(first, first + count)]))
         return tuple(found)
+
+
+def _stop(evict: d.Evict) -> d.Stop:
+    """What a node is told of an eviction: why it has to end an attempt is not its business."""
+    return d.Stop(
+        node=evict.node, keys=evict.keys, attempts=evict.attempts, grace_ms=evict.grace_ms, reason=evict.reason
+    )

@@ -82,6 +82,32 @@ class Stop:
     reason: int
 
 
-Decision = MakeReady | Hold | RetryLater | Finish | Launch | ResizeSlots | Recall | Stop
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evict:
+    """End these attempts on a node, asked first and killed after `grace_ms`, so that `wanted_by` can run on `target`.
 
-DECISION_TYPES: tuple[type, ...] = (MakeReady, Hold, RetryLater, Finish, Launch, ResizeSlots, Recall, Stop)
+    Nothing is charged. Their jobs wait again, or are over, as each has it.
+    """
+
+    node: NodeId
+    keys: tuple[JobKey, ...]
+    attempts: tuple[int, ...]
+    grace_ms: int
+    reason: int
+    wanted_by: JobKey
+    target: NodeId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promote:
+    """These jobs have waited as long as their band allows: they go before whatever becomes ready later."""
+
+    keys: tuple[JobKey, ...]
+
+
+Decision = MakeReady | Hold | RetryLater | Finish | Launch | ResizeSlots | Recall | Stop | Evict | Promote
+
+DECISION_TYPES: tuple[type, ...] = (
+    *(MakeReady, Hold, RetryLater, Finish, Launch, ResizeSlots, Recall, Stop),
+    *(Evict, Promote),
+)

@@ -146,6 +146,15 @@ class LogsStored:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyChanged:
+    """Somebody changed the scheduler's settings while it runs: this is the whole policy from now on."""
+
+    request_id: str
+    policy: Policy
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CancelRequested:
     """Somebody wants these jobs to end."""
 
@@ -197,6 +206,7 @@ Event = (
     | HoldRequested
     | ReleaseRequested
     | PriorityChanged
+    | PolicyChanged
 )
 
 EVENT_TYPES: tuple[type, ...] = (
@@ -213,6 +223,7 @@ EVENT_TYPES: tuple[type, ...] = (
     HoldRequested,
     ReleaseRequested,
     PriorityChanged,
+    PolicyChanged,
 )
 
 __all__ = [
@@ -229,6 +240,7 @@ __all__ = [
     "LogsStored",
     "NodeLost",
     "NodesJoined",
+    "PolicyChanged",
     "PriorityChanged",
     "ProgressMade",
     "ReleaseRequested",

@@ -15,6 +15,30 @@ class Guarantee(IntEnum):
     AT_MOST_ONCE = 1
 
 
+class Eviction(IntEnum):
+    """What happens to a job whose room is wanted for another one. Stored in journals."""
+
+    REQUEUE = 0  #: its attempt ends and it waits again; what it did is done again
+    CHECKPOINT = 1  #: it is asked, saves its state, and goes on from there
+    CANCEL = 2  #: it is over
+    NEVER = 3  #: it is left alone
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Demands:
+    """What a job needs besides the resources of a slot. Jobs with other demands are never alike for placement."""
+
+    #: licences of the cluster, `(name, amount)`, held while it runs
+    licences: tuple[tuple[str, int], ...] = ()
+    #: units of rate limits, `(name, units)`, used up when it starts
+    rates: tuple[tuple[str, int], ...] = ()
+    #: of the jobs that share a key in their namespace, so many run at once: `(key, at most)`
+    concurrency: tuple[tuple[str, int], ...] = ()
+
+
+NO_DEMANDS = Demands()
+
+
 class JobState(IntEnum):
     """Where a job stands. Values are stored in journals: never renumber."""
 
@@ -145,6 +169,14 @@ class Spec:
     backoff: Backoff = Backoff()
     guarantee: Guarantee = Guarantee.AT_LEAST_ONCE
     tags: tuple[str, ...] = ()
+    #: how long it is said to run, 0 where nobody said; believed for backfill and critical paths, never enforced
+    run_ms: int = 0
+    #: when it should have ended, microseconds since the Unix epoch; 0 for no deadline
+    deadline_us: int = 0
+    eviction: Eviction = Eviction.REQUEUE
+    #: between asking an attempt to make room and killing it; 0: the policy's
+    grace_ms: int = 0
+    demands: Demands = NO_DEMANDS
 
     @property
     def slot_kind(self) -> SlotKind:

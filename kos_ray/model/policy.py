@@ -1,6 +1,68 @@
 """The scheduler's settings, frozen. They enter the journal with `SchedulerStarted`, so that a replay has them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from kos_ray.model.resources import UNIT
+
+_MINUTE_US = 60_000_000
+#: amounts by resource, in the order of names; unlike `Resources` it can say zero
+Amounts = tuple[tuple[str, int], ...]
+
+
+class Discipline(IntEnum):
+    """How the jobs of one namespace are ordered among themselves. Stored in journals."""
+
+    PRIORITY = 0  #: by band, then as they came
+    FIFO = 1  #: as they came, whatever their band
+    LIFO = 2  #: the last one first, whatever their band
+    DEADLINE = 3  #: by band, then the earliest deadline; those without one behind
+    DEPENDENCY_GRAPH = 4  #: by band, then whoever starts the longest chain of declared run times
+    FAIR_SHARE = 5  #: by band, then the user who had the least
+
+
+class Against(IntEnum):
+    """Whose work may be taken back, with Kueue's names (LowerPriority, …). Stored in journals."""
+
+    NEVER = 0
+    LOWER = 1  #: of a declared band strictly lower
+    LOWER_OR_NEWER = 2  #: the same, and of the same band what was submitted later
+    ANY = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Namespace:
+    """What one namespace may use. `a/b` stands below `a`: what it uses counts there as well.
+
+    A resource that is not named under `guaranteed` is guaranteed with nothing; under `limit` and `borrow`: without
+    bound; under `lend`: all of what is guaranteed is lent while it is not used.
+    """
+
+    name: str
+    discipline: Discipline | None = None
+    #: its share against its siblings', in thousandths
+    weight: int = 1_000
+    guaranteed: Amounts = ()
+    limit: Amounts = ()
+    borrow: Amounts = ()
+    lend: Amounts = ()
+    #: whose work its jobs may take back: of its own; of others who use more than is guaranteed to them, while it
+    #: uses less; and the same while it borrows itself
+    within: Against = Against.LOWER
+    reclaim: Against = Against.ANY
+    borrowing: Against = Against.LOWER
+    #: while it borrows, only bands from this one downwards give way to it
+    borrowing_band: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """A rate limit without a node: `amount` units in each `per_us`, saved up to `burst`."""
+
+    name: str
+    amount: int
+    per_us: int
+    burst: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,3 +92,52 @@ class Policy:
     claims_max: int = 8
     #: specs without live jobs that stay known, so that the next submission need not carry them
     idle_specs_max: int = 4_096
+
+    # --- order
+
+    discipline: Discipline = Discipline.PRIORITY
+    #: by band: a job that has been ready this long goes before everything that has not; 0 means never
+    aging_us: tuple[int, ...] = tuple(n * _MINUTE_US for n in (10, 60, 120, 360, 720, 1440))
+    #: so many jobs of one namespace within `burst_us` are a burst: what comes on top waits one band lower; 0: never
+    burst_jobs: int = 20_000
+    burst_us: int = _MINUTE_US
+
+    # --- shares
+
+    namespaces: tuple[Namespace, ...] = ()
+    #: after this time, use counts half
+    half_life_us: int = 5 * _MINUTE_US
+    #: how much a resource's share counts, in thousandths; others 1000
+    share_weights: tuple[tuple[str, int], ...] = field(default=(("GPU", 4_000), ("memory", 500)))
+    #: what a started job is charged at once, in thousandths of its share: floods of short jobs are not free
+    entry_penalty: int = 100
+
+    # --- what has no node
+
+    #: licences by name, cluster-wide, as amounts
+    licences: Amounts = ()
+    rates: tuple[Rate, ...] = ()
+    #: the share of each node's memory that our jobs may reserve, in thousandths
+    memory_share: int = 1_000
+
+    # --- taking back
+
+    #: whether work is taken back at all for what is more urgent
+    preemption: bool = True
+    #: an attempt that has run for less than this is left alone
+    exempt_us: int = 1_000_000
+    #: a job that was evicted this often is left alone
+    evictions_max: int = 8
+    #: attempts that are measured to end within this are waited for
+    patience_us: int = 500_000
+    #: by band: how long a job that can save its state runs before it makes room for an equal; 0 means for ever
+    slice_us: tuple[int, ...] = (0, _MINUTE_US, 2 * _MINUTE_US, 5 * _MINUTE_US, 15 * _MINUTE_US, 30 * _MINUTE_US)
+    #: attempts that one pass may ask back
+    evictions_per_pass: int = 64
+    #: whether agents may be victims
+    agents_give_way: bool = True
+
+
+def amounts(**units: int) -> Amounts:
+    """Whole units as amounts: `amounts(CPU=4)`."""
+    return tuple(sorted((name, value * UNIT) for name, value in units.items()))

@@ -15,6 +15,14 @@ class Reason(IntEnum):
     RETRY_LATER = 7
     TAKEN_BY_OTHERS = 8
     HELD_BY_USER = 9
+    NO_LICENCE = 10
+    NO_SUCH_LICENCE = 11
+    CONCURRENCY = 12
+    RATE_LIMIT = 13
+    QUOTA = 14
+    ABOVE_QUOTA = 15
+    ROOM_BEING_MADE = 16
+    KEPT_FOR_OTHERS = 17
     SUCCEEDED = 20
     USER_ERROR = 21
     TIMEOUT = 22
@@ -30,6 +38,9 @@ class Reason(IntEnum):
     UNDELIVERED = 43
     BEHIND_LONG_ATTEMPT = 44
     PAUSED_BY_USER = 45
+    PREEMPTED = 46
+    RECLAIMED = 47
+    ROTATED = 48
 
     @property
     def remedy(self) -> str:
@@ -62,5 +73,16 @@ _REMEDY: dict[Reason, str] = {
     _R.RECALLED: "it was taken back before it ran and waits again at its old place",
     _R.UNDELIVERED: "the message that started it was lost; it waits again at its old place",
     _R.PAUSED_BY_USER: "somebody paused it; resume it, and it starts again",
+    _R.NO_LICENCE: "starts when a job that holds a licence it needs ends",
+    _R.NO_SUCH_LICENCE: "the cluster has fewer licences of the kind than it needs; ask for fewer, or set `licences`",
+    _R.CONCURRENCY: "starts when a job with the same concurrency key ends",
+    _R.RATE_LIMIT: "starts when its rate limit allows the next one",
+    _R.QUOTA: "starts when its namespace uses less, or with a higher limit",
+    _R.ABOVE_QUOTA: "its namespace may never use so much; ask for less, or raise the limit",
+    _R.ROOM_BEING_MADE: "starts when the jobs that were asked to make room for it have done so",
+    _R.KEPT_FOR_OTHERS: "starts when the jobs before it have started; room is being kept for them",
+    _R.PREEMPTED: "a more urgent job needed the room; it waits again at its old place, and nothing is charged",
+    _R.RECLAIMED: "a namespace needed what is guaranteed to it; it waits again at its old place, nothing is charged",
+    _R.ROTATED: "its time slice was over and an equal waited; it goes on from what it saved",
     _R.BEHIND_LONG_ATTEMPT: "it stood behind a long attempt; it waits again at its old place",
 }

@@ -7,6 +7,7 @@ field takes its default) and N+1 (an unknown field is passed over). Columns of p
 
 import dataclasses
 import enum
+import types
 import typing
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -93,6 +94,10 @@ def _converter(hint: Any, *, outgoing: bool) -> _Convert | None:
         return to_plain if outgoing else lambda plain: from_plain(cls, plain)
     if isinstance(hint, type) and issubclass(hint, enum.IntEnum):
         return int if outgoing else hint
+    if isinstance(hint, types.UnionType):
+        (inner,) = (arg for arg in typing.get_args(hint) if arg is not type(None))
+        change = _converter(inner, outgoing=outgoing)
+        return (lambda item: None if item is None else change(item)) if change else None
     if typing.get_origin(hint) is tuple:
         return _tuple_converter(typing.get_args(hint), outgoing=outgoing)
     return None

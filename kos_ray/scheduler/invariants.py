@@ -3,9 +3,12 @@
 from collections.abc import Callable, Iterator
 
 from kos_ray.model.ids import JobKey, NodeId
-from kos_ray.model.job import JobState, SlotKind
-from kos_ray.model.resources import total
+from kos_ray.model.job import Eviction, JobState, SlotKind
+from kos_ray.model.resources import add, total
+from kos_ray.scheduler import gates
 from kos_ray.scheduler.ledger import story
+from kos_ray.scheduler.quota import ROOT
+from kos_ray.scheduler.shares import paths
 from kos_ray.scheduler.state import State
 
 _ON_NODE = (JobState.LAUNCHED, JobState.RUNNING, JobState.STOPPING)
@@ -41,7 +44,7 @@ def _one_place(state: State) -> Iterator[str]:
     }
     for job in state.jobs.values():
         if job.state in _ON_NODE and job.key not in state.todo.ended:
-            place = (job.key, job.node, job.job_class.kind)
+            place = (job.key, job.node, job.kind)
             if held.pop(place, None) != job.attempt:
                 yield f"{story(job)} is not held where it is"
         elif job.node is not None:
@@ -66,11 +69,19 @@ def _lanes_consistent(state: State) -> Iterator[str]:
 
 
 def _ready_queued(state: State) -> Iterator[str]:
-    """A READY job stands in the heap of its class, and knows it."""
-    queued = {id(job_class): set(job_class.ready) for job_class in state.classes.values()}
+    """A READY job stands in the heap of its class, and knows it; one for which room is being made stands aside."""
+    queued = {
+        id(job_class): {entry[1] if job_class.ranked else entry for entry in job_class.ready}
+        for job_class in state.classes.values()
+    }
+    for key, node in state.nominated.items():
+        if key not in state.jobs or state.jobs[key].state is not JobState.READY or node not in state.nodes:
+            yield f"room is being made for job {key} on {node}, and it does not wait for it"
     for job in state.jobs.values():
-        if job.state is JobState.READY and (
-            job.queued is not job.job_class or job.key not in queued[id(job.job_class)]
+        if (
+            job.key not in state.nominated
+            and job.state is JobState.READY
+            and (job.queued is not job.job_class or job.key not in queued[id(job.job_class)])
         ):
             yield f"{story(job)} does not stand in its queue"
 
@@ -96,6 +107,51 @@ def _retries_due(state: State) -> Iterator[str]:
             yield f"{story(job)} has no timer"
 
 
+def _quotas(state: State) -> Iterator[str]:
+    """What is counted as reserved by namespace is what the lanes reserve, and no limit is exceeded by our own doing."""
+    reserved: dict[str, dict[str, int]] = {}
+    for node in state.nodes.values():
+        for lane in node.lanes.values():
+            for name in (ROOT, *paths(lane.kind.namespace)):
+                add(reserved.setdefault(name, {}), lane.kind.resources, lane.slots)
+    for name in set(reserved) | set(state.reserved):
+        found, counted = reserved.get(name, {}), state.reserved.get(name, {})
+        if {k: v for k, v in found.items() if v} != {k: v for k, v in counted.items() if v}:
+            yield f"namespace {name!r} counts {counted}, its slots reserve {found}"
+
+
+def _counters(state: State) -> Iterator[str]:
+    """Counters kept to be quick equal what they count."""
+    held = [state.jobs[key] for node in state.nodes.values() for lane in node.lanes.values() for key in lane.held]
+    bands = [sum(job.job_class.band == band for job in held) for band in range(len(state.on_nodes))]
+    if bands != state.on_nodes:
+        yield f"attempts on nodes by band are {bands}, counted {state.on_nodes}"
+    savers = sum(job.entry.spec.eviction is Eviction.CHECKPOINT for job in held)
+    if savers != state.savers:
+        yield f"{savers} attempts can save their state, counted {state.savers}"
+    making: dict[JobKey, int] = {}
+    for job in held:
+        if job.evicted_for is not None:
+            making[job.evicted_for] = making.get(job.evicted_for, 0) + 1
+    if making != state.making:
+        yield f"room is being made by {making}, counted {state.making}"
+
+
+def _demands(state: State) -> Iterator[str]:
+    """Licences and concurrency keys are counted as they are held, and no more than there are."""
+    held = [state.jobs[key] for node in state.nodes.values() for lane in node.lanes.values() for key in lane.held]
+    used: dict[tuple[str, str], int] = {}
+    for job in held:
+        for place, amount in gates.held(job.job_class):
+            used[place] = used.get(place, 0) + amount
+    if used != state.used:
+        yield f"licences and concurrency keys in use are {used}, counted {state.used}"
+    stock = dict(state.policy.licences)
+    for (owner, name), amount in used.items():
+        if not owner and amount > stock.get(name, amount):
+            yield f"{amount} of {stock[name]} licences {name} are in use"
+
+
 def _settled(state: State) -> Iterator[str]:
     """Nothing is left undecided between steps; no final job is kept."""
     if state.todo.unsettled or state.todo.long_lanes:
@@ -112,5 +168,8 @@ CHECKS: dict[str, Callable[[State], Iterator[str]]] = {
     "ready queued": _ready_queued,
     "blocked waits": _blocked_waits,
     "retries due": _retries_due,
+    "quotas": _quotas,
+    "counters": _counters,
+    "demands": _demands,
     "settled": _settled,
 }

@@ -3,13 +3,15 @@
 Used by `apply.py` (events and decisions) and by `place.py`, which changes the state as it goes through its pass.
 """
 
-from collections.abc import Iterable
-from heapq import heappop, heappush
+from collections.abc import Iterable, Sequence
 
 from kos_ray.model.errors import IllegalMove
 from kos_ray.model.ids import JobKey, NodeId, SpecKey
-from kos_ray.model.job import LEGAL_MOVES, JobState, SlotKind
+from kos_ray.model.job import LEGAL_MOVES, Eviction, JobState, SlotKind
+from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import add
+from kos_ray.scheduler.gates import give_back, take
+from kos_ray.scheduler.shares import reserve, started
 from kos_ray.scheduler.state import Job, JobClass, Lane, State
 
 
@@ -39,44 +41,11 @@ def settled(state: State, key: JobKey) -> None:
     todo.paused.pop(key, None)
 
 
-def class_of(state: State, band: int, kind: SlotKind) -> JobClass:
-    """The class of a band and a kind, made when it is new."""
-    job_class = state.classes.get((band, kind))
-    if job_class is None:
-        job_class = state.classes[band, kind] = JobClass(band, kind)
-    return job_class
-
-
-def queue(job: Job) -> None:
-    """Put a READY job into its class's heap, unless an entry of it is still there."""
-    if job.queued is not job.job_class:
-        job.queued = job.job_class
-        heappush(job.job_class.ready, job.key)
-
-
-def first_ready(state: State, job_class: JobClass) -> JobKey | None:
-    """The first READY job of a class; entries of jobs that are READY no more are dropped on the way."""
-    ready, jobs = job_class.ready, state.jobs
-    while ready:
-        job = jobs.get(ready[0])
-        if job is not None and job.queued is job_class:
-            if job.state is JobState.READY:
-                return ready[0]
-            job.queued = None
-        heappop(ready)
-    return None
-
-
-def take_first(state: State, job_class: JobClass) -> None:
-    """Take the first READY job out of its queue; an older entry of it that is left there is stale from now on."""
-    state.jobs[heappop(job_class.ready)].queued = None
-
-
 def launch(
     state: State,
     node_id: NodeId,
     kind: SlotKind,
-    keys: Iterable[JobKey],
+    keys: Sequence[JobKey],
     now_us: int,
     *,
     attempts: Iterable[int] | None = None,
@@ -92,22 +61,59 @@ def launch(
         move(job, JobState.LAUNCHED)
         job.attempt += 1
         job.node = node_id
+        job.kind = kind
         job.queued = None
         job.recall_asked = False
+        job.stopped_by = Reason.NONE
+        job.evicted_for = None
+        job.started_us = job.saved_us = now_us
         job.estimate_us = job.entry.mean_us
         lane.held[key] = job.attempt
+        if state.nominated:
+            state.nominated.pop(key, None)
         lane.load_us += job.estimate_us
     if attempts is not None:
         for key, attempt in zip(keys, attempts, strict=True):
             if jobs[key].attempt != attempt:
                 raise IllegalMove(f"{story(jobs[key])}: the journal launched attempt {attempt}")
+    _charge(state, keys, now_us)
     note_idle(state, node_id, lane, now_us)
+
+
+def _charge(state: State, keys: Sequence[JobKey], now_us: int) -> None:
+    """What starts cost: the entry penalty of their accounts, and what they take that has no node."""
+    counts: dict[JobClass, int] = {}
+    for key in keys:
+        job = state.jobs[key]
+        counts[job.job_class] = counts.get(job.job_class, 0) + 1
+        count_on_nodes(state, job, 1)
+    for job_class, count in counts.items():
+        started(state, job_class, count, now_us)
+        take(state, job_class, count, now_us)
+
+
+def count_on_nodes(state: State, job: Job, times: int) -> None:
+    """Keep count of what could be asked to make room."""
+    state.on_nodes[job.job_class.band] += times
+    if job.entry.spec.eviction is Eviction.CHECKPOINT:
+        state.savers += times
+
+
+def off_node(state: State, job: Job) -> None:
+    """A job's attempt is on no node any more: what it held besides its slot is free."""
+    job.node = None
+    count_on_nodes(state, job, -1)
+    if job.evicted_for is not None:
+        state.making[job.evicted_for] -= 1
+        if not state.making[job.evicted_for]:
+            del state.making[job.evicted_for]
+    give_back(state, job.job_class, 1)
 
 
 def lane_of(state: State, job: Job) -> Lane:
     """Where a job's attempt is."""
     assert job.node is not None
-    return state.nodes[job.node].lanes[job.job_class.kind]
+    return state.nodes[job.node].lanes[job.kind]
 
 
 def leave_lane(state: State, job: Job, now_us: int) -> None:
@@ -119,7 +125,7 @@ def leave_lane(state: State, job: Job, now_us: int) -> None:
         lane.running -= 1
     assert job.node is not None
     note_idle(state, job.node, lane, now_us)
-    job.node = None
+    off_node(state, job)
 
 
 def set_slots(state: State, node_id: NodeId, kind: SlotKind, slots: int, now_us: int) -> None:
@@ -129,6 +135,7 @@ def set_slots(state: State, node_id: NodeId, kind: SlotKind, slots: int, now_us:
     if lane is None:
         lane = node.lanes[kind] = Lane(kind)
     add(node.free, kind.resources, lane.slots - slots)
+    reserve(state, kind.namespace, kind.resources, slots - lane.slots, now_us)
     node.slots += slots - lane.slots
     lane.slots = slots
     note_idle(state, node_id, lane, now_us)

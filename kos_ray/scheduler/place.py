@@ -1,24 +1,26 @@
-"""Where waiting jobs go: by band, then by sequence; best fit; and a node kept free for a head that does not fit.
+"""Where waiting jobs go: whoever's turn it is, to the best node; and room kept, or made, for a head that does not fit.
 
-The order is total: `(band, key)`. A pass goes through the classes by their heads. A class whose head cannot be placed
-*claims* the node on which it lacks least: jobs behind it may use that node only where they leave what it waits for.
-That costs some utilisation and bounds its wait; backfill with known run times will win it back.
+A pass takes the turns in order (`turns.py`). A head that cannot be placed has others asked to make room for it where it
+has a right to that (`evict.py`); else it *claims* the node where it can start first: jobs behind it use that node
+only where they do not delay it (`claims.py`).
 """
 
 from collections.abc import Iterable
-from heapq import heapify, heappop, heapreplace
 
 from kos_ray.model import decisions as d
 from kos_ray.model.ids import JobKey, NodeId
 from kos_ray.model.job import JobState, SlotKind
 from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import add
+from kos_ray.scheduler import gates
 from kos_ray.scheduler.apply import apply_decision
-from kos_ray.scheduler.ledger import first_ready, launch, set_slots, take_first
+from kos_ray.scheduler.claims import NEVER_US, Claims, ready_us
+from kos_ray.scheduler.evict import Plan, Search
+from kos_ray.scheduler.fit import deficit, leftover, pausing, why_not
+from kos_ray.scheduler.ledger import launch, set_slots
+from kos_ray.scheduler.queues import first_ready, place_in_class, take_first
 from kos_ray.scheduler.state import Job, JobClass, Lane, NodeState, State
-
-_Rank = tuple[int, JobKey]
-_Heads = list[tuple[int, JobKey, int, JobClass]]
+from kos_ray.scheduler.turns import Turn, Turns
 
 
 class Pass:
@@ -30,70 +32,112 @@ class Pass:
         self.launched: dict[tuple[NodeId, SlotKind], list[JobKey]] = {}
         self.resized: dict[tuple[NodeId, SlotKind], Reason] = {}
         self.recalls: list[d.Recall] = []
-        #: nodes kept for a head: what it lacks there, and what it needs in all
-        self.claims: dict[NodeId, tuple[frozenset[str], JobClass]] = {}
+        self.evictions: list[d.Evict] = []
+        self.claims = Claims(state, now_us)
+        self._search = Search(state, self.claims, now_us, self.launched)
+        self._claimed = 0
+        self._refill_us: int | None = None
 
     def run(self) -> list[d.Decision]:
         """Let idle slots go whose time is over; then place what can be placed, in order."""
         self._release_taken()
         self._release_idle()
-        heads = self._heads()
-        while heads:
-            band, _, number, job_class = heads[0]
-            after = _second(heads)
-            while (head := first_ready(self.state, job_class)) is not None and (band, head) < after:
-                if not self._place(job_class, after):
-                    self._hold(job_class)
-                    head = None
-                    break
-            if head is None:
-                heappop(heads)
+        idle_kinds = {kind for _, kind in self.state.idle_lanes}
+        for job_class in self.state.classes.values():
+            job_class.why = Reason.NONE
+        for key, node_id in self.state.nominated.items():
+            self.claims.add(self.state.nodes[node_id], self.state.jobs[key].job_class, key, NEVER_US)
+        turns = Turns(self.state, self.now_us, idle_kinds.__contains__)
+        while (turn := turns.next()) is not None:
+            if self._place(turn) or self._make_room(turn):
+                turns.placed()
             else:
-                heapreplace(heads, (band, head, number, job_class))
+                self._hold(turn)
+                turns.pass_over()
+        hints = [at_us for at_us in (self._search.retry_us, self._refill_us) if at_us is not None]
+        self.state.retry_us = min(hints, default=None)
         return self._decisions()
 
-    # --- one class
+    # --- one turn
 
-    def _place(self, job_class: JobClass, after: _Rank) -> bool:
-        """Place a run of jobs from the head of a class, up to the rank `after`, in one lane; False: no room."""
-        kind = job_class.kind
-        for node, room in self._rooms(job_class):
-            keys = self._take(job_class, after, room)
+    def _place(self, turn: Turn) -> bool:
+        """Start jobs of a turn in one lane, as many as may; False: no room."""
+        at_most, why = gates.room(self.state, turn.job_class, self.now_us)
+        at_most = min(at_most, turn.at_most)
+        if at_most <= 0:
+            turn.job_class.why = why
+            return False
+        kind = turn.job_class.kind
+        for node, room in self._rooms(turn):
+            keys = self._take(turn, min(room, at_most))
             lane = node.lanes.get(kind)
             slots, idle = (lane.slots, lane.idle) if lane else (0, 0)
             if len(keys) > idle:
                 self._resize(node, kind, slots + len(keys) - idle, Reason.NONE)
             self._launch(node, kind, keys)
             return True
-        return self._queue_ahead(job_class, after)
+        return not turn.nominated and self._queue_ahead(turn, at_most)
 
-    def _rooms(self, job_class: JobClass) -> Iterable[tuple[NodeState, int]]:
+    def _rooms(self, turn: Turn) -> Iterable[tuple[NodeState, int]]:
         """Nodes and how many jobs they can start at once: idle slots first, then best fit, then by closing others'."""
-        kind = job_class.kind
-        for node in self.state.nodes.values():
-            lane = node.lanes.get(kind)
-            if lane and lane.idle and self._allowed(node, job_class, opens=False):
-                yield node, lane.idle
-        best: tuple[float, NodeId] | None = None
-        for node in self.state.nodes.values():
-            if self._can_open(node, kind) and kind.resources.fits(node.free) and self._allowed(node, job_class):
-                rank = (_leftover(node, kind), node.node.id)
-                best = min(best, rank) if best else rank
+        job_class, kind = turn.job_class, turn.job_class.kind
+        for node_id, idle_kind in list(self.state.idle_lanes):
+            if idle_kind == kind:
+                node = self.state.nodes[node_id]
+                times = self._let(node, turn, opens=False)
+                if times:
+                    yield node, min(times, node.lanes[kind].idle)
+        quota = self._quota(job_class)
+        if not quota:
+            if not self._close_for_quota(turn):
+                return
+            quota = 1
+        best = self._best_fit(turn)
         if best:
-            node = self.state.nodes[best[1]]
-            yield node, self._times(node, job_class)
-        for node in self.state.nodes.values():
-            if self._allowed(node, job_class) and self._close_idle(node, kind):
+            yield best, min(quota, self._times(best, turn))
+        for node_id in list(dict.fromkeys(node_id for node_id, _ in self.state.idle_lanes)):
+            node = self.state.nodes[node_id]
+            if self._let(node, turn) and self._close_idle(node, kind):
                 yield node, 1
 
-    def _times(self, node: NodeState, job_class: JobClass) -> int:
+    def _best_fit(self, turn: Turn) -> NodeState | None:
+        """The node on which a new slot leaves the least over."""
+        kind = turn.job_class.kind
+        best: tuple[float, NodeId] | None = None
+        for node in self.state.nodes.values():
+            if kind.resources.fits(node.free) and self._can_open(node, kind) and self._let(node, turn):
+                rank = (leftover(node, kind), node.node.id)
+                best = min(best, rank) if best else rank
+        return self.state.nodes[best[1]] if best else None
+
+    def _let(self, node: NodeState, turn: Turn, *, opens: bool = True) -> int:
+        """How many jobs of a turn the claims on a node let start there."""
+        return self.claims.times(node, turn.head, turn.job_class.kind.resources, opens=opens)
+
+    def _times(self, node: NodeState, turn: Turn) -> int:
         """How many slots of a kind may be opened on a node where one may."""
-        free = dict(node.free)
-        claim = self.claims.get(node.node.id)
-        if claim and claim[1] is not job_class:
-            add(free, claim[1].kind.resources, -1)
-        bound = self._slots_left(node, job_class.kind)
-        return max(1, job_class.kind.resources.times_in(free, bound))
+        kind = turn.job_class.kind
+        bound = min(self._slots_left(node, kind), self._let(node, turn))
+        return max(1, kind.resources.times_in(node.free, bound))
+
+    def _quota(self, job_class: JobClass) -> int:
+        """How many more slots of its kind the namespace of a class may reserve."""
+        tree, kind = self.state.tree, job_class.kind
+        if not tree.matters:
+            return _MANY
+        return tree.times(self.state.reserved, kind.namespace, kind.resources, _MANY)
+
+    def _close_for_quota(self, turn: Turn) -> bool:
+        """Close idle slots, the namespace's own first, until its quota has room; False where that does not do."""
+        kind, lacking = turn.job_class.kind, self.state.tree.lacking
+        idle = sorted(self.state.idle_lanes, key=lambda place: (place[1].namespace != kind.namespace, place))
+        if not idle or self._search.lacks_quota(turn.job_class, turn.head):
+            return False
+        for node_id, other in idle:
+            lane = self.state.nodes[node_id].lanes.get(other)
+            while lane is not None and lane.idle and lacking(self.state.reserved, kind.namespace, kind.resources):
+                self._resize(self.state.nodes[node_id], other, lane.slots - 1, Reason.ROOM_WANTED)
+        return not lacking(self.state.reserved, kind.namespace, kind.resources)
 
     def _slots_left(self, node: NodeState, kind: SlotKind, *, closed: int = 0) -> int:
         """How many more processes the node may run, whatever room it has, after so many others were closed."""
@@ -105,26 +149,7 @@ class Pass:
         return left
 
     def _can_open(self, node: NodeState, kind: SlotKind, *, closed: int = 0) -> bool:
-        return self._slots_left(node, kind, closed=closed) > 0 and not self._pausing(node, kind)
-
-    def _pausing(self, node: NodeState, kind: SlotKind) -> bool:
-        """Whether Ray has just given the kind's room on this node to others."""
-        return node.taken.get(kind, (0, 0))[0] > self.now_us
-
-    def _allowed(self, node: NodeState, job_class: JobClass, *, opens: bool = True) -> bool:
-        """Whether a claim on the node leaves room for one more job of the class."""
-        claim = self.claims.get(node.node.id)
-        if claim is None or claim[1] is job_class:
-            return True
-        lacking, claimer = claim
-        wanted = job_class.kind.resources
-        if any(name in lacking for name, _ in wanted.amounts):
-            return False
-        if not opens:
-            return True
-        free = dict(node.free)
-        add(free, claimer.kind.resources, -1)
-        return all(free.get(name, 0) >= amount for name, amount in wanted.amounts)
+        return self._slots_left(node, kind, closed=closed) > 0 and not pausing(node, kind, self.now_us)
 
     def _close_idle(self, node: NodeState, kind: SlotKind) -> bool:
         """Close idle slots of other kinds if that makes room for one slot of `kind`."""
@@ -148,38 +173,40 @@ class Pass:
             self._resize(node, other, node.lanes[other].slots - count, Reason.ROOM_WANTED)
         return True
 
-    def _take(self, job_class: JobClass, after: _Rank, room: int) -> list[JobKey]:
-        """Take up to `room` jobs from the head of a class, as long as they rank before `after`."""
+    def _take(self, turn: Turn, room: int) -> list[JobKey]:
+        """Take up to `room` jobs of a turn out of their queue."""
+        if turn.nominated:
+            self.claims.drop(self.state.nominated[turn.head], turn.head)
+            return [turn.head]
+        state, job_class = self.state, turn.job_class
         keys: list[JobKey] = []
-        while len(keys) < room and (head := first_ready(self.state, job_class)) is not None:
-            if (job_class.band, head) >= after:
+        while len(keys) < room and (head := first_ready(state, job_class)) is not None:
+            if place_in_class(job_class, head) >= turn.before:
                 break
-            take_first(self.state, job_class)
+            take_first(state, job_class)
             keys.append(head)
         return keys
 
     # --- queueing ahead
 
-    def _queue_ahead(self, job_class: JobClass, after: _Rank) -> bool:
+    def _queue_ahead(self, turn: Turn, at_most: int) -> bool:
         """Give one run of short jobs to the lane that will be free first, so that its slots never wait for us."""
-        head = first_ready(self.state, job_class)
-        assert head is not None
-        kind, policy = job_class.kind, self.state.policy
-        estimate_us = self.state.jobs[head].entry.mean_us
+        kind, policy = turn.job_class.kind, self.state.policy
+        estimate_us = self.state.jobs[turn.head].entry.mean_us
         if kind.single_use or not 0 < estimate_us <= policy.ahead_run_us_max:
             return False
         best: tuple[float, NodeId] | None = None
         for node in self.state.nodes.values():
             lane = node.lanes.get(kind)
-            if lane and self._ahead_room(lane, estimate_us) and self._allowed(node, job_class, opens=False):
+            if lane and self._ahead_room(lane, estimate_us) and self._let(node, turn, opens=False):
                 rank = (lane.load_us / lane.slots, node.node.id)
                 best = min(best, rank) if best else rank
         if best is None:
             return False
         node = self.state.nodes[best[1]]
-        room = self._ahead_room(node.lanes[kind], estimate_us)
+        room = min(at_most, self._ahead_room(node.lanes[kind], estimate_us))
         share = max(1, room // 2) if len(self.state.nodes) > 1 else room
-        self._launch(node, kind, self._take(job_class, after, share))
+        self._launch(node, kind, self._take(turn, share))
         return True
 
     def _ahead_room(self, lane: Lane, estimate_us: int) -> int:
@@ -193,50 +220,81 @@ class Pass:
 
     # --- a head that does not fit
 
-    def _hold(self, job_class: JobClass) -> None:
-        """Say why a head waits, and keep the node for it on which it lacks least."""
-        job_class.why = self._why(job_class)
-        if job_class.why is not Reason.NO_ROOM or len(self.claims) >= self.state.policy.claims_max:
+    def _make_room(self, turn: Turn) -> bool:
+        """Ask others to make room for a head, if it has a right to that; it is set aside until they have."""
+        job_class, state = turn.job_class, self.state
+        if job_class.why is not Reason.NONE or (turn.nominated and turn.head in state.making):
+            return False
+        plan = self._search.plan(job_class, turn.head)
+        if plan is None:
+            return False
+        if not turn.nominated:
+            take_first(state, job_class)
+        for decision in self._evictions(plan, turn.head):
+            apply_decision(state, decision, self.now_us)
+            self.evictions.append(decision)
+        self.claims.add(state.nodes[plan.node], job_class, turn.head, NEVER_US)
+        self._recall_ahead(state.nodes[plan.node], turn)
+        return True
+
+    def _evictions(self, plan: Plan, wanted_by: JobKey) -> list[d.Evict]:
+        groups: dict[tuple[NodeId, int, Reason], list[Job]] = {}
+        for victim in plan.victims:
+            job = victim.job
+            assert job.node is not None
+            grace_ms = job.entry.spec.grace_ms or self.state.policy.stop_grace_ms
+            groups.setdefault((job.node, grace_ms, victim.reason), []).append(job)
+        return [
+            d.Evict(
+                node=node,
+                keys=tuple(job.key for job in jobs),
+                attempts=tuple(job.attempt for job in jobs),
+                grace_ms=grace_ms,
+                reason=reason,
+                wanted_by=wanted_by,
+                target=plan.node,
+            )
+            for (node, grace_ms, reason), jobs in groups.items()
+        ]
+
+    def _hold(self, turn: Turn) -> None:
+        """Say why a head waits, and keep the node for it where it can start first."""
+        job_class, state = turn.job_class, self.state
+        if turn.nominated:
+            return
+        if job_class.why is Reason.RATE_LIMIT:
+            due_us = gates.refill_us(state, job_class, self.now_us)
+            if due_us is not None:
+                self._refill_us = due_us if self._refill_us is None else min(self._refill_us, due_us)
+        if job_class.why is Reason.NONE:
+            job_class.why = why_not(state, job_class, turn.head, self._search, self.now_us)
+        if job_class.why is not Reason.NO_ROOM or self._claimed >= state.policy.claims_max:
             return
         wanted = job_class.kind.resources
-        best: tuple[float, NodeId] | None = None
-        for node in self.state.nodes.values():
-            if node.node.id not in self.claims and wanted.fits(dict(node.node.resources.amounts)):
-                rank = (_deficit(node, job_class.kind), node.node.id)
+        best: tuple[int, float, NodeId] | None = None
+        for node in state.nodes.values():
+            if not self.claims.taken(node) and wanted.fits(dict(node.node.resources.amounts)):
+                rank = (ready_us(state, node, wanted, self.now_us), deficit(node, job_class.kind), node.node.id)
                 best = min(best, rank) if best else rank
         if best is None:
             return
-        node = self.state.nodes[best[1]]
-        self.claims[best[1]] = (frozenset(wanted.lacking(node.free)), job_class)
-        self._recall_ahead(node, job_class)
+        node = state.nodes[best[2]]
+        self._claimed += 1
+        self.claims.add(node, job_class, turn.head, best[0])
+        self._recall_ahead(node, turn)
 
-    def _why(self, job_class: JobClass) -> Reason:
-        nodes = self.state.nodes.values()
-        if not nodes:
-            return Reason.NO_NODES
-        wanted, kind = job_class.kind.resources, job_class.kind
-        able = [node for node in nodes if wanted.fits(dict(node.node.resources.amounts))]
-        if not able:
-            return Reason.NEVER_FITS
-        if all(self._pausing(node, kind) for node in able):
-            return Reason.TAKEN_BY_OTHERS
-        return Reason.NO_ROOM
-
-    def _recall_ahead(self, node: NodeState, job_class: JobClass) -> None:
-        """Ask back what waits ahead on a claimed node and ranks behind the claimer."""
-        head = first_ready(self.state, job_class)
-        assert head is not None
-        rank = (job_class.band, head)
+    def _recall_ahead(self, node: NodeState, turn: Turn) -> None:
+        """Ask back what waits ahead on a claimed node and stands behind the claimer."""
         for lane in node.lanes.values():
             if len(lane.held) <= lane.slots:
                 continue
-            waiting = [key for key in list(lane.held)[lane.slots :] if self._ranks_behind(key, job_class, rank)]
+            waiting = [key for key in list(lane.held)[lane.slots :] if self._stands_behind(key, turn)]
             self._recall(node, waiting, Reason.ROOM_WANTED)
 
-    def _ranks_behind(self, key: JobKey, claimer: JobClass, rank: _Rank) -> bool:
+    def _stands_behind(self, key: JobKey, turn: Turn) -> bool:
         job = self.state.jobs[key]
-        own = job.job_class
-        return own is not claimer and (own.band, key) > rank and _recallable(job)
+        own, claimer = job.job_class, turn.job_class
+        return own is not claimer and (own.order, key) > (claimer.order, turn.head) and _recallable(job)
 
     def recall_behind_long(self) -> None:
         """Ask back what was queued ahead on lanes whose slots are all held by attempts that turned out long."""
@@ -271,7 +329,7 @@ class Pass:
         """Give reservations back that Ray did not honour: they would look like idle slots."""
         for node_id, kind in list(self.state.idle_lanes):
             node = self.state.nodes[node_id]
-            if self._pausing(node, kind):
+            if pausing(node, kind, self.now_us):
                 self._resize(node, kind, len(node.lanes[kind].held), Reason.TAKEN_BY_OTHERS)
 
     def _release_idle(self) -> None:
@@ -302,45 +360,11 @@ class Pass:
                     attempts=tuple([state.jobs[key].attempt for key in keys]),
                 )
             )
-        return found + list(self.recalls)
-
-    def _heads(self) -> _Heads:
-        heads: _Heads = []
-        for number, job_class in enumerate(self.state.classes.values()):
-            job_class.why = Reason.NONE
-            head = first_ready(self.state, job_class)
-            if head is not None:
-                heads.append((job_class.band, head, number, job_class))
-        heapify(heads)
-        return heads
+        return [*found, *self.evictions, *self.recalls]
 
 
 def _recallable(job: Job) -> bool:
     return job.state is JobState.LAUNCHED and not job.recall_asked
 
 
-def _second(heads: _Heads) -> _Rank:
-    """The rank of the best head but the first: up to there the first class may go on."""
-    others = [entry[:2] for entry in heads[1:3]]
-    return min(others) if others else (1 << 30, JobKey(1 << 62))
-
-
-def _leftover(node: NodeState, kind: SlotKind) -> float:
-    """Best fit: the shares of the node that stay free after one more slot, summed over what is asked, CPU and GPU."""
-    wanted = dict(kind.resources.amounts)
-    return sum(
-        (node.free.get(name, 0) - wanted.get(name, 0)) / amount
-        for name, amount in node.node.resources.amounts
-        if name in wanted or name in ("CPU", "GPU")
-    )
-
-
-def _deficit(node: NodeState, kind: SlotKind) -> float:
-    """How much a node lacks for one more slot, as the sum over resources of the lacking share of the request.
-
-    Idle slots of others count as free: they close for whoever has the claim, so that it stays with its node.
-    """
-    free = dict(node.free)
-    for lane in node.lanes.values():
-        add(free, lane.kind.resources, lane.idle)
-    return sum(max(0, amount - free.get(name, 0)) / amount for name, amount in kind.resources.amounts)
+_MANY = 1 << 30

@@ -4,11 +4,11 @@ from heapq import heappop
 
 from kos_ray.model import decisions as d
 from kos_ray.model.ids import JobKey, NodeId
-from kos_ray.model.job import AttemptEnd, Guarantee, JobState
+from kos_ray.model.job import AttemptEnd, Eviction, Guarantee, JobState
 from kos_ray.model.reasons import Reason
 from kos_ray.scheduler.apply import apply_decision
 from kos_ray.scheduler.retry import backoff_us
-from kos_ray.scheduler.state import Job, State
+from kos_ray.scheduler.state import OVERDUE, Job, State
 
 #: what a job that is over because of its attempt's end is said to have ended by
 _CAUSE = {
@@ -124,6 +124,27 @@ def wake(state: State, now_us: int) -> list[d.Decision]:
     return _apply_all(state, groups, now_us)
 
 
+def age(state: State, now_us: int) -> list[d.Decision]:
+    """Let the jobs go first that have been ready as long as their band allows."""
+    keys: list[JobKey] = []
+    while state.aging and state.aging[0][0] <= now_us:
+        _, waited = heappop(state.aging)
+        for key in waited:
+            job = state.jobs.get(key)
+            if job is not None and job.job_class.order != OVERDUE and _overdue(state, job, now_us):
+                keys.append(key)
+    if not keys:
+        return []
+    decision = d.Promote(keys=tuple(keys))
+    apply_decision(state, decision, now_us)
+    return [decision]
+
+
+def _overdue(state: State, job: Job, now_us: int) -> bool:
+    wait_us = state.policy.aging_us[job.job_class.band]
+    return job.state is JobState.READY and bool(wait_us) and job.since_us + wait_us <= now_us
+
+
 def _apply_all(state: State, groups: _Groups, now_us: int) -> list[d.Decision]:
     decisions = groups.decisions(state.policy.stop_grace_ms)
     state.todo.cancelled.clear()
@@ -134,31 +155,55 @@ def _apply_all(state: State, groups: _Groups, now_us: int) -> list[d.Decision]:
 
 def _ended(groups: _Groups, state: State, job: Job, end: AttemptEnd, now_us: int) -> None:
     """One job whose attempt ended: over, later again, or back in the queue."""
-    spec = job.entry.spec
-    once = spec.guarantee is Guarantee.AT_MOST_ONCE
-    over: tuple[JobState, Reason] | None = None
+    cancelled = job.cancelled or job.key in state.todo.cancelled
     if end is AttemptEnd.SUCCEEDED:
-        over = (JobState.SUCCEEDED, Reason.SUCCEEDED)
-    elif job.cancelled or job.key in state.todo.cancelled:
+        over: tuple[JobState, Reason] | None = (JobState.SUCCEEDED, Reason.SUCCEEDED)
+    elif cancelled:
         over = (JobState.CANCELLED, Reason.CANCELLED_BY_USER)
     elif end in _RETURNED:
+        over = None
         groups.back(job, _RETURNED[end])
-    elif once and end in (AttemptEnd.LOST, AttemptEnd.CRASHED, AttemptEnd.STOPPED):
-        over = (JobState.LOST, Reason.ENTERED_AT_MOST_ONCE)
-    elif end is AttemptEnd.STOPPED:
-        groups.back(job, Reason.PAUSED_BY_USER)
     elif end is AttemptEnd.LOST:
-        if job.losses < state.policy.losses_max:
-            groups.back(job, Reason.NODE_LOST)
-        else:
-            over = (JobState.FAILED, Reason.LOSSES_EXHAUSTED)
-    elif once or job.failures >= spec.retries:
-        over = (JobState.FAILED, _CAUSE[end])
+        over = _lost(groups, state, job)
+    elif end is AttemptEnd.STOPPED:
+        over = _stopped(groups, job)
     else:
-        due_us = now_us + backoff_us(spec.backoff, job.key, job.failures + 1)
-        groups.retry.append((job.key, due_us, _CAUSE[end]))
+        over = _failed(groups, job, end, now_us)
     if over:
         groups.finish.setdefault(over, []).append(job.key)
+
+
+def _lost(groups: _Groups, state: State, job: Job) -> tuple[JobState, Reason] | None:
+    if job.entry.spec.guarantee is Guarantee.AT_MOST_ONCE:
+        return (JobState.LOST, Reason.ENTERED_AT_MOST_ONCE)
+    if job.losses >= state.policy.losses_max:
+        return (JobState.FAILED, Reason.LOSSES_EXHAUSTED)
+    groups.back(job, Reason.NODE_LOST)
+    return None
+
+
+def _stopped(groups: _Groups, job: Job) -> tuple[JobState, Reason] | None:
+    """It was paused, or made room: it waits again, unless it may not be entered twice or is to be over then."""
+    evicted = job.evicted_for is not None
+    if evicted and job.entry.spec.eviction is Eviction.CANCEL:
+        return (JobState.CANCELLED, job.stopped_by)
+    if job.entry.spec.guarantee is Guarantee.AT_MOST_ONCE:
+        return (JobState.LOST, Reason.ENTERED_AT_MOST_ONCE)
+    groups.back(job, job.stopped_by if evicted else Reason.PAUSED_BY_USER)
+    return None
+
+
+def _failed(groups: _Groups, job: Job, end: AttemptEnd, now_us: int) -> tuple[JobState, Reason] | None:
+    """It is charged: another attempt later, as long as its retries last."""
+    spec = job.entry.spec
+    if spec.guarantee is Guarantee.AT_MOST_ONCE:
+        crashed = end is AttemptEnd.CRASHED
+        return (JobState.LOST, Reason.ENTERED_AT_MOST_ONCE) if crashed else (JobState.FAILED, _CAUSE[end])
+    if job.failures >= spec.retries:
+        return (JobState.FAILED, _CAUSE[end])
+    due_us = now_us + backoff_us(spec.backoff, job.key, job.failures + 1)
+    groups.retry.append((job.key, due_us, _CAUSE[end]))
+    return None
 
 
 def _cancelled(groups: _Groups, job: Job) -> None:

@@ -7,12 +7,18 @@ from kos_ray.model.ids import JobKey, NodeId
 from kos_ray.model.job import JobState, SlotKind, Spec
 from kos_ray.model.node import Node
 from kos_ray.model.policy import Policy
+from kos_ray.model.reasons import Reason
+from kos_ray.model.resources import add
 from kos_ray.model.wire import from_plain, to_plain
-from kos_ray.scheduler.state import Job, JobClass, Lane, NodeState, SpecEntry, State
+from kos_ray.scheduler.ledger import count_on_nodes
+from kos_ray.scheduler.queues import class_named, rebuild
+from kos_ray.scheduler.quota import ROOT, Tree
+from kos_ray.scheduler.shares import account_of, paths
+from kos_ray.scheduler.state import ClassKey, Job, Lane, NodeState, SpecEntry, State
 
 _JOB_FIELDS = (
     *("spec", "attempt", "failures", "losses", "node", "unmet", "due_us", "estimate_us", "recall_asked"),
-    *("held", "cancelled"),
+    *("held", "cancelled", "since_us", "started_us", "saved_us", "path_us", "evicted_for", "evictions", "barred"),
 )
 
 
@@ -20,25 +26,30 @@ def state_to_plain(state: State) -> Any:
     """Plain data for a state between two steps (nothing is left to be decided)."""
     if state.todo.unsettled:
         raise ValueError("a snapshot is taken between steps")
+    numbers = {job_class: number for number, job_class in enumerate(state.classes.values())}
     return {
         "policy": to_plain(state.policy),
         "epoch": state.epoch,
         "next_key": state.next_key,
         "specs": [(key, to_plain(entry.spec), entry.mean_us) for key, entry in state.specs.items()],
         "idle_specs": list(state.idle_specs),
-        "classes": [
-            (job_class.band, to_plain(job_class.kind), job_class.ready) for job_class in state.classes.values()
-        ],
+        "classes": [to_plain(name) for name in state.classes],
         "jobs": [
             (
-                *(job.key, int(job.state), tuple(getattr(job, name) for name in _JOB_FIELDS)),
-                *(job.job_class.band, None if job.queued is None else job.queued.band),
+                *(job.key, int(job.state), numbers[job.job_class], int(job.stopped_by)),
+                tuple(getattr(job, name) for name in _JOB_FIELDS),
             )
             for job in state.jobs.values()
         ],
         "dependencies": [to_plain(job.dependency) for job in state.jobs.values() if job.dependency is not None],
         "dependents": [(key, children) for key, children in state.dependents.items()],
         "due": state.due,
+        "aging": state.aging,
+        "nominated": list(state.nominated.items()),
+        "accounts": [(name, account.share, account.at_us, account.burst) for name, account in state.accounts.items()],
+        "used": [(place, amount) for place, amount in state.used.items()],
+        "buckets": list(state.buckets.items()),
+        "retry_us": state.retry_us,
         "nodes": [_node_to_plain(node) for node in state.nodes.values()],
         "idle_lanes": [(node, to_plain(kind)) for node, kind in state.idle_lanes],
     }
@@ -47,35 +58,56 @@ def state_to_plain(state: State) -> Any:
 def state_from_plain(plain: Any) -> State:
     """The inverse of `state_to_plain`."""
     state = State(policy=from_plain(Policy, plain["policy"]), epoch=plain["epoch"], next_key=JobKey(plain["next_key"]))
-    for band, kind_plain, ready in plain["classes"]:
-        kind = from_plain(SlotKind, kind_plain)
-        job_class = state.classes[band, kind] = JobClass(band, kind)
-        job_class.ready = list(ready)
+    state.tree = Tree(state.policy.namespaces, state.capacity)
+    classes = [class_named(state, from_plain(ClassKey, name)) for name in plain["classes"]]
     for key, spec_plain, mean_us in plain["specs"]:
-        spec = from_plain(Spec, spec_plain)
-        entry = state.specs[key] = SpecEntry(spec, state.classes[spec.band, spec.slot_kind])
+        entry = state.specs[key] = SpecEntry(from_plain(Spec, spec_plain))
         entry.mean_us = mean_us
     state.idle_specs = dict.fromkeys(plain["idle_specs"])
-    for key, job_state, values, band, queued_band in plain["jobs"]:
+    for key, job_state, number, stopped_by, values in plain["jobs"]:
         fields = dict(zip(_JOB_FIELDS, values, strict=True))
         entry = state.specs[fields["spec"]]
         entry.live += 1
-        job = state.jobs[key] = Job(key, fields["spec"], entry, JobState(job_state))
+        job = state.jobs[key] = Job(key, fields["spec"], entry, classes[number], JobState(job_state))
+        job.stopped_by = Reason(stopped_by)
         for name, value in fields.items():
             setattr(job, name, value)
-        kind = job.job_class.kind
-        job.job_class = state.classes[band, kind]
-        job.queued = None if queued_band is None else state.classes[queued_band, kind]
+        job.barred = None if job.barred is None else (job.barred[0], job.barred[1])
     for dependency_plain in plain["dependencies"]:
         dependency = from_plain(JobDependency, dependency_plain)
         state.jobs[dependency.key].dependency = dependency
     state.dependents = {key: [tuple(child) for child in children] for key, children in plain["dependents"]}
     state.due = [tuple(timer) for timer in plain["due"]]
+    state.aging = [(due_us, tuple(keys)) for due_us, keys in plain["aging"]]
+    state.nominated = {JobKey(key): NodeId(node) for key, node in plain["nominated"]}
+    for name, share, at_us, burst in plain["accounts"]:
+        account = account_of(state, name)
+        account.share, account.at_us, account.burst = share, at_us, (burst[0], burst[1])
+    state.used = {(place[0], place[1]): amount for place, amount in plain["used"]}
+    state.buckets = {name: (bucket[0], bucket[1]) for name, bucket in plain["buckets"]}
+    state.retry_us = plain["retry_us"]
     for node_plain in plain["nodes"]:
         node = _node_from_plain(state, node_plain)
         state.nodes[node.node.id] = node
     state.idle_lanes = {(NodeId(node), from_plain(SlotKind, kind)): None for node, kind in plain["idle_lanes"]}
+    _count(state)
+    rebuild(state)
     return state
+
+
+def _count(state: State) -> None:
+    """What is kept only to be quick: sums over nodes, lanes and jobs."""
+    for node in state.nodes.values():
+        add(state.capacity, node.node.resources, 1)
+        for lane in node.lanes.values():
+            for name in {ROOT, *paths(lane.kind.namespace)}:
+                add(state.reserved.setdefault(name, {}), lane.kind.resources, lane.slots)
+            for key in lane.held:
+                state.jobs[key].kind = lane.kind
+                count_on_nodes(state, state.jobs[key], 1)
+    for job in state.jobs.values():
+        if job.evicted_for is not None and job.node is not None:
+            state.making[job.evicted_for] = state.making.get(job.evicted_for, 0) + 1
 
 
 def _node_to_plain(node: NodeState) -> Any:

@@ -1,39 +1,68 @@
 """The one aggregate. It is changed by `apply.py` alone; everybody else reads it."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from kos_ray.model.events import JobDependency
 from kos_ray.model.ids import JobKey, NodeId, SpecKey
-from kos_ray.model.job import AttemptEnd, JobState, SlotKind, Spec
+from kos_ray.model.job import NO_DEMANDS, AttemptEnd, Demands, JobState, SlotKind, Spec
 from kos_ray.model.node import Node
-from kos_ray.model.policy import Policy
+from kos_ray.model.policy import Discipline, Policy
 from kos_ray.model.reasons import Reason
+from kos_ray.scheduler.quota import Tree
+
+#: the order of jobs that have waited as long as their band allows: before all bands
+OVERDUE = -1
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ClassKey:
+    """What jobs that are alike for order and placement have in common.
+
+    `band` is what was declared; `order` is where they stand: the same, or 3 where the discipline is blind to bands,
+    one lower in a burst, OVERDUE when they have waited too long. `user` is set where users share fairly.
+    """
+
+    band: int
+    order: int
+    kind: SlotKind
+    demands: Demands = NO_DEMANDS
+    user: str = ""
+    #: declared run time, to four significant bits: what fits before a claim is found among those of one length
+    length: int = 0
 
 
 class JobClass:
-    """Waiting jobs that are alike for placement: one band, one kind of slot. `ready` is a heap of keys.
+    """Waiting jobs that are alike for placement. `ready` is a heap.
 
-    Entries of `ready` whose job is no longer READY, or queued elsewhere, are skipped when they come up.
+    Its entries are keys, or `(rank, key)` where `ranked`. Those whose job is no longer READY, queued elsewhere, or
+    ranked anew are skipped when they come up.
     """
 
-    __slots__ = ("band", "kind", "ready", "why")
+    __slots__ = ("account", "band", "demands", "kind", "name", "order", "ranked", "ready", "why")
 
-    def __init__(self, band: int, kind: SlotKind) -> None:
-        self.band = band
-        self.kind = kind
-        self.ready: list[JobKey] = []
+    def __init__(self, name: ClassKey, account: str, *, ranked: bool) -> None:
+        self.name = name
+        self.band = name.band
+        self.order = name.order
+        self.kind = name.kind
+        self.demands = name.demands
+        #: who shares fairly with others: the namespace, or namespace, NUL, user
+        self.account = account
+        self.ranked = ranked
+        self.ready: list[Any] = []
         #: why its head was not placed in the last pass
         self.why = Reason.NONE
 
 
 class SpecEntry:
-    """A spec in use: its class, its live jobs, and its measured run time (0 until one attempt has succeeded)."""
+    """A spec in use: its live jobs, and its measured run time (0 until one attempt has succeeded)."""
 
-    __slots__ = ("job_class", "live", "mean_us", "spec")
+    __slots__ = ("kind", "live", "mean_us", "spec")
 
-    def __init__(self, spec: Spec, job_class: JobClass) -> None:
+    def __init__(self, spec: Spec) -> None:
         self.spec = spec
-        self.job_class = job_class
+        self.kind = spec.slot_kind
         self.live = 0
         self.mean_us = 0
 
@@ -43,30 +72,41 @@ class Job:
 
     __slots__ = (
         "attempt",
+        "barred",
         "cancelled",
         "dependency",
         "due_us",
         "entry",
         "estimate_us",
+        "evicted_for",
+        "evictions",
         "failures",
         "held",
         "job_class",
         "key",
+        "kind",
         "losses",
         "node",
+        "path_us",
         "queued",
         "recall_asked",
+        "saved_us",
+        "since_us",
         "spec",
+        "started_us",
         "state",
+        "stopped_by",
         "unmet",
     )
 
-    def __init__(self, key: JobKey, spec: SpecKey, entry: SpecEntry, state: JobState) -> None:
+    def __init__(self, key: JobKey, spec: SpecKey, entry: SpecEntry, job_class: JobClass, state: JobState) -> None:
         self.key = key
         self.spec = spec
         self.entry = entry
-        #: its spec's, until somebody gives the job another band
-        self.job_class = entry.job_class
+        #: its submission's, until it ages or somebody gives it another band
+        self.job_class = job_class
+        #: the kind of slot its attempt has: its spec's, or an alternative
+        self.kind = entry.kind
         #: in whose heap it stands; entries of other heaps are stale
         self.queued: JobClass | None = None
         self.state = state
@@ -82,8 +122,26 @@ class Job:
         self.recall_asked = False
         #: somebody wants it to wait
         self.held = False
-        #: it was asked to stop for good; a paused one is asked to stop as well and goes back
+        #: it was asked to stop for good; a paused or evicted one is asked to stop as well and goes back
         self.cancelled = False
+        #: when it could first have started, -1 before that
+        self.since_us = -1
+        #: when its attempt was launched, and when that last saved its state
+        self.started_us = 0
+        self.saved_us = 0
+        #: declared run times from its start to the end of the longest chain behind it
+        self.path_us = 0
+        #: why its attempt was asked to stop
+        self.stopped_by = Reason.NONE
+        #: for which job it makes room, and how often it did
+        self.evicted_for: JobKey | None = None
+        self.evictions = 0
+        #: evicted by this account, it takes nothing back from it until then
+        self.barred: tuple[str, int] | None = None
+
+    def barred_from(self, other: "Job", now_us: int) -> bool:
+        """Whether the other's account evicted this job so recently that it may not do the same."""
+        return self.barred is not None and self.barred[0] == other.job_class.account and now_us < self.barred[1]
 
 
 class Lane:
@@ -123,6 +181,21 @@ class NodeState:
         self.taken: dict[SlotKind, tuple[int, int]] = {}
 
 
+class Account:
+    """What a namespace (or a user in one) had of late.
+
+    `share` is the weighted dominant share in millionths, decayed at `at_us`; see `shares.py`.
+    """
+
+    __slots__ = ("at_us", "burst", "share")
+
+    def __init__(self) -> None:
+        self.share = 0
+        self.at_us = 0
+        #: start of the present window of submissions, and how many jobs came in it
+        self.burst: tuple[int, int] = (0, 0)
+
+
 @dataclass(slots=True)
 class Todo:
     """What events left to be decided. Empty between passes."""
@@ -153,12 +226,44 @@ class State:
     specs: dict[SpecKey, SpecEntry] = field(default_factory=dict)
     #: specs without live jobs, the longest idle first
     idle_specs: dict[SpecKey, None] = field(default_factory=dict)
-    classes: dict[tuple[int, SlotKind], JobClass] = field(default_factory=dict)
+    classes: dict[ClassKey, JobClass] = field(default_factory=dict)
     nodes: dict[NodeId, NodeState] = field(default_factory=dict)
+    #: what all nodes have together
+    capacity: dict[str, int] = field(default_factory=dict)
+    #: by namespace, and by namespace, NUL, user
+    accounts: dict[str, Account] = field(default_factory=dict)
+    #: what is reserved by namespace, those below included; "" is all together
+    reserved: dict[str, dict[str, int]] = field(default_factory=dict)
     #: who waits for a job's end: `(child, After)`
     dependents: dict[JobKey, list[tuple[JobKey, int]]] = field(default_factory=dict)
     #: heap of `(due_us, key)` of jobs in BACKOFF; stale entries are skipped
     due: list[tuple[int, JobKey]] = field(default_factory=list)
+    #: heap of `(due_us, keys)` of jobs that became ready together: those that still wait then are overdue
+    aging: list[tuple[int, tuple[JobKey, ...]]] = field(default_factory=list)
     #: lanes with idle slots
     idle_lanes: dict[tuple[NodeId, SlotKind], None] = field(default_factory=dict)
+    #: jobs for which others make room, and on which node
+    nominated: dict[JobKey, NodeId] = field(default_factory=dict)
+    #: licences and concurrency keys in use
+    used: dict[tuple[str, str], int] = field(default_factory=dict)
+    #: rate limits: units left at an instant
+    buckets: dict[str, tuple[int, int]] = field(default_factory=dict)
     todo: Todo = field(default_factory=Todo)
+    #: how many attempts still have to make room for a job
+    making: dict[JobKey, int] = field(default_factory=dict)
+    #: attempts on nodes by declared band, and those of jobs that can save their state
+    on_nodes: list[int] = field(default_factory=lambda: [0] * 6)
+    savers: int = 0
+    #: when the last pass could have done more though nothing had happened
+    retry_us: int | None = None
+    #: the policy's namespaces with the cluster's capacity; made anew when either changes
+    tree: Tree = field(default_factory=lambda: Tree((), {}))
+
+    def discipline(self, namespace: str) -> Discipline:
+        """How a namespace orders its jobs: as it says, or the nearest one above it, or the policy."""
+        while namespace:
+            found = self.tree.settings.get(namespace)
+            if found is not None and found.discipline is not None:
+                return found.discipline
+            namespace = namespace.rpartition("/")[0]
+        return self.policy.discipline

@@ -4,7 +4,7 @@ from typing import Any
 
 from kos_ray.model.events import CancelRequested, HoldRequested
 from kos_ray.model.ids import JobKey
-from kos_ray.model.job import After, AttemptEnd, Guarantee, JobState, SlotKind, Spec
+from kos_ray.model.job import After, AttemptEnd, Eviction, Guarantee, JobState, SlotKind, Spec
 from kos_ray.model.protocol import Orders
 from kos_ray.model.reasons import Reason
 from kos_ray.sim.code import Fate, Inputs, Run
@@ -16,6 +16,10 @@ Outcome = tuple[JobState, Reason, bytes, str]
 
 #: what a job failed of when its own code was to blame
 _OWN_FAULT = (Reason.USER_ERROR, Reason.TIMEOUT, Reason.CRASHED, Reason.UNPREPARED)
+
+
+#: what a job is over of that made room for another one
+_MADE_ROOM = (Reason.PREEMPTED, Reason.RECLAIMED, Reason.ROTATED)
 
 
 class Entry:
@@ -141,7 +145,8 @@ class Auditor:
             results = [e.result for e in story.entries if e.end is AttemptEnd.SUCCEEDED and e.number == story.last]
             self.expect(results == [result], "a result that the accepted attempt did not produce", (about, results))
         elif state is JobState.CANCELLED:
-            self.expect(story.cancel_asked, "cancelled by nobody", about)
+            gave_way = reason in _MADE_ROOM and story.plan.array.spec.eviction is Eviction.CANCEL
+            self.expect(story.cancel_asked or gave_way, "cancelled by nobody", about)
         elif state is JobState.LOST:
             once = story.plan.array.spec.guarantee is Guarantee.AT_MOST_ONCE
             self.expect(once, "lost though it may be run again", about)

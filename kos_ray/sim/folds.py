@@ -10,7 +10,7 @@ from kos_ray.model.job import JobState
 from kos_ray.scheduler import invariants
 from kos_ray.scheduler.machine import recover
 from kos_ray.scheduler.snapshot import state_from_plain, state_to_plain
-from kos_ray.scheduler.state import JobClass, State
+from kos_ray.scheduler.state import OVERDUE, JobClass, State
 from kos_ray.sim.world import Violation
 
 
@@ -53,10 +53,9 @@ def comparable(state: State) -> dict[str, Any]:
     """A state as plain data without what has no meaning: the order of sets, heaps and dictionaries, stale entries."""
     plain: dict[str, Any] = dict(state_to_plain(state))
     blocked = {job.key for job in state.jobs.values() if job.state is JobState.BLOCKED}
-    # In whose heap a job has an entry is a matter of when stale ones are dropped, unless it is READY.
+    names = [repr(name) for name in state.classes]
     plain["jobs"] = sorted(
-        (key, value, fields, band, queued if value == JobState.READY else None)
-        for key, value, fields, band, queued in plain["jobs"]
+        (key, value, names[number], why, fields) for key, value, number, why, fields in plain["jobs"]
     )
     plain["dependencies"] = sorted(plain["dependencies"], key=lambda item: item["key"])
     plain["dependents"] = sorted(
@@ -64,8 +63,17 @@ def comparable(state: State) -> dict[str, Any]:
         for parent, children in state.dependents.items()
         if any(child in blocked for child, _ in children)
     )
-    queues = {place: sorted(_queued(state, found)) for place, found in state.classes.items()}
-    plain["classes"] = sorted((band, repr(kind), keys) for (band, kind), keys in queues.items() if keys)
+    queues = {name: sorted(_queued(state, found)) for name, found in state.classes.items()}
+    plain["classes"] = sorted((repr(name), keys) for name, keys in queues.items() if keys)
+    plain["aging"] = sorted(
+        (due_us, keys)
+        for due_us, keys in plain["aging"]
+        if any(key in state.jobs and state.jobs[key].job_class.order != OVERDUE for key in keys)
+    )
+    for name in ("nominated", "accounts", "used", "buckets"):
+        plain[name] = sorted(plain[name])
+    # a hint for the next step, which every step makes anew
+    plain["retry_us"] = None
     plain["due"] = sorted(
         (due_us, key)
         for due_us, key in state.due
@@ -79,7 +87,8 @@ def comparable(state: State) -> dict[str, Any]:
 
 def _queued(state: State, job_class: JobClass) -> set[JobKey]:
     """The READY jobs that wait in a class; other entries of its heap are stale."""
-    jobs = ((key, state.jobs.get(key)) for key in job_class.ready)
+    keys = (entry[1] if job_class.ranked else entry for entry in job_class.ready)
+    jobs = ((key, state.jobs.get(key)) for key in keys)
     return {key for key, job in jobs if job and job.state is JobState.READY and job.queued is job_class}
 
 

@@ -1,11 +1,14 @@
 """What one seed draws before its history begins: how large, how fast, how bad."""
 
 from dataclasses import dataclass
+from typing import Any
 
-from kos_ray.model.policy import Policy
-from kos_ray.model.resources import Resources
+from kos_ray.model.policy import Against, Discipline, Namespace, Policy, Rate
+from kos_ray.model.resources import UNIT, Resources
 from kos_ray.sim.world import MS_US, SECOND_US, World
 
+#: tenants
+NAMESPACES = ("default", "team")
 _CLUSTERS = ((4,), (2, 2), (4, 8), (2, 4, 4), (8, 2, 2, 4))
 
 
@@ -36,7 +39,7 @@ def draw(world: World) -> Setting:
     nodes = tuple(_node(world, cpus) for cpus in world.pick(_CLUSTERS))
     return Setting(
         nodes=nodes,
-        policy=_policy(world),
+        policy=_policy(world, nodes),
         clients=world.between(1, 3),
         jobs_max=world.pick((8, 8, 16, 16, 32, 32, 64, 200)),
         busy_us=world.between(500, 8_000) * MS_US,
@@ -58,7 +61,7 @@ def _node(world: World, cpus: int) -> Resources:
     return Resources.of(units)
 
 
-def _policy(world: World) -> Policy:
+def _policy(world: World, nodes: tuple[Resources, ...]) -> Policy:
     return Policy(
         idle_slot_us=world.pick((20 * MS_US, 1_000 * MS_US)),
         ahead_us=world.pick((0, 5_000, 25_000)),
@@ -71,4 +74,51 @@ def _policy(world: World) -> Policy:
         taken_pause_us_max=1_000 * MS_US,
         claims_max=world.pick((0, 1, 8)),
         idle_specs_max=world.pick((0, 1, 2, 4_096)),
+        **_order(world),
+        **_taking_back(world),
+        namespaces=_namespaces(world, nodes),
+        licences=(("licence", 2 * UNIT),),
+        rates=(Rate(name="calls", amount=world.pick((5, 1_000)), per_us=SECOND_US, burst=10),),
+    )
+
+
+def _order(world: World) -> dict[str, Any]:
+    return {
+        "discipline": world.pick(tuple(Discipline)),
+        "aging_us": tuple(world.pick((0, 50, 1_000, 60_000)) * MS_US for _ in range(6)),
+        "burst_jobs": world.pick((0, 5, 20_000)),
+        "burst_us": world.pick((10, 1_000)) * MS_US,
+        "half_life_us": world.pick((0, 100, 300_000)) * MS_US,
+    }
+
+
+def _taking_back(world: World) -> dict[str, Any]:
+    return {
+        "preemption": world.chance(0.8),
+        "exempt_us": world.pick((0, 20, 1_000)) * MS_US,
+        "evictions_max": world.pick((1, 3, 8)),
+        "patience_us": world.pick((0, 5, 500)) * MS_US,
+        "slice_us": tuple(world.pick((0, 30, 500)) * MS_US for _ in range(6)),
+        "evictions_per_pass": world.pick((1, 64)),
+    }
+
+
+def _namespaces(world: World, nodes: tuple[Resources, ...]) -> tuple[Namespace, ...]:
+    """Settings under which every job can run: a limit is never below the largest node."""
+    if world.chance(0.5):
+        return ()
+    largest = max(dict(node.amounts)["CPU"] for node in nodes)
+    whole = sum(dict(node.amounts)["CPU"] for node in nodes)
+    return tuple(
+        Namespace(
+            name=name,
+            discipline=world.pick((None, *Discipline)),
+            weight=world.pick((500, 1_000, 3_000)),
+            guaranteed=(("CPU", world.pick((0, whole // 4, whole // 2))),),
+            limit=world.pick(((), (("CPU", largest),))),
+            within=world.pick(tuple(Against)),
+            reclaim=world.pick(tuple(Against)),
+            borrowing=world.pick((Against.NEVER, Against.LOWER)),
+        )
+        for name in NAMESPACES
     )

@@ -4,15 +4,13 @@ from dataclasses import dataclass, field
 
 from kos_ray.model.hashing import spec_hash
 from kos_ray.model.ids import item_id
-from kos_ray.model.job import After, Backoff, Guarantee, Spec
+from kos_ray.model.job import NO_DEMANDS, After, Backoff, Demands, Eviction, Guarantee, Spec
 from kos_ray.model.payload import inline
 from kos_ray.model.protocol import Array
-from kos_ray.model.resources import Resources
+from kos_ray.model.resources import UNIT, Resources
 from kos_ray.sim.code import Fate, Run
-from kos_ray.sim.setting import Setting
+from kos_ray.sim.setting import NAMESPACES, Setting
 from kos_ray.sim.world import MS_US, World
-
-NAMESPACES = ("default", "team")
 
 
 @dataclass(slots=True)
@@ -179,6 +177,22 @@ class Workload:
             backoff=Backoff(first_ms=world.pick((0, 5, 200)), factor=2.0, max_ms=500, jitter=world.pick((0.0, 0.5))),
             guarantee=Guarantee.AT_MOST_ONCE if once else Guarantee.AT_LEAST_ONCE,
             tags=(f"tag{number}",),
+            run_ms=world.pick((0, 0, 5, 400)),
+            deadline_us=world.pick((0, 1_800_000_000_000_000, 1_900_000_000_000_000)),
+            eviction=world.pick((Eviction.REQUEUE, Eviction.REQUEUE, *Eviction)),
+            grace_ms=world.pick((0, 0, 30)),
+            demands=self._demands(),
+        )
+
+    def _demands(self) -> Demands:
+        """Mostly nothing; never more than there is."""
+        world = self._world
+        if world.chance(0.7):
+            return NO_DEMANDS
+        return Demands(
+            licences=world.pick(((), (("licence", world.between(1, 2) * UNIT),))),
+            rates=world.pick(((), (("calls", world.between(1, 10)),))),
+            concurrency=world.pick(((), (("key", 1),), (("key", 3),))),
         )
 
     def _resources(self) -> Resources:

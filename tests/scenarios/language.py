@@ -3,25 +3,31 @@
     node a cpu=4 mem=8            a node joins            lost a               it is lost
     submit j cpu=1 band=3         a job                   submit j x3 cpu=1    an array: j.0, j.1, j.2
            once single retries=2 backoff=100ms after=ok:p,any:q
+           in=team/a user=ann run=10s deadline=30s evict=checkpoint|cancel|never grace=1s
+           licence=matlab:2 rate=tokens:100 key=db:1
     enter j                       its code runs           end j failed ran=2ms how its attempt ends
     cancel j   hold j   pause j   release j   band j 0    what people want
-    wait 1s                       time goes on
+    wait 1s                       time goes on            policy discipline=fifo     other settings from now on
+
+`policy:` of a scenario takes the fields of `Policy`; amounts in namespaces are written as "cpu=4 gpu=1".
 
 Decisions are written as `launch j on a (2 slots)`, `a closes cpu=1 to 0 slots: idle`, `recall j on a: room_wanted`,
-`stop j on a: cancelled_by_user`, `ready j: none`, `hold j: …`, `retry j in 100ms: user_error`, `finish j failed: …`.
+`stop j on a: cancelled_by_user`, `evict j on a for k: preempted` (`for k on b` where k is to run elsewhere),
+`promote j`, `ready j: none`, `hold j: …`, `retry j in 100ms: user_error`, `finish j failed: …`.
 """
 
 import re
+from dataclasses import replace
 from typing import Any
 
 from kos_ray.model import decisions as d
 from kos_ray.model import events as e
 from kos_ray.model.ids import JobKey, NodeId, SpecKey
-from kos_ray.model.job import After, AttemptEnd, Backoff, Guarantee, JobState, SlotKind, Spec
+from kos_ray.model.job import After, AttemptEnd, Backoff, Demands, Eviction, Guarantee, JobState, SlotKind, Spec
 from kos_ray.model.node import Node
-from kos_ray.model.policy import Policy
+from kos_ray.model.policy import Against, Discipline, Namespace, Policy, Rate
 from kos_ray.model.reasons import Reason
-from kos_ray.model.resources import Resources
+from kos_ray.model.resources import UNIT, Resources
 from kos_ray.scheduler import invariants
 from kos_ray.scheduler.machine import recover, step
 from kos_ray.scheduler.snapshot import state_from_plain, state_to_plain
@@ -34,7 +40,7 @@ _RESOURCES = {"cpu": "CPU", "gpu": "GPU", "mem": "memory"}
 class Play:
     """One scenario being played. Every step is checked against the invariants and against a fold of what happened."""
 
-    def __init__(self, policy: dict[str, int] | None = None) -> None:
+    def __init__(self, policy: dict[str, Any] | None = None) -> None:
         self.state, self.folded = State(), State()
         self.now_us = 0
         self.keys: dict[str, JobKey] = {}
@@ -43,7 +49,7 @@ class Play:
         #: final states of jobs that the scheduler no longer holds
         self.finals: dict[JobKey, int] = {}
         self.next_key = 1
-        self.step([e.SchedulerStarted(epoch=1, version="0", policy=Policy(**(policy or {})))])
+        self.step([e.SchedulerStarted(epoch=1, version="0", policy=written(Policy(), policy or {}))])
 
     def do(self, lines: list[str]) -> list[str]:
         """Let these things happen together; what is decided."""
@@ -88,6 +94,12 @@ class Play:
             retries=int(options.get("retries", 0)),
             backoff=Backoff(first_ms=microseconds(options.get("backoff", "100ms")) // 1_000, jitter=0.0),
             guarantee=Guarantee.AT_MOST_ONCE if "once" in words else Guarantee.AT_LEAST_ONCE,
+            namespace=options.get("in", "default"),
+            run_ms=microseconds(options.get("run", "0s")) // 1_000,
+            deadline_us=self.now_us + microseconds(options["deadline"]) if "deadline" in options else 0,
+            eviction=Eviction[options.get("evict", "requeue").upper()],
+            grace_ms=microseconds(options.get("grace", "0s")) // 1_000,
+            demands=demands(options),
         )
         known = spec in self.specs
         spec_key = self.specs.setdefault(spec, SpecKey(len(self.specs) + 1))
@@ -108,6 +120,7 @@ class Play:
             args=(b"",) * abs(count),
             new_specs=() if known else ((spec_key, spec),),
             dependencies=tuple(e.JobDependency(key=JobKey(key), after=after) for key in keys) if after else (),
+            sender=options.get("user", ""),
             ended_parents=tuple((key, self.finals[key]) for key in parents if key in self.finals),
         )
 
@@ -149,6 +162,10 @@ class Play:
     def _band(self, name: str, band: str) -> e.Event:
         return e.PriorityChanged(request_id="", keys=self.named((name,)), band=int(band))
 
+    def _policy(self, *words: str) -> e.Event:
+        changes = dict(word.split("=", 1) for word in words)
+        return e.PolicyChanged(request_id="", policy=written(self.state.policy, changes))
+
     # --- what is decided
 
     def tell(self, decision: Any) -> str:
@@ -161,6 +178,15 @@ class Play:
             return f"launch {jobs} on {decision.node} ({slots(decision.slots)})"
         if isinstance(decision, d.Recall | d.Stop):
             return f"{type(decision).__name__.lower()} {jobs} on {decision.node}: {told(decision.reason)}"
+        if isinstance(decision, d.Evict):
+            there = "" if decision.target == decision.node else f" on {decision.target}"
+            wanted_by = self.name(decision.wanted_by)
+            return f"evict {jobs} on {decision.node} for {wanted_by}{there}: {told(decision.reason)}"
+        if isinstance(decision, d.Promote):
+            return f"promote {jobs}"
+        return self._tell_rest(decision, jobs)
+
+    def _tell_rest(self, decision: Any, jobs: str) -> str:
         if isinstance(decision, d.RetryLater):
             parts = zip(decision.keys, decision.due_us, decision.reasons, strict=True)
             return "; ".join(f"retry {self.name(k)} in {(t - self.now_us) // 1_000}ms: {told(r)}" for k, t, r in parts)
@@ -184,6 +210,45 @@ class Play:
 def resources(words: tuple[str, ...]) -> Resources:
     pairs = [word.split("=") for word in words if word.split("=")[0] in _RESOURCES]
     return Resources.of({_RESOURCES[name]: float(amount) for name, amount in pairs})
+
+
+def demands(options: dict[str, str]) -> Demands:
+    def pairs(name: str, unit: int) -> tuple[tuple[str, int], ...]:
+        found = (text.split(":") for text in options.get(name, "").split(",") if text)
+        return tuple((key, int(number) * unit) for key, number in found)
+
+    return Demands(licences=pairs("licence", UNIT), rates=pairs("rate", 1), concurrency=pairs("key", 1))
+
+
+def written(policy: Policy, changes: dict[str, Any]) -> Policy:
+    """A policy with changes as scenarios write them."""
+    values: dict[str, Any] = {}
+    for name, value in changes.items():
+        if name == "discipline":
+            values[name] = Discipline[value.upper()]
+        elif name == "namespaces":
+            values[name] = tuple(_namespace(settings) for settings in value)
+        elif name == "licences":
+            values[name] = tuple((key, count * UNIT) for key, count in sorted(value.items()))
+        elif name == "rates":
+            values[name] = tuple(Rate(**rate) for rate in value)
+        else:
+            values[name] = tuple(value) if isinstance(value, list) else int(value)
+    return replace(policy, **values)
+
+
+def _namespace(settings: dict[str, Any]) -> Namespace:
+    values: dict[str, Any] = dict(settings)
+    for name in ("guaranteed", "limit", "borrow", "lend"):
+        if name in values:
+            pairs = (word.split("=") for word in values[name].split())
+            values[name] = tuple(sorted((_RESOURCES[key], int(float(number) * UNIT)) for key, number in pairs))
+    for name in ("within", "reclaim", "borrowing"):
+        if name in values:
+            values[name] = Against[values[name].upper()]
+    if "discipline" in values:
+        values["discipline"] = Discipline[values["discipline"].upper()]
+    return Namespace(**values)
 
 
 def microseconds(text: str) -> int:

@@ -1,4 +1,4 @@
-"""The scenarios of scenarios.yaml, each decision word for word."""
+"""The scenarios of the files beside this one, each decision word for word."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,9 @@ import yaml
 
 from tests.scenarios.language import Play
 
-SCENARIOS = yaml.safe_load(Path(__file__).with_name("scenarios.yaml").read_text())
+SCENARIOS = [
+    scenario for path in sorted(Path(__file__).parent.glob("*.yaml")) for scenario in yaml.safe_load(path.read_text())
+]
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario["title"])

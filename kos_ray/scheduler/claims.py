@@ -1,0 +1,111 @@
+"""Room that is kept: for heads that do not fit yet, and for jobs for which others were asked to make room.
+
+What stands behind may use a claimed node only where it leaves what the claimer waits for, or where it is declared to
+be over before the claimer could start (backfill as in EASY; Lifka, JSSPP 1995): nothing higher is delayed.
+"""
+
+from kos_ray.model.ids import JobKey, NodeId
+from kos_ray.model.resources import Resources, add
+from kos_ray.scheduler.state import Job, JobClass, NodeState, State
+
+#: no end is known
+NEVER_US = 1 << 62
+
+
+class Claim:
+    """One job's claim on a node: what it needs, what of that is lacking, and when it could start at the latest."""
+
+    __slots__ = ("account", "key", "lacking", "order", "ready_us", "resources")
+
+    def __init__(self, node: NodeState, job_class: JobClass, key: JobKey, ready_us: int) -> None:
+        self.order = job_class.order
+        self.account = job_class.account
+        self.key = key
+        self.resources = job_class.kind.resources
+        self.lacking = frozenset(self.resources.lacking(node.free))
+        self.ready_us = ready_us
+
+
+class Claims:
+    """All claims of one pass, by node."""
+
+    def __init__(self, state: State, now_us: int) -> None:
+        self._state = state
+        self._now_us = now_us
+        self.by_node: dict[NodeId, list[Claim]] = {}
+
+    def add(self, node: NodeState, job_class: JobClass, key: JobKey, ready_us: int) -> None:
+        """Keep a node for a job; `ready_us` NEVER_US where nobody knows when it will have its room."""
+        self.by_node.setdefault(node.node.id, []).append(Claim(node, job_class, key, ready_us))
+
+    def drop(self, node: NodeId, key: JobKey) -> None:
+        """The job has its room."""
+        self.by_node[node] = [claim for claim in self.by_node[node] if claim.key != key]
+
+    def taken(self, node: NodeState) -> bool:
+        """Whether somebody claims the node."""
+        return bool(self.by_node.get(node.node.id))
+
+    def times(self, node: NodeState, head: JobKey, wanted: Resources, *, opens: bool) -> int:
+        """How many jobs alike to `head` the claims on a node let start there; `opens`: in slots yet to be made."""
+        claims = self.by_node.get(node.node.id)
+        if not claims:
+            return _MANY
+        job = self._state.jobs[head]
+        others = [claim for claim in claims if claim.key != head and self._holds_off(claim, job)]
+        if not others:
+            return _MANY
+        found = self._beside(node, others, wanted, opens=opens)
+        return found or int(self._over_before(self._state.jobs[head], others))
+
+    def _holds_off(self, claim: Claim, job: Job) -> bool:
+        """Whether a claim stands before a job: of the same order, or more urgent, or what the job made room for."""
+        if job.key in self._state.nominated:
+            return (claim.order, claim.key) < (job.job_class.order, job.key)
+        evicted = job.barred is not None and job.barred[0] == claim.account and claim.key in self._state.nominated
+        return evicted or claim.order <= job.job_class.order
+
+    def _beside(self, node: NodeState, others: list[Claim], wanted: Resources, *, opens: bool) -> int:
+        """So many leave all claims what they wait for."""
+        lacking = frozenset().union(*(claim.lacking for claim in others))
+        if any(name in lacking for name, _ in wanted.amounts):
+            return 0
+        if not opens:
+            return _MANY
+        free = dict(node.free)
+        for claim in others:
+            add(free, claim.resources, -1)
+        return wanted.times_in(free, _MANY)
+
+    def _over_before(self, job: Job, others: list[Claim]) -> bool:
+        run_us = job.entry.spec.run_ms * 1_000
+        return bool(run_us) and all(self._now_us + run_us <= claim.ready_us < NEVER_US for claim in others)
+
+
+def ready_us(state: State, node: NodeState, wanted: Resources, now_us: int) -> int:
+    """When declared run times let a vector fit on a node at the latest; NEVER_US where they do not say."""
+    free = dict(node.free)
+    ends: list[tuple[int, Resources]] = []
+    for lane in node.lanes.values():
+        add(free, lane.kind.resources, lane.idle)
+        ends += [(end_us(state.jobs[key], now_us), lane.kind.resources) for key in list(lane.held)[: lane.slots]]
+    for end, resources in sorted(ends, key=lambda entry: entry[0]):
+        if wanted.fits(free):
+            break
+        if end == NEVER_US:
+            return NEVER_US
+        add(free, resources, 1)
+        at_us = end
+        if wanted.fits(free):
+            return at_us
+    return now_us if wanted.fits(free) else NEVER_US
+
+
+def end_us(job: Job, now_us: int) -> int:
+    """When a running job is declared to be over: by its run time, or else by its timeout."""
+    spec = job.entry.spec
+    length_ms = spec.run_ms or spec.timeout_ms
+    return max(now_us, job.started_us + length_ms * 1_000) if length_ms else NEVER_US
+
+
+_MANY = 1 << 30

@@ -1,0 +1,154 @@
+"""What was decided, folded into the state: one function for each decision. Nothing here chooses anything."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from heapq import heappush
+from typing import Any
+
+from kos_ray.model import decisions as d
+from kos_ray.model.ids import JobKey
+from kos_ray.model.job import After, JobState
+from kos_ray.model.reasons import Reason
+from kos_ray.scheduler.ledger import (
+    lane_of,
+    launch,
+    move,
+    rest_spec,
+    set_slots,
+    settled,
+)
+from kos_ray.scheduler.queues import (
+    class_named,
+    first_ready,
+    queue,
+    reclass,
+    start_waiting,
+    withdraw,
+)
+from kos_ray.scheduler.state import OVERDUE, State
+
+
+def _make_ready(state: State, decision: d.MakeReady, now_us: int) -> None:
+    lost = decision.reason == Reason.NODE_LOST
+    for key in decision.keys:
+        job = state.jobs[key]
+        settled(state, key)
+        move(job, JobState.READY)
+        job.losses += lost
+        queue(state, job)
+    start_waiting(state, (state.jobs[key] for key in decision.keys), now_us)
+
+
+def _hold(state: State, decision: d.Hold, _now_us: int) -> None:
+    lost = decision.reason == Reason.NODE_LOST
+    for key in decision.keys:
+        job = state.jobs[key]
+        settled(state, key)
+        state.nominated.pop(key, None)
+        move(job, JobState.HELD)
+        job.losses += lost
+
+
+def _retry_later(state: State, decision: d.RetryLater, _now_us: int) -> None:
+    for key, due_us in zip(decision.keys, decision.due_us, strict=True):
+        job = state.jobs[key]
+        settled(state, key)
+        move(job, JobState.BACKOFF)
+        job.failures += 1
+        job.due_us = due_us
+        heappush(state.due, (due_us, key))
+
+
+def _finish(state: State, decision: d.Finish, _now_us: int) -> None:
+    outcome = JobState(decision.state)
+    for key in decision.keys:
+        job = state.jobs.pop(key)
+        settled(state, key)
+        state.nominated.pop(key, None)
+        move(job, outcome)
+        entry = job.entry
+        entry.live -= 1
+        if not entry.live:
+            rest_spec(state, job.spec)
+        for child, kind in state.dependents.pop(key, ()):
+            _parent_ended(state, child, After(kind), outcome)
+
+
+def _parent_ended(state: State, child_key: JobKey, kind: After, outcome: JobState) -> None:
+    child = state.jobs.get(child_key)
+    if child is None or child.state is not JobState.BLOCKED:
+        return
+    child.unmet -= 1
+    if not kind.verdict(outcome):
+        state.todo.unmeetable[child_key] = None
+        state.todo.unblocked.pop(child_key, None)
+    elif child.unmet == 0 and child_key not in state.todo.unmeetable:
+        state.todo.unblocked[child_key] = None
+
+
+def _launch(state: State, decision: d.Launch, now_us: int) -> None:
+    launch(state, decision.node, decision.kind, decision.keys, now_us, attempts=decision.attempts)
+    set_slots(state, decision.node, decision.kind, decision.slots, now_us)
+    # Placement took them out of their queues. They were the first there, so together they are found at the top.
+    for job_class in {state.jobs[key].job_class: None for key in decision.keys}:
+        first_ready(state, job_class)
+
+
+def _resize_slots(state: State, decision: d.ResizeSlots, now_us: int) -> None:
+    set_slots(state, decision.node, decision.kind, decision.slots, now_us)
+
+
+def _recall(state: State, decision: d.Recall, _now_us: int) -> None:
+    for key in decision.keys:
+        state.jobs[key].recall_asked = True
+
+
+def _stop(state: State, decision: d.Stop, _now_us: int) -> None:
+    for key in decision.keys:
+        job = state.jobs[key]
+        settled(state, key)
+        if job.state is JobState.RUNNING:
+            lane_of(state, job).running -= 1
+        move(job, JobState.STOPPING)
+        job.cancelled = decision.reason == Reason.CANCELLED_BY_USER
+        job.stopped_by = Reason(decision.reason)
+
+
+def _evict(state: State, decision: d.Evict, now_us: int) -> None:
+    claimer = state.jobs[decision.wanted_by]
+    claimer.queued = None
+    state.nominated[claimer.key] = decision.target
+    until_us = now_us + state.policy.exempt_us
+    for key in decision.keys:
+        job = state.jobs[key]
+        if job.state is JobState.RUNNING:
+            lane_of(state, job).running -= 1
+        move(job, JobState.STOPPING)
+        job.stopped_by = Reason(decision.reason)
+        job.evicted_for = claimer.key
+        state.making[claimer.key] = state.making.get(claimer.key, 0) + 1
+        job.evictions += 1
+        job.barred = (claimer.job_class.account, until_us)
+
+
+def _promote(state: State, decision: d.Promote, _now_us: int) -> None:
+    for key in decision.keys:
+        job = state.jobs[key]
+        name = job.job_class.name
+        if key in state.nominated:
+            withdraw(state, key)
+        reclass(state, job, class_named(state, replace(name, order=OVERDUE)))
+
+
+ON_DECISION: dict[type, Callable[[State, Any, int], None]] = {
+    d.MakeReady: _make_ready,
+    d.Hold: _hold,
+    d.RetryLater: _retry_later,
+    d.Finish: _finish,
+    d.Launch: _launch,
+    d.ResizeSlots: _resize_slots,
+    d.Recall: _recall,
+    d.Stop: _stop,
+    d.Evict: _evict,
+    d.Promote: _promote,
+}

@@ -1,0 +1,290 @@
+"""What happened, folded into the state: one function for each event. Nothing here chooses anything."""
+
+from collections.abc import Callable
+from typing import Any
+
+from kos_ray.model import events as e
+from kos_ray.model.errors import IllegalMove
+from kos_ray.model.ids import JobKey, NodeId, SpecKey
+from kos_ray.model.job import After, AttemptEnd, Guarantee, JobState, SlotKind, Spec
+from kos_ray.model.policy import Policy
+from kos_ray.model.resources import add
+from kos_ray.scheduler.ledger import (
+    count_on_nodes,
+    leave_lane,
+    move,
+    off_node,
+)
+from kos_ray.scheduler.paths import lengthen_paths
+from kos_ray.scheduler.queues import (
+    burst_of,
+    class_for,
+    class_named,
+    order_of,
+    queue,
+    rebuild,
+    reclass,
+    start_waiting,
+    withdraw,
+)
+from kos_ray.scheduler.quota import Tree
+from kos_ray.scheduler.shares import reserve
+from kos_ray.scheduler.state import OVERDUE, ClassKey, Job, JobClass, NodeState, SpecEntry, State
+
+#: weight of the newest run in a spec's mean run time, as 1/n
+_MEAN_WEIGHT = 8
+
+
+def _scheduler_started(state: State, event: e.SchedulerStarted, now_us: int) -> None:
+    state.epoch = event.epoch
+    _use(state, event.policy, now_us)
+
+
+def _policy_changed(state: State, event: e.PolicyChanged, now_us: int) -> None:
+    _use(state, event.policy, now_us)
+
+
+def _use(state: State, policy: Policy, now_us: int) -> None:
+    """Go on under this policy; where it orders otherwise, those that wait are ordered anew."""
+    before, state.policy = state.policy, policy
+    if before == policy:
+        return
+    state.tree = Tree(policy.namespaces, state.capacity)
+    for job_class in state.classes.values():
+        job_class.ready.clear()
+    classes, state.classes = state.classes, {}
+    moved = {name: _same_under(state, name) for name in classes}
+    rebuild(state, [(job, moved[job.job_class.name]) for job in state.jobs.values()])
+    start_waiting(state, (job for job in state.jobs.values() if job.state is JobState.READY), now_us)
+
+
+def _same_under(state: State, name: ClassKey) -> JobClass:
+    """What a class is called under the present policy."""
+    discipline = state.discipline(name.kind.namespace)
+    if name.order == OVERDUE:
+        return class_named(state, name)
+    return class_named(state, order_of(discipline, name))
+
+
+def _jobs_submitted(state: State, event: e.JobsSubmitted, now_us: int) -> None:
+    if event.first != state.next_key:
+        raise IllegalMove(f"jobs must be numbered from {state.next_key} on, found {event.first}")
+    for new_key, spec in event.new_specs:
+        _remember_spec(state, new_key, spec)
+    dependencies = {dependency.key: dependency for dependency in event.dependencies}
+    ended = {parent: JobState(value) for parent, value in event.ended_parents}
+    key = event.first
+    for count, spec_key in zip(event.counts, event.specs, strict=True):
+        entry = state.specs[spec_key]
+        end = key + (1 if count < 0 else count)
+        entry.live += end - key
+        state.idle_specs.pop(spec_key, None)
+        lower = int(burst_of(state, entry.spec.namespace, end - key, now_us))
+        job_class = class_for(state, entry, entry.spec.band, user=event.sender, lower=lower)
+        _add_jobs(state, range(key, end), spec_key, entry, job_class, dependencies, ended)
+        key = JobKey(end)
+    state.next_key = key
+    if event.dependencies:
+        lengthen_paths(state, event.dependencies)
+    added = (state.jobs[JobKey(number)] for number in range(event.first, key))
+    start_waiting(state, (job for job in added if job.state is JobState.READY), now_us)
+
+
+def _add_jobs(
+    state: State,
+    keys: range,
+    spec_key: SpecKey,
+    entry: SpecEntry,
+    job_class: JobClass,
+    dependencies: dict[JobKey, e.JobDependency],
+    ended: dict[JobKey, JobState],
+) -> None:
+    jobs = state.jobs
+    run_us = entry.spec.run_ms * 1_000
+    for number in keys:
+        key = JobKey(number)
+        dependency = dependencies.get(key)
+        waits = dependency is not None and bool(dependency.after)
+        job = jobs[key] = Job(key, spec_key, entry, job_class, JobState.BLOCKED if waits else JobState.READY)
+        job.dependency = dependency
+        job.path_us = run_us
+        if waits:
+            _wait_for_parents(state, job, ended)
+        else:
+            queue(state, job)
+
+
+def _wait_for_parents(state: State, job: Job, ended: dict[JobKey, JobState]) -> None:
+    """Count the parents that have not ended; a parent that is neither live nor in `ended` is a broken frame."""
+    assert job.dependency is not None
+    for first, count, kind in job.dependency.after:
+        for number in range(first, first + count):
+            parent = JobKey(number)
+            if parent in state.jobs:
+                state.dependents.setdefault(parent, []).append((job.key, kind))
+                job.unmet += 1
+            elif not After(kind).verdict(ended[parent]):
+                state.todo.unmeetable[job.key] = None
+    if job.unmet == 0 and job.key not in state.todo.unmeetable:
+        state.todo.unblocked[job.key] = None
+
+
+def _remember_spec(state: State, key: SpecKey, spec: Spec) -> None:
+    state.specs[key] = SpecEntry(spec)
+    state.idle_specs[key] = None
+
+
+def _nodes_joined(state: State, event: e.NodesJoined, _now_us: int) -> None:
+    for node in event.nodes:
+        known = state.nodes.get(node.id)
+        if known is not None:
+            add(state.capacity, known.node.resources, -1)
+        add(state.capacity, node.resources, 1)
+        if known is None:
+            state.nodes[node.id] = NodeState(node)
+            continue
+        known.node = node
+        known.free = dict(node.resources.amounts)
+        for lane in known.lanes.values():
+            add(known.free, lane.kind.resources, -lane.slots)
+    state.tree = Tree(state.policy.namespaces, state.capacity)
+
+
+def _node_lost(state: State, event: e.NodeLost, now_us: int) -> None:
+    lost = state.nodes.pop(event.node, None)
+    if lost is None:
+        return
+    add(state.capacity, lost.node.resources, -1)
+    state.tree = Tree(state.policy.namespaces, state.capacity)
+    for kind, lane in lost.lanes.items():
+        reserve(state, kind.namespace, kind.resources, -lane.slots, now_us)
+        state.idle_lanes.pop((event.node, kind), None)
+        state.todo.long_lanes.pop((event.node, kind), None)
+        for key in lane.held:
+            job = state.jobs[key]
+            off_node(state, job)
+            state.todo.ended[key] = AttemptEnd.LOST
+    for key in [key for key, node in state.nominated.items() if node == event.node]:
+        withdraw(state, key)
+
+
+def _attempts_entered(state: State, event: e.AttemptsEntered, _now_us: int) -> None:
+    for key, attempt in zip(event.keys, event.attempts, strict=True):
+        job = state.jobs.get(key)
+        if job is None or job.attempt != attempt or job.state is not JobState.LAUNCHED or key in state.todo.ended:
+            continue
+        move(job, JobState.RUNNING)
+        kind = job.kind
+        lane = state.nodes[event.node].lanes[kind]
+        lane.running += 1
+        if lane.running >= lane.slots and len(lane.held) > lane.running:
+            state.todo.long_lanes[event.node, kind] = None
+
+
+def _attempts_ended(state: State, event: e.AttemptsEnded, now_us: int) -> None:
+    jobs, ended = state.jobs, state.todo.ended
+    for i, key in enumerate(event.keys):
+        job = jobs.get(key)
+        if job is None or job.attempt != event.attempts[i] or job.node != event.node:
+            continue  # fenced: another attempt has taken its place, or the job is over
+        end = AttemptEnd(event.ends[i])
+        leave_lane(state, job, now_us)
+        ended[key] = end
+        if end is AttemptEnd.SUCCEEDED:
+            entry = job.entry
+            run_us = max(1, event.ended_us[i] - event.entered_us[i])
+            entry.mean_us = (entry.mean_us * (_MEAN_WEIGHT - 1) + run_us) // _MEAN_WEIGHT if entry.mean_us else run_us
+            entry.mean_us = max(1, entry.mean_us)
+            state.nodes[event.node].taken.pop(job.kind, None)
+        elif end is AttemptEnd.NOT_ADMITTED:
+            _room_was_taken(state, event.node, job.kind, now_us)
+
+
+def _room_was_taken(state: State, node: NodeId, kind: SlotKind, now_us: int) -> None:
+    policy = state.policy
+    until, times = state.nodes[node].taken.get(kind, (0, 0))
+    if until > now_us:
+        return  # one refusal speaks for all attempts that it ended
+    pause = min(policy.taken_pause_us << min(times, 16), policy.taken_pause_us_max)
+    state.nodes[node].taken[kind] = (now_us + pause, times + 1)
+
+
+def _cancel_requested(state: State, event: e.CancelRequested, _now_us: int) -> None:
+    for key in event.keys:
+        job = state.jobs.get(key)
+        if job is not None and not job.cancelled:
+            state.todo.cancelled[key] = None
+
+
+def _hold_requested(state: State, event: e.HoldRequested, _now_us: int) -> None:
+    for key in event.keys:
+        job = state.jobs.get(key)
+        if job is None or job.cancelled:
+            continue
+        job.held = True
+        # One in BACKOFF is held when its delay is over: a release before that does not shorten it.
+        if job.state is JobState.READY:
+            state.todo.held[key] = None
+        elif event.stop and job.state in (JobState.LAUNCHED, JobState.RUNNING) and _may_run_again(job):
+            state.todo.paused[key] = None
+
+
+def _may_run_again(job: Job) -> bool:
+    """An at-most-once job that has been entered could never be entered again: a pause leaves it alone."""
+    return job.entry.spec.guarantee is Guarantee.AT_LEAST_ONCE
+
+
+def _release_requested(state: State, event: e.ReleaseRequested, _now_us: int) -> None:
+    for key in event.keys:
+        job = state.jobs.get(key)
+        if job is None:
+            continue
+        job.held = False
+        state.todo.held.pop(key, None)
+        state.todo.paused.pop(key, None)
+        if job.state is JobState.HELD:
+            state.todo.unblocked[key] = None
+
+
+def _priority_changed(state: State, event: e.PriorityChanged, _now_us: int) -> None:
+    for key in event.keys:
+        job = state.jobs.get(key)
+        if job is not None:
+            if key in state.nominated:
+                withdraw(state, key)
+            overdue = job.job_class.order == OVERDUE
+            user = job.job_class.name.user
+            if job.node is not None:
+                count_on_nodes(state, job, -1)
+            reclass(state, job, class_for(state, job.entry, event.band, user=user, overdue=overdue))
+            if job.node is not None:
+                count_on_nodes(state, job, 1)
+
+
+def _checkpoints_stored(state: State, event: e.CheckpointsStored, now_us: int) -> None:
+    for key, attempt in zip(event.keys, event.attempts, strict=True):
+        job = state.jobs.get(key)
+        if job is not None and job.attempt == attempt:
+            job.saved_us = now_us
+
+
+def _nothing(_state: State, _event: Any, _now_us: int) -> None:
+    """Events that only readers care for."""
+
+
+ON_EVENT: dict[type, Callable[[State, Any, int], None]] = {
+    e.SchedulerStarted: _scheduler_started,
+    e.JobsSubmitted: _jobs_submitted,
+    e.NodesJoined: _nodes_joined,
+    e.NodeLost: _node_lost,
+    e.AttemptsEntered: _attempts_entered,
+    e.AttemptsEnded: _attempts_ended,
+    e.LogsStored: _nothing,
+    e.ProgressMade: _nothing,
+    e.CheckpointsStored: _checkpoints_stored,
+    e.CancelRequested: _cancel_requested,
+    e.HoldRequested: _hold_requested,
+    e.ReleaseRequested: _release_requested,
+    e.PriorityChanged: _priority_changed,
+    e.PolicyChanged: _policy_changed,
+}

@@ -1,0 +1,173 @@
+"""Where a job stands among those that wait: its class, its rank there, and the class's heap."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from heapq import heapify, heappop, heappush
+from typing import Any
+
+from kos_ray.model.ids import JobKey
+from kos_ray.model.job import JobState
+from kos_ray.model.policy import Discipline
+from kos_ray.scheduler.shares import account_of
+from kos_ray.scheduler.state import OVERDUE, ClassKey, Job, JobClass, SpecEntry, State
+
+#: where those stand whose namespace is blind to bands
+_BLIND_BAND = 3
+_LOWEST_BAND = 5
+_NO_DEADLINE = 1 << 62
+_RANKED = (Discipline.LIFO, Discipline.DEADLINE, Discipline.DEPENDENCY_GRAPH)
+
+
+def class_for(
+    state: State, entry: SpecEntry, band: int, *, user: str = "", lower: int = 0, overdue: bool = False
+) -> JobClass:
+    """The class of a spec's jobs in a band. `lower`: so many bands behind it, for a burst."""
+    namespace = entry.spec.namespace
+    discipline = state.discipline(namespace)
+    name = order_of(discipline, ClassKey(band, band, entry.kind, entry.spec.demands, user, _length(entry)))
+    if overdue:
+        name = replace(name, order=OVERDUE)
+    elif lower:
+        name = replace(name, order=min(name.order + lower, max(name.order, _LOWEST_BAND)))
+    return class_named(state, name)
+
+
+def _length(entry: SpecEntry) -> int:
+    """The declared run time in milliseconds, to four significant bits, so that classes stay few."""
+    run_ms = entry.spec.run_ms
+    blur = max(0, run_ms.bit_length() - 4)
+    return run_ms >> blur << blur
+
+
+def order_of(discipline: Discipline, name: ClassKey) -> ClassKey:
+    """Where a class stands under a discipline."""
+    blind = discipline in (Discipline.FIFO, Discipline.LIFO)
+    # the user stays known when the discipline changes, and is asked for where users share fairly
+    return replace(name, order=_BLIND_BAND if blind else name.band)
+
+
+def class_named(state: State, name: ClassKey) -> JobClass:
+    """The class of that name, made when it is new."""
+    found = state.classes.get(name)
+    if found is None:
+        namespace = name.kind.namespace
+        discipline = state.discipline(namespace)
+        by_user = name.user and discipline is Discipline.FAIR_SHARE
+        account = f"{namespace}\0{name.user}" if by_user else namespace
+        ranked = name.order == OVERDUE or discipline in _RANKED
+        found = state.classes[name] = JobClass(name, account, ranked=ranked)
+    return found
+
+
+def rank(state: State, job: Job) -> int:
+    """Where a job stands in a ranked class, lowest first."""
+    name = job.job_class.name
+    if name.order == OVERDUE:
+        return job.since_us + state.policy.aging_us[name.band]
+    discipline = state.discipline(name.kind.namespace)
+    if discipline is Discipline.LIFO:
+        return -job.key
+    if discipline is Discipline.DEADLINE:
+        return job.entry.spec.deadline_us or _NO_DEADLINE
+    return -job.path_us
+
+
+def queue(state: State, job: Job) -> None:
+    """Put a READY job into its class's heap, unless an entry of it is still there."""
+    job_class = job.job_class
+    if job.queued is not job_class:
+        job.queued = job_class
+        heappush(job_class.ready, (rank(state, job), job.key) if job_class.ranked else job.key)
+
+
+def queue_anew(state: State, job: Job) -> None:
+    """The rank of a job has changed: its entry is stale, and where it is READY it gets another one."""
+    if not job.job_class.ranked:
+        return
+    job.queued = None
+    if job.state is JobState.READY and job.key not in state.nominated:
+        job.queued = job.job_class
+        heappush(job.job_class.ready, (rank(state, job), job.key))
+
+
+def first_ready(state: State, job_class: JobClass) -> JobKey | None:
+    """The first READY job of a class; stale entries are dropped on the way."""
+    ready, jobs, ranked = job_class.ready, state.jobs, job_class.ranked
+    while ready:
+        entry = ready[0]
+        key: JobKey = entry[1] if ranked else entry
+        job = jobs.get(key)
+        if job is not None and job.queued is job_class:
+            if job.state is not JobState.READY or key in state.nominated:
+                job.queued = None
+            elif not ranked or entry[0] == rank(state, job):
+                return key
+        heappop(ready)
+    return None
+
+
+def take_first(state: State, job_class: JobClass) -> None:
+    """Take the first READY job out of its queue; an older entry of it that is left there is stale from now on."""
+    entry = heappop(job_class.ready)
+    state.jobs[entry[1] if job_class.ranked else entry].queued = None
+
+
+def place_in_class(job_class: JobClass, head: JobKey) -> tuple[int, JobKey]:
+    """The rank of a class's head against other classes of its account and order."""
+    return (job_class.ready[0][0] if job_class.ranked else 0, head)
+
+
+def start_waiting(state: State, jobs: Iterable[Job], now_us: int) -> None:
+    """Jobs could start from now on, for the first time or again: note when they will have waited long enough."""
+    due: dict[int, list[JobKey]] = {}
+    for job in jobs:
+        if job.since_us < 0:
+            job.since_us = now_us
+        wait_us = state.policy.aging_us[job.job_class.band]
+        if wait_us and job.job_class.order != OVERDUE:
+            due.setdefault(job.since_us + wait_us, []).append(job.key)
+    for due_us, keys in due.items():
+        heappush(state.aging, (due_us, tuple(keys)))
+
+
+def burst_of(state: State, namespace: str, count: int, now_us: int) -> bool:
+    """Count a submission; whether it comes on top of as many as the policy takes for a burst."""
+    policy = state.policy
+    if not policy.burst_jobs:
+        return False
+    account = account_of(state, namespace)
+    start_us, jobs = account.burst
+    if now_us - start_us >= policy.burst_us:
+        start_us, jobs = now_us, 0
+    account.burst = (start_us, jobs + count)
+    return jobs >= policy.burst_jobs
+
+
+def reclass(state: State, job: Job, job_class: JobClass) -> None:
+    """Move a job to another class; its entry in the old one is stale."""
+    job.job_class = job_class
+    if job.state is JobState.READY:
+        queue(state, job)
+
+
+def rebuild(state: State, moved: Iterable[tuple[Job, JobClass]] = ()) -> None:
+    """Make all heaps anew, after the policy changed or from a snapshot."""
+    for job, job_class in moved:
+        job.job_class = job_class
+    entries: dict[JobClass, list[Any]] = {found: [] for found in state.classes.values()}
+    for job in state.jobs.values():
+        job.queued = None
+        if job.state is JobState.READY and job.key not in state.nominated:
+            found = job.queued = job.job_class
+            entries[found].append((rank(state, job), job.key) if found.ranked else job.key)
+    for found, ready in entries.items():
+        heapify(ready)
+        found.ready = ready
+
+
+def withdraw(state: State, key: JobKey) -> None:
+    """No room is being made for a job any more: it waits among the others again."""
+    del state.nominated[key]
+    job = state.jobs.get(key)
+    if job is not None and job.state is JobState.READY:
+        queue(state, job)

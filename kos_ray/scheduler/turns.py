@@ -1,0 +1,133 @@
+"""Whose turn it is: first by order (band, or overdue), then the account that had the least, then its own discipline."""
+
+from collections.abc import Callable
+from heapq import heapify, heappop, heappush, heapreplace
+
+from kos_ray.model.ids import JobKey
+from kos_ray.model.job import SlotKind
+from kos_ray.scheduler.queues import first_ready, place_in_class, rank
+from kos_ray.scheduler.shares import standing, step_of
+from kos_ray.scheduler.state import OVERDUE, JobClass, State
+
+_Place = tuple[int, JobKey]
+_LAST: _Place = (1 << 62, JobKey(1 << 62))
+_MANY = 1 << 30
+#: the one account of those that have waited too long: they go in the order in which they became overdue
+_ALL = ""
+
+
+class Turn:
+    """The head of a class, or one job for which room is being made, and how far the class may go on."""
+
+    __slots__ = ("at_most", "before", "head", "job_class", "nominated")
+
+    def __init__(self, job_class: JobClass, head: JobKey, before: _Place, at_most: int, *, nominated: bool) -> None:
+        self.job_class = job_class
+        self.head = head
+        #: jobs of the class have their turn as long as they stand before this in it
+        self.before = before
+        #: and so many of them, so that no account runs ahead of another
+        self.at_most = at_most
+        self.nominated = nominated
+
+
+class _Group:
+    """The classes of one account in one order, as a heap of `(place of the head, number, class, nominated)`."""
+
+    __slots__ = ("account", "entries", "order")
+
+    def __init__(self, order: int, account: str) -> None:
+        self.order = order
+        self.account = account
+        self.entries: list[tuple[_Place, int, JobClass, bool]] = []
+
+
+#: `(order, standing of the account, its oldest head, number, group)`
+_Entry = tuple[int, tuple[int, ...], JobKey, int, _Group]
+
+
+class Turns:
+    """All turns of one pass. Accounts' shares change as jobs start: a turn is computed anew when it comes up."""
+
+    def __init__(self, state: State, now_us: int, idle: Callable[[SlotKind], bool]) -> None:
+        self._state = state
+        self._now_us = now_us
+        self._idle = idle
+        groups: dict[tuple[int, str], _Group] = {}
+        for number, job_class in enumerate(state.classes.values()):
+            head = first_ready(state, job_class)
+            if head is not None:
+                self._group(groups, job_class).entries.append(
+                    (place_in_class(job_class, head), number, job_class, False)
+                )
+        for key in state.nominated:
+            job = state.jobs[key]
+            place = (rank(state, job) if job.job_class.ranked else 0, key)
+            self._group(groups, job.job_class).entries.append((place, -key, job.job_class, True))
+        self._shared = len(groups) > 1
+        self._groups: list[_Entry] = []
+        for number, group in enumerate(groups.values()):
+            heapify(group.entries)
+            self._groups.append(self._entry(group, number))
+        heapify(self._groups)
+
+    def _group(self, groups: dict[tuple[int, str], _Group], job_class: JobClass) -> _Group:
+        name = (job_class.order, _ALL if job_class.order == OVERDUE else job_class.account)
+        found = groups.get(name)
+        if found is None:
+            found = groups[name] = _Group(*name)
+        return found
+
+    def _entry(self, group: _Group, number: int) -> _Entry:
+        place, _, job_class, _ = group.entries[0]
+        # ranks of two disciplines have nothing to do with each other: of equal accounts the older head goes first
+        if not self._shared or group.order == OVERDUE:
+            return (group.order, (), place[1], number, group)
+        # A slot that is there already costs nothing more: that keeps two accounts from changing slots all the time.
+        more = 0 if self._idle(job_class.kind) else step_of(self._state, job_class.kind.resources)
+        return (group.order, standing(self._state, group.account, self._now_us, more), place[1], number, group)
+
+    def next(self) -> Turn | None:
+        """The first turn; the same again until `placed` or `pass_over` is told."""
+        while self._groups:
+            *was, number, group = self._groups[0]
+            entry = self._entry(group, number)
+            if tuple(was) != entry[:3]:
+                heapreplace(self._groups, entry)
+                continue
+            place, _, job_class, nominated = group.entries[0]
+            before = min((entry[0] for entry in group.entries[1:3]), default=_LAST)
+            at_most = 1 if nominated else self._at_most(group, entry[1])
+            return Turn(job_class, place[1], before, at_most, nominated=nominated)
+        return None
+
+    def _at_most(self, group: _Group, mine: tuple[int, ...]) -> int:
+        """How many starts it takes to come up to the next account."""
+        rivals = [entry[1] for entry in self._groups[1:3] if entry[0] == group.order]
+        if not rivals or not mine:
+            return _MANY
+        rival = min(rivals)
+        gap = next((theirs - own for own, theirs in zip(mine, rival, strict=False) if own != theirs), 0)
+        step = step_of(self._state, group.entries[0][2].kind.resources)
+        return max(1, gap // step) if step else _MANY
+
+    def placed(self) -> None:
+        """Jobs of the turn were started, or set aside: the class goes on with its next head, if it has one."""
+        _, _, _, number, group = self._groups[0]
+        _, class_number, job_class, nominated = group.entries[0]
+        head = None if nominated else first_ready(self._state, job_class)
+        if head is None:
+            self._drop(group)
+        else:
+            heapreplace(group.entries, (place_in_class(job_class, head), class_number, job_class, False))
+            heapreplace(self._groups, self._entry(group, number))
+
+    def pass_over(self) -> None:
+        """Nothing can be done for the turn: its class waits for another pass."""
+        self._drop(self._groups[0][4])
+
+    def _drop(self, group: _Group) -> None:
+        heappop(group.entries)
+        _, _, _, number, _ = heappop(self._groups)
+        if group.entries:
+            heappush(self._groups, self._entry(group, number))
