@@ -110,8 +110,12 @@ HISTORIES: dict[str, tuple[str, list[list[str]]]] = {
     "entry_penalty": (
         "0",
         [
-            ["node n cpu=2", "submit a x2 cpu=1 in=one single"],
+            ["node n cpu=2", "submit long cpu=1 in=two single"],
+            ["wait 60s", "end long"],
+            ["submit a x4 cpu=1 in=one single"],
             ["end a.0", "end a.1"],
+            ["end a.2", "end a.3"],
+            ["wait 2s"],
             ["submit c cpu=2 in=one", "submit b cpu=2 in=two"],
         ],
     ),
