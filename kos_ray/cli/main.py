@@ -14,6 +14,7 @@ from kos_ray.cli import (
     doctor,
     documents,
     events,
+    explain,
     graph,
     imports,
     jobs,
@@ -38,6 +39,7 @@ app.command("run", epilog=oneoff.EXAMPLE, context_settings=_ALL_WORDS)(oneoff.ru
 app.command("ls", epilog=listing.EXAMPLE)(listing.list_jobs)
 app.command(epilog=jobs.GET_EXAMPLE)(jobs.get)
 app.command(epilog=logs.EXAMPLE)(logs.logs)
+app.command(epilog=explain.EXAMPLE)(explain.explain)
 app.command(epilog=jobs.RESULT_EXAMPLE)(jobs.result)
 app.command(epilog=jobs.WAIT_EXAMPLE)(jobs.wait)
 app.command(epilog=act.CANCEL_EXAMPLE)(act.cancel)

@@ -4,6 +4,7 @@ import atexit
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -22,7 +23,7 @@ from kos_ray.model.events import CancelRequested, HoldRequested, PriorityChanged
 from kos_ray.model.ids import JobKey
 from kos_ray.model.job import JobState
 from kos_ray.model.policy import Policy
-from kos_ray.model.views import AttemptView, ClusterStatus, EventView, JobView, NodeView
+from kos_ray.model.views import AttemptView, ClusterStatus, EventView, Explanation, JobView, NodeView
 from kos_ray.model.wire import tagged
 from kos_ray.runtime import connect as connections
 from kos_ray.spec.fields import band_of
@@ -189,6 +190,18 @@ class Client(Submitter):
         except ValueError as error:
             raise Refused(f"priority: {error}") from None
         return self._want(PriorityChanged(request_id=uuid.uuid4().hex, keys=tuple(self._keys(refs)), band=band))
+
+    def explain(self, ref: str) -> Explanation | None:
+        """Why a job waits and what would wake it; None for one that has ended."""
+        key = self.job(ref)._key
+        packed = self._call(lambda: self._connection.ask_scheduler("explain", key))
+        if not packed:
+            return None
+        found = unpack(Explanation, packed)
+        return replace(found, ahead_names=self._names(found.ahead_keys), parent_names=self._names(found.parents))
+
+    def _names(self, keys: Sequence[JobKey]) -> tuple[str, ...]:
+        return tuple(view.name or view.id for view in self._views(list(keys))) if keys else ()
 
     def settings(self, change: Mapping[str, Any] | None = None) -> Policy:
         """The scheduler's settings in force, after a change (see `kos_ray.spec.policies`) where one is given."""
