@@ -116,14 +116,16 @@ class After(IntEnum):
     OK = 0  #: met when the parent succeeded
     ANY = 1  #: met when the parent ended, however
     NOT_OK = 2  #: met when the parent ended in any other way than success
+    STARTED = 3  #: met when the parent's code was entered, or it ended without that
+    CORR = 4  #: of two arrays: met when the item of the same index succeeded
 
     def verdict(self, parent: JobState) -> bool | None:
         """True: met. False: can never be met. None: not known yet."""
         if not parent.final:
             return None
-        if self is After.ANY:
+        if self in (After.ANY, After.STARTED):
             return True
-        return (parent is JobState.SUCCEEDED) == (self is After.OK)
+        return (parent is JobState.SUCCEEDED) == (self is not After.NOT_OK)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,17 @@
 """What was decided, folded into the state: one function for each decision. Nothing here chooses anything."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from heapq import heappush
 from typing import Any
 
 from kos_ray.model import decisions as d
+from kos_ray.model.dependency import ended_as
 from kos_ray.model.ids import JobKey
-from kos_ray.model.job import After, JobState
+from kos_ray.model.job import JobState
 from kos_ray.model.reasons import Reason
+from kos_ray.scheduler.dependencies import leave_line, parent_ended, parent_started
+from kos_ray.scheduler.groups import item_ended
 from kos_ray.scheduler.ledger import (
     lane_of,
     launch,
@@ -61,6 +64,8 @@ def _retry_later(state: State, decision: d.RetryLater, _now_us: int) -> None:
 
 def _finish(state: State, decision: d.Finish, _now_us: int) -> None:
     outcome = JobState(decision.state)
+    if state.starters or state.lines or state.groups:
+        _finish_besides(state, decision.keys, outcome)
     for key in decision.keys:
         job = state.jobs.pop(key)
         settled(state, key)
@@ -70,20 +75,18 @@ def _finish(state: State, decision: d.Finish, _now_us: int) -> None:
         entry.live -= 1
         if not entry.live:
             rest_spec(state, job.spec)
-        for child, kind in state.dependents.pop(key, ()):
-            _parent_ended(state, child, After(kind), outcome)
+        children = state.dependents.pop(key, None)
+        if children:
+            parent_ended(state, children, outcome, ended_as(outcome, decision.reason, job.attempt))
 
 
-def _parent_ended(state: State, child_key: JobKey, kind: After, outcome: JobState) -> None:
-    child = state.jobs.get(child_key)
-    if child is None or child.state is not JobState.BLOCKED:
-        return
-    child.unmet -= 1
-    if not kind.verdict(outcome):
-        state.todo.unmeetable[child_key] = None
-        state.todo.unblocked.pop(child_key, None)
-    elif child.unmet == 0 and child_key not in state.todo.unmeetable:
-        state.todo.unblocked[child_key] = None
+def _finish_besides(state: State, keys: Sequence[JobKey], outcome: JobState) -> None:
+    """What only some jobs have: others that wait for their start, a line they stand in, a group they belong to."""
+    for key in keys:
+        state.todo.given_up.pop(key, None)
+        parent_started(state, key)
+        leave_line(state, state.jobs[key])
+        item_ended(state, key, outcome)
 
 
 def _launch(state: State, decision: d.Launch, now_us: int) -> None:
@@ -101,6 +104,7 @@ def _resize_slots(state: State, decision: d.ResizeSlots, now_us: int) -> None:
 def _recall(state: State, decision: d.Recall, _now_us: int) -> None:
     for key in decision.keys:
         state.jobs[key].recall_asked = True
+        state.todo.given_up.pop(key, None)
 
 
 def _stop(state: State, decision: d.Stop, _now_us: int) -> None:
