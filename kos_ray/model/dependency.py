@@ -73,11 +73,13 @@ class Conditions:
     parents: tuple[tuple[str, After], ...] = ()
     rule: Rule = Rule.ALL_MET
     singleton: str = ""
+    #: a singleton whose key is the job's type
+    by_type: bool = False
 
     @property
     def given(self) -> bool:
         """Whether anything is asked for."""
-        return bool(self.parents or self.rule or self.singleton)
+        return bool(self.parents or self.rule or self.singleton or self.by_type)
 
 
 def kind_name(stored: int) -> str:

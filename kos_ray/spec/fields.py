@@ -5,15 +5,20 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ValidationInfo, WithJsonSchema
 
-from kos_ray.model.job import BANDS, After, Guarantee
-from kos_ray.spec import parse
+from kos_ray.model.dependency import Conditions
+from kos_ray.model.job import BANDS, Guarantee
+from kos_ray.spec import after, parse
 from kos_ray.spec.scale import PRIORITIES
 from kos_ray.spec.settings import MAX_RETRIES, Settings, current
 from kos_ray.spec.units import describe, parse_amount, parse_bytes, parse_milliseconds
 
 _TEXTS: dict[str, Any] = {"type": "array", "items": {"type": "string"}}
 _TEXT_OR_TEXTS: dict[str, Any] = {"anyOf": [{"type": "string"}, _TEXTS]}
-_KINDS = dict.fromkeys(("ok", "any", "not_ok"), _TEXT_OR_TEXTS)
+_AFTER: dict[str, Any] = {
+    **dict.fromkeys((*after.KINDS, "of", "setup"), _TEXT_OR_TEXTS),
+    "rule": {"enum": list(after.RULES)},
+    "singleton": {"anyOf": [{"type": "boolean"}, {"type": "string"}]},
+}
 
 
 def settings_of(info: ValidationInfo) -> Settings:
@@ -95,10 +100,10 @@ Env = Annotated[
     WithJsonSchema({"type": "object", "additionalProperties": {"type": ["string", "number"]}}),
 ]
 Parents = Annotated[
-    tuple[tuple[str, After], ...],
-    BeforeValidator(parse.parse_after),
+    Conditions,
+    BeforeValidator(after.parse_conditions),
     WithJsonSchema(
-        {"anyOf": [{"type": "string"}, _TEXTS, {"type": "object", "properties": _KINDS, "additionalProperties": False}]}
+        {"anyOf": [{"type": "string"}, _TEXTS, {"type": "object", "properties": _AFTER, "additionalProperties": False}]}
     ),
 ]
 Timeout = Annotated[
@@ -117,6 +122,11 @@ Tags = Annotated[tuple[str, ...], BeforeValidator(parse.parse_tags), WithJsonSch
 Count = Annotated[
     int | None,
     BeforeValidator(parse.parse_count),
+    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": parse.MAX_COUNT}),
+]
+AtMost = Annotated[
+    int | None,
+    BeforeValidator(parse.parse_limit),
     WithJsonSchema({"type": "integer", "minimum": 1, "maximum": parse.MAX_COUNT}),
 ]
 Amount = Annotated[
