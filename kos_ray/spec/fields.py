@@ -3,7 +3,8 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, ValidationInfo, WithJsonSchema
+from pydantic import BeforeValidator, GetPydanticSchema, ValidationInfo, WithJsonSchema
+from pydantic_core.core_schema import no_info_plain_validator_function
 
 from kos_ray.model.dependency import Conditions
 from kos_ray.model.job import BANDS, Guarantee
@@ -101,7 +102,8 @@ Env = Annotated[
 ]
 Parents = Annotated[
     Conditions,
-    BeforeValidator(after.parse_conditions),
+    # the parser is the whole of it: what the class looks like inside is nothing for editors
+    GetPydanticSchema(lambda _type, _handler: no_info_plain_validator_function(after.parse_conditions)),
     WithJsonSchema(
         {"anyOf": [{"type": "string"}, _TEXTS, {"type": "object", "properties": _AFTER, "additionalProperties": False}]}
     ),
