@@ -37,6 +37,8 @@ class Options(TypedDict, total=False):
     type: str
     #: "at_least_once" or "at_most_once"
     guarantee: str
+    #: "abandon", "cancel" or "wait": what becomes of jobs that it submits while it runs, when it is over
+    children: str
     tags: Sequence[str]
     #: a folder whose modules go along; the importing project's where nothing is said
     code: str | Path

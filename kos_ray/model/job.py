@@ -24,6 +24,14 @@ class Eviction(IntEnum):
     NEVER = 3  #: it is left alone
 
 
+class Children(IntEnum):
+    """What happens to jobs that a job submitted while it ran, when it is over. Stored in journals."""
+
+    ABANDON = 0  #: they go on
+    CANCEL = 1  #: they are cancelled, however it ended
+    WAIT = 2  #: they go on, and whatever waits for the end of their parent waits for them as well
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Demands:
     """What a job needs besides the resources of a slot. Jobs with other demands are never alike for placement."""
@@ -179,6 +187,7 @@ class Spec:
     #: between asking an attempt to make room and killing it; 0: the policy's
     grace_ms: int = 0
     demands: Demands = NO_DEMANDS
+    children: Children = Children.ABANDON
 
     @property
     def slot_kind(self) -> SlotKind:

@@ -168,7 +168,10 @@ def wait(state: State, job: Job, past: Past) -> None:
 
 def _wait_for(state: State, job: Job, waiting: Waiting, key: JobKey, kind: After, past: Past) -> None:
     parent = state.jobs.get(key)
-    if parent is None:
+    if parent is None and key in state.closing:
+        waiting.pending += 1
+        state.dependents.setdefault(key, []).append((job.key, int(kind)))
+    elif parent is None:
         _count(waiting, kind, *past.of(key))
     elif kind is After.STARTED and waiting.rule.by_kind:
         if parent.entered:

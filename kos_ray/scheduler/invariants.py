@@ -91,7 +91,7 @@ def _ready_queued(state: State) -> Iterator[str]:
 def _blocked_waits(state: State) -> Iterator[str]:
     """A BLOCKED job waits for exactly as many live parents as it counts, and its rule lets it wait."""
     for parent in (*state.dependents, *state.starters):
-        if parent not in state.jobs:
+        if parent not in state.jobs and parent not in state.closing:
             yield f"job {parent} is over and others still wait for it"
     waits = registered(state)
     for job in state.jobs.values():
@@ -114,6 +114,19 @@ def _lines(state: State) -> Iterator[str]:
                 yield f"job {key} stands in the line {name!r} and should not"
             elif job.waiting is not None and job.waiting.in_line != bool(place):
                 yield f"{story(job)} is number {place} of its line and has it otherwise"
+
+
+def _families(state: State) -> Iterator[str]:
+    """Children are live or closing, and know their parent; a parent that is over still has one."""
+    known = {child: parent for parent, children in state.children.items() for child in children}
+    if known != state.parent_of:
+        yield f"children are {known}, noted {state.parent_of}"
+    for key in known:
+        if key not in state.jobs and key not in state.closing:
+            yield f"job {key} is over and still a child"
+    for key in state.closing:
+        if key in state.jobs or not state.children.get(key):
+            yield f"job {key} is closing and has no child, or is not over"
 
 
 def _groups(state: State) -> Iterator[str]:
@@ -196,6 +209,7 @@ CHECKS: dict[str, Callable[[State], Iterator[str]]] = {
     "blocked waits": _blocked_waits,
     "lines": _lines,
     "groups": _groups,
+    "families": _families,
     "retries due": _retries_due,
     "quotas": _quotas,
     "counters": _counters,

@@ -10,6 +10,7 @@ from kos_ray.model.job import AttemptEnd, Guarantee, JobState, SlotKind, Spec
 from kos_ray.model.policy import Policy
 from kos_ray.model.resources import add
 from kos_ray.scheduler.dependencies import Past, parent_started, wait
+from kos_ray.scheduler.family import born
 from kos_ray.scheduler.groups import demands_of, join
 from kos_ray.scheduler.ledger import (
     count_on_nodes,
@@ -94,6 +95,8 @@ def _jobs_submitted(state: State, event: e.JobsSubmitted, now_us: int) -> None:
             join(state, name, limits, range(key, end))
         key = JobKey(end)
     state.next_key = key
+    if event.parent:
+        born(state, event.parent, range(event.first, key))
     if event.dependencies:
         lengthen_paths(state, event.dependencies)
     added = (state.jobs[JobKey(number)] for number in range(event.first, key))

@@ -110,13 +110,13 @@ def _attempts(groups: _Groups, state: State, now_us: int) -> None:
     for key, end in todo.ended.items():
         _ended(groups, state, state.jobs[key], end, now_us)
     for key in todo.given_up:
-        if key not in todo.cancelled and key not in todo.ended:
+        if key not in todo.cancelled and key not in todo.orphaned and key not in todo.ended:
             groups.give_up(state.jobs[key])
     for key, reason in todo.unmeetable.items():
-        if key not in todo.cancelled and key not in todo.given_up:
+        if not todo.ends(key):
             groups.finish.setdefault((JobState.SKIPPED, reason), []).append(key)
     for key in todo.unblocked:
-        if key not in todo.cancelled and key not in todo.given_up:
+        if not todo.ends(key):
             groups.back(state.jobs[key], Reason.NONE)
 
 
@@ -125,12 +125,15 @@ def _requests(groups: _Groups, state: State) -> None:
     todo = state.todo
     for key in todo.cancelled:
         if key not in todo.ended:
-            _cancelled(groups, state.jobs[key])
+            _cancelled(groups, state.jobs[key], Reason.CANCELLED_BY_USER)
+    for key in todo.orphaned:
+        if key not in todo.ended and key not in todo.cancelled:
+            _cancelled(groups, state.jobs[key], Reason.PARENT_ENDED)
     for key in todo.held:
-        if key not in todo.cancelled and key not in todo.given_up:
+        if not todo.ends(key):
             groups.hold.setdefault(Reason.HELD_BY_USER, []).append(key)
     for key in todo.paused:
-        if key not in todo.cancelled and key not in todo.ended and key not in todo.given_up:
+        if key not in todo.ended and not todo.ends(key):
             groups.stop_for(state.jobs[key], Reason.PAUSED_BY_USER)
 
 
@@ -179,11 +182,12 @@ def _apply_all(state: State, groups: _Groups, now_us: int) -> list[d.Decision]:
 
 def _ended(groups: _Groups, state: State, job: Job, end: AttemptEnd, now_us: int) -> None:
     """One job whose attempt ended: over, later again, or back in the queue."""
-    cancelled = job.cancelled or job.key in state.todo.cancelled
+    orphaned = job.key in state.todo.orphaned or job.stopped_by is Reason.PARENT_ENDED
+    cancelled = job.cancelled or job.key in state.todo.cancelled or orphaned
     if end is AttemptEnd.SUCCEEDED:
         over: tuple[JobState, Reason] | None = (JobState.SUCCEEDED, Reason.SUCCEEDED)
     elif cancelled:
-        over = (JobState.CANCELLED, Reason.CANCELLED_BY_USER)
+        over = (JobState.CANCELLED, Reason.PARENT_ENDED if orphaned else Reason.CANCELLED_BY_USER)
     elif end in _RETURNED:
         over = None
         groups.back(job, _RETURNED[end])
@@ -230,8 +234,8 @@ def _failed(groups: _Groups, state: State, job: Job, end: AttemptEnd, now_us: in
     return None
 
 
-def _cancelled(groups: _Groups, job: Job) -> None:
+def _cancelled(groups: _Groups, job: Job, reason: Reason) -> None:
     if job.node is None:
-        groups.finish.setdefault((JobState.CANCELLED, Reason.CANCELLED_BY_USER), []).append(job.key)
+        groups.finish.setdefault((JobState.CANCELLED, reason), []).append(job.key)
     elif not job.cancelled:
-        groups.stop_for(job, Reason.CANCELLED_BY_USER)
+        groups.stop_for(job, reason)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from kos_ray.model.dependency import Rule
+from kos_ray.model.dependency import Ended, Rule
 from kos_ray.model.events import JobDependency
 from kos_ray.model.ids import JobKey, NodeId
 from kos_ray.model.job import JobState, SlotKind, Spec
@@ -47,6 +47,8 @@ def state_to_plain(state: State) -> Any:
         "dependents": [(key, children) for key, children in state.dependents.items()],
         "starters": list(state.starters.items()),
         "lines": [(name, list(line)) for name, line in state.lines.items()],
+        "children": [(key, list(children)) for key, children in state.children.items()],
+        "closing": [(key, *map(int, ended)) for key, ended in state.closing.items()],
         "groups": [
             (name, group.max_failures, group.failed, group.given_up, list(group.live))
             for name, group in state.groups.items()
@@ -115,6 +117,10 @@ def _waits_from_plain(state: State, plain: Any) -> None:
     state.dependents = {key: [tuple(child) for child in children] for key, children in plain["dependents"]}
     state.starters = {JobKey(key): list(children) for key, children in plain["starters"]}
     state.lines = {name: dict.fromkeys(keys) for name, keys in plain["lines"]}
+    for key, keys in plain["children"]:
+        state.children[key] = dict.fromkeys(keys)
+        state.parent_of.update(dict.fromkeys(keys, key))
+    state.closing = {key: (JobState(outcome), Ended(ended)) for key, outcome, ended in plain["closing"]}
     for name, max_failures, failed, is_given_up, keys in plain["groups"]:
         group = state.groups[name] = Group(max_failures)
         group.failed, group.given_up, group.live = failed, is_given_up, dict.fromkeys(keys)

@@ -240,17 +240,23 @@ class Todo:
     unmeetable: dict[JobKey, Reason] = field(default_factory=dict)
     #: items that have not started of arrays that were given up
     given_up: dict[JobKey, None] = field(default_factory=dict)
+    #: jobs that end with the one that submitted them
+    orphaned: dict[JobKey, None] = field(default_factory=dict)
     cancelled: dict[JobKey, None] = field(default_factory=dict)
     held: dict[JobKey, None] = field(default_factory=dict)
     paused: dict[JobKey, None] = field(default_factory=dict)
     #: lanes in which an attempt was reported as long
     long_lanes: dict[tuple[NodeId, SlotKind], None] = field(default_factory=dict)
 
+    def ends(self, key: JobKey) -> bool:
+        """Whether a job is to end that has not."""
+        return key in self.cancelled or key in self.given_up or key in self.orphaned
+
     @property
     def unsettled(self) -> bool:
         """Whether jobs wait for a decision of `settle`."""
         decided = self.ended or self.unblocked or self.unmeetable or self.cancelled or self.held or self.paused
-        return bool(decided or self.given_up)
+        return bool(decided or self.given_up or self.orphaned)
 
 
 @dataclass(slots=True)
@@ -281,6 +287,11 @@ class State:
     #: arrays with limits, by namespace, NUL, name; and the group of each of their live items
     groups: dict[str, Group] = field(default_factory=dict)
     group_of: dict[JobKey, str] = field(default_factory=dict)
+    #: live children of jobs that do not abandon them, and their parent; see `family.py`
+    children: dict[JobKey, dict[JobKey, None]] = field(default_factory=dict)
+    parent_of: dict[JobKey, JobKey] = field(default_factory=dict)
+    #: parents that are over, and for whose children those wait that wait for them: how they ended
+    closing: dict[JobKey, tuple[JobState, Ended]] = field(default_factory=dict)
     #: heap of `(due_us, key)` of jobs in BACKOFF; stale entries are skipped
     due: list[tuple[int, JobKey]] = field(default_factory=list)
     #: heap of `(due_us, keys)` of jobs that became ready together: those that still wait then are overdue

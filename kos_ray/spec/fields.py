@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, GetPydanticSchema, ValidationInfo, WithJso
 from pydantic_core.core_schema import no_info_plain_validator_function
 
 from kos_ray.model.dependency import Conditions
-from kos_ray.model.job import BANDS, Guarantee
+from kos_ray.model.job import BANDS, Children, Guarantee
 from kos_ray.spec import after, parse
 from kos_ray.spec.scale import PRIORITIES
 from kos_ray.spec.settings import MAX_RETRIES, Settings, current
@@ -125,6 +125,9 @@ Count = Annotated[
     int | None,
     BeforeValidator(parse.parse_count),
     WithJsonSchema({"type": "integer", "minimum": 1, "maximum": parse.MAX_COUNT}),
+]
+ChildrenEnd = Annotated[
+    Children, BeforeValidator(parse.parse_children), WithJsonSchema({"enum": [kind.name.lower() for kind in Children]})
 ]
 AtMost = Annotated[
     int | None,

@@ -115,6 +115,7 @@ def lower_spec(job: JobSpec, namespace: str = "default") -> Spec:
         retries=job.retry,
         backoff=job.backoff.lower(),
         guarantee=job.guarantee,
+        children=job.children,
         tags=(*job.tags, f"sender:{job.sender}") if job.sender else job.tags,
     )
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from croniter import croniter
 
-from kos_ray.model.job import Guarantee
+from kos_ray.model.job import Children, Guarantee
 from kos_ray.spec.units import describe, parse_amount, shorten
 
 MAX_COUNT = 1_000_000
@@ -156,6 +156,12 @@ def parse_env(value: object) -> tuple[tuple[str, str], ...]:
 def parse_count(value: object) -> int:
     """The number of items of an array."""
     return parse_integer(value, "a number of items", 1, MAX_COUNT)
+
+
+def parse_children(value: object) -> Children:
+    """What becomes of a job's children."""
+    words = {kind.name.lower(): kind for kind in Children}
+    return words[one_of(*words)(value)]
 
 
 def parse_limit(value: object) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from kos_ray.model.dependency import Conditions
-from kos_ray.model.job import After, Backoff, Guarantee
+from kos_ray.model.job import After, Backoff, Children, Guarantee
 from kos_ray.model.resources import Resources
 from kos_ray.spec import fields
 from kos_ray.spec.parse import MAX_COUNT, MAX_NAME, is_job_id, near, parse_name, parse_namespace
@@ -114,6 +114,11 @@ class Common(Strict):
     backoff: BackoffSpec = Field(default=BackoffSpec(), description="Pauses between attempts.")
     guarantee: fields.PromisedRuns = Field(
         default=Guarantee.AT_LEAST_ONCE, description="at_least_once, or at_most_once (then no retry)."
+    )
+    children: fields.ChildrenEnd = Field(
+        default=Children.ABANDON,
+        description="What becomes of jobs that it submits while it runs, when it is over: abandon (they go on), "
+        "cancel, or wait (what waits for its end waits for theirs).",
     )
     tags: fields.Tags = Field(default=(), description="Words to find it by.")
     sender: fields.Text = Field(default="", description="Who handed it in: provenance, kept as the tag `sender:NAME`.")

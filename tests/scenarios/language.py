@@ -5,6 +5,7 @@
            once single retries=2 backoff=100ms after=ok:p,any:q (or ok:p?not_ok:q; kinds: `After`)
            rule=one_success (over those after=) singleton=key at_most=2 max_failures=1
            in=team/a user=ann run=10s deadline=30s evict=checkpoint|cancel|never grace=1s
+           of=parent (its child) children=cancel|wait
            licence=matlab:2 rate=tokens:100 key=db:1
     enter j                       its code runs           end j failed ran=2ms how its attempt ends
     cancel j   hold j   pause j   release j   band j 0    what people want
@@ -25,7 +26,18 @@ from kos_ray.model import decisions as d
 from kos_ray.model import events as e
 from kos_ray.model.dependency import Rule, ended_as
 from kos_ray.model.ids import JobKey, NodeId, SpecKey
-from kos_ray.model.job import After, AttemptEnd, Backoff, Demands, Eviction, Guarantee, JobState, SlotKind, Spec
+from kos_ray.model.job import (
+    After,
+    AttemptEnd,
+    Backoff,
+    Children,
+    Demands,
+    Eviction,
+    Guarantee,
+    JobState,
+    SlotKind,
+    Spec,
+)
 from kos_ray.model.node import Node
 from kos_ray.model.policy import Against, Discipline, Namespace, Policy, Rate
 from kos_ray.model.reasons import Reason
@@ -108,6 +120,7 @@ class Play:
             eviction=Eviction[options.get("evict", "requeue").upper()],
             grace_ms=microseconds(options.get("grace", "0s")) // 1_000,
             demands=demands(options),
+            children=Children[options.get("children", "abandon").upper()],
         )
         known = spec in self.specs
         spec_key = self.specs.setdefault(spec, SpecKey(len(self.specs) + 1))
@@ -135,6 +148,7 @@ class Play:
             new_specs=() if known else ((spec_key, spec),),
             dependencies=dependencies,
             sender=options.get("user", ""),
+            parent=self.keys[options["of"]] if "of" in options else JobKey(0),
             ended_parents=tuple((key, self.finals[key]) for key in parents if key in self.finals),
             ended_as=tuple((key, self.ended_as[key]) for key in parents if key in self.finals),
             limits=(limits,) if at_most or max_failures else (),

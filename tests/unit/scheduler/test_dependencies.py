@@ -11,6 +11,7 @@ from kos_ray.model.dependency import Ended, Rule, ended_as, kind_name, parted, s
 from kos_ray.model.job import After, AttemptEnd, JobState
 from kos_ray.model.reasons import Reason
 from kos_ray.scheduler.dependencies import judge
+from kos_ray.sim.rules import naive
 from tests.scenarios.language import Play
 
 GO, NEVER, WAITS = "goes", "never", "waits"
@@ -148,34 +149,6 @@ def test_a_job_that_waits_can_be_cancelled_and_held_whatever_its_parents_do() ->
 
 
 # --- rules
-
-
-def naive(rule: Rule, ended: list[Ended], setups: list[Ended]) -> Reason:
-    """Airflow's rules, and ours, read off the final states of all parents at once."""
-    count = {how: ended.count(how) for how in Ended}
-    ok, failed_, skipped_ = count[Ended.SUCCEEDED], count[Ended.FAILED], count[Ended.SKIPPED]
-    bad, removed = failed_ + count[Ended.UPSTREAM_FAILED], count[Ended.REMOVED]
-    never, skip, go = Reason.DEPENDENCY_NEVER_MET, Reason.SKIPPED_BY_RULE, Reason.NONE
-    met = {
-        Rule.ALL_MET: never if failed_ else go,
-        Rule.ONE_MET: go if ok or not failed_ else never,
-        Rule.ALL_SUCCESS: never if bad else skip if skipped_ else go,
-        Rule.ALL_FAILED: skip if ok or skipped_ else go,
-        Rule.ALL_DONE: go,
-        Rule.ALL_SKIPPED: skip if ok or bad or removed else go,
-        Rule.ALL_DONE_MIN_ONE_SUCCESS: skip if skipped_ else go if ok else never,
-        Rule.ONE_SUCCESS: go if ok else skip if ended and skipped_ == len(ended) else never,
-        Rule.ONE_FAILED: go if bad else skip,
-        Rule.ONE_DONE: go if ok or failed_ else skip,
-        Rule.NONE_FAILED: never if bad else go,
-        Rule.NONE_FAILED_MIN_ONE_SUCCESS: never if bad else skip if ended and skipped_ == len(ended) else go,
-        Rule.NONE_SKIPPED: skip if skipped_ else go,
-        Rule.ALWAYS: go,
-    }
-    if rule is Rule.ALL_DONE_SETUP_SUCCESS:
-        all_skipped = setups and all(how is Ended.SKIPPED for how in setups)
-        return go if not setups or Ended.SUCCEEDED in setups else skip if all_skipped else never
-    return met[rule]
 
 
 ENDS = st.lists(st.tuples(st.sampled_from(Ended), st.booleans()), max_size=6)
