@@ -127,10 +127,9 @@ def _cluster(where: str, address: str | None, namespace: str) -> tuple[list[Find
     except KosError as error:
         first = str(error).partition("\n")[0]
         return [*found, Finding(level="bad", subject="cluster", text=first, remedy="kos up, or look into its log")], 0
-    # Ray lets a driver in only with the Ray and the Python of the cluster
-    same = Finding(level="ok", subject="cluster", text="runs the same Ray and Python as here")
     ahead_us = newest[-1].at_us - now_us() if newest else 0
-    return [*found, *health.cluster(status), same], ahead_us
+    found += [*health.cluster(status), *health.node_versions(status.nodes, version("kos_ray"))]
+    return found, ahead_us
 
 
 def _answers(address: str) -> bool:

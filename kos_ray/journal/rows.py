@@ -76,11 +76,11 @@ WHERE key IN {{rows}} AND state IN {_sources(state)}"""
 }
 
 _NODES_JOINED = """
-WITH r (id, name, resources, labels, head) AS {rows}
-INSERT INTO nodes (id, name, resources, labels, head, alive, since_us, cause)
-SELECT id, name, resources, labels, head, 1, ?1, '' FROM r WHERE id IS NOT NULL
+WITH r (id, name, resources, labels, head, versions) AS {rows}
+INSERT INTO nodes (id, name, resources, labels, head, alive, since_us, cause, versions)
+SELECT id, name, resources, labels, head, 1, ?1, '', versions FROM r WHERE id IS NOT NULL
 ON CONFLICT (id) DO UPDATE SET name = excluded.name, resources = excluded.resources, labels = excluded.labels,
-    head = excluded.head, alive = 1, cause = '',
+    head = excluded.head, versions = excluded.versions, alive = 1, cause = '',
     since_us = CASE WHEN alive THEN since_us ELSE excluded.since_us END"""
 
 _NODE_LOST = "UPDATE nodes SET alive = 0, since_us = ?, cause = ? WHERE id = ? AND alive"
@@ -139,7 +139,10 @@ class _Fold:
         nodes = [node for event in events for node in event.nodes]
         self.numbers.clear()
         if nodes:
-            rows = [(n.id, n.name, reports.pairs(n.resources.amounts), reports.pairs(n.labels), n.head) for n in nodes]
+            pairs = reports.pairs
+            rows = [
+                (n.id, n.name, pairs(n.resources.amounts), pairs(n.labels), n.head, pairs(n.versions)) for n in nodes
+            ]
             bulk.change(self.connection, _NODES_JOINED, (self.frame.now_us,), *zip(*rows, strict=True))
 
     def node_lost(self, events: Sequence[e.NodeLost]) -> None:

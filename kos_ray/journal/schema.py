@@ -100,7 +100,7 @@ CREATE TABLE inputs (
 CREATE TABLE nodes (
     node INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, name TEXT NOT NULL, resources TEXT NOT NULL,
     labels TEXT NOT NULL, head INTEGER NOT NULL, alive INTEGER NOT NULL, since_us INTEGER NOT NULL,
-    cause TEXT NOT NULL
+    cause TEXT NOT NULL, versions TEXT NOT NULL DEFAULT '{}'
 );
 """
     + _SAID_DDL
@@ -215,6 +215,7 @@ def _run(connection: sqlite3.Connection, script: str) -> None:
 def _to_2(connection: sqlite3.Connection) -> None:
     _run(connection, _SAID_DDL)
     connection.execute("ALTER TABLE arrays ADD COLUMN parent INTEGER NOT NULL DEFAULT 0")
+    connection.execute("ALTER TABLE nodes ADD COLUMN versions TEXT NOT NULL DEFAULT '{}'")
 
 
 #: From tables of version n to n + 1; each runs in one transaction of its own, without ending it.

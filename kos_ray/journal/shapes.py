@@ -52,7 +52,7 @@ PARENTS = """
 SELECT d.key, d.position, d.first, d.count, d.kind, a.id, a.first, a.count FROM dependencies d
 CROSS JOIN jobs p ON p.key = d.first CROSS JOIN arrays a ON a.first = p.array WHERE d.key IN {rows}"""
 
-NODES = "SELECT id, name, alive, head, resources, labels, since_us, cause FROM nodes ORDER BY node"
+NODES = "SELECT id, name, alive, head, resources, labels, since_us, cause, versions FROM nodes ORDER BY node"
 
 
 def job_view(row: tuple[Any, ...], spec: Spec, after: tuple[tuple[str, str], ...], parent: str) -> JobView:
@@ -116,7 +116,7 @@ def attempt_view(row: tuple[Any, ...]) -> AttemptView:
 
 def node_view(row: tuple[Any, ...]) -> NodeView:
     """The view of a row of `NODES`."""
-    node, name, alive, head, resources, labels, since, cause = row
+    node, name, alive, head, resources, labels, since, cause, versions = row
     return NodeView(
         id=node,
         name=name,
@@ -126,6 +126,7 @@ def node_view(row: tuple[Any, ...]) -> NodeView:
         labels=tuple(json.loads(labels).items()),
         since_us=since,
         cause=cause,
+        versions=tuple(json.loads(versions).items()),
     )
 
 

@@ -17,3 +17,5 @@ class Node:
     head: bool = False
     #: which life of its node agent: attempts sent to an earlier one are lost
     incarnation: str = ""
+    #: of what its agent runs: `(name, version)` of kos_ray, Python and Ray
+    versions: tuple[tuple[str, str], ...] = ()

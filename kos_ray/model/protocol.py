@@ -59,6 +59,8 @@ class Holding:
     entered_attempts: tuple[int, ...] = ()
     #: reports that are not acknowledged yet, oldest first; they are sent again after this answer as well
     reports: "tuple[Report, ...]" = ()
+    #: of what the agent runs: `(name, version)` of kos_ray, Python and Ray
+    versions: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

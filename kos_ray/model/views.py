@@ -75,6 +75,8 @@ class NodeView:
     labels: tuple[tuple[str, str], ...] = ()
     since_us: int = 0
     cause: str = ""  #: why it is gone
+    #: of what its agent runs: `(name, version)` of kos_ray, Python and Ray
+    versions: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

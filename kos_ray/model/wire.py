@@ -94,8 +94,8 @@ def _converter(hint: Any, *, outgoing: bool) -> _Convert | None:
         return to_plain if outgoing else lambda plain: from_plain(cls, plain)
     if isinstance(hint, type) and issubclass(hint, enum.IntEnum):
         return int if outgoing else hint
-    if isinstance(hint, types.UnionType):
-        (inner,) = (arg for arg in typing.get_args(hint) if arg is not type(None))
+    if isinstance(hint, types.UnionType) and types.NoneType in typing.get_args(hint):
+        (inner,) = (arg for arg in typing.get_args(hint) if arg is not types.NoneType)
         change = _converter(inner, outgoing=outgoing)
         return (lambda item: None if item is None else change(item)) if change else None
     if typing.get_origin(hint) is tuple:

@@ -1,6 +1,6 @@
 """What `kos doctor` judges: facts in, findings out, each with what would mend it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kos_ray.model.views import ClusterStatus, NodeView
@@ -146,6 +146,41 @@ def _head(alive: Sequence[NodeView]) -> list[Finding]:
     if not cpus and len(alive) == 1:
         return [_bad("head", "no CPUs for work, and no other node", "add a node, or start the head with --num-cpus")]
     return [_ok("head", f"{cpus:g} CPUs for work")]
+
+
+def node_versions(nodes: Sequence[NodeView], package: str) -> list[Finding]:
+    """What the agents of living nodes run, against this machine's kos_ray and against the head's Python and Ray."""
+    alive = sorted((node for node in nodes if node.alive), key=lambda node: (not node.head, node.name))
+    wanted = {"kos_ray": package}
+    if alive and alive[0].head:
+        wanted |= {name: text for name, text in alive[0].versions if name != "kos_ray"}
+    return [_node_version(node, wanted) for node in alive]
+
+
+def _node_version(node: NodeView, wanted: Mapping[str, str]) -> Finding:
+    subject = f"node {node.name or short_node(node.id)}"
+    versions = dict(node.versions)
+    if not versions:
+        return _warn(subject, "its agent tells no versions: it is an older one", "kos down and kos up start it anew")
+    wrong = {name: text for name, text in wanted.items() if not _same(name, versions.get(name, ""), text)}
+    if not wrong:
+        return _ok(subject, ", ".join(f"{name} {text}" for name, text in node.versions))
+    text = ", ".join(f"{name} {versions.get(name) or 'unknown'}, expected {wanted[name]}" for name in wrong)
+    return _bad(subject, text, "; ".join(_remedy(name, text, node) for name, text in wrong.items()))
+
+
+def _same(name: str, found: str, wanted: str) -> bool:
+    """Code travels between all Pythons of one minor version; the others must be the same to the letter."""
+    return _version(found) == _version(wanted) if name == "Python" else found == wanted
+
+
+def _remedy(name: str, version: str, node: NodeView) -> str:
+    """What makes a node run another version."""
+    if name == "kos_ray" and node.head:
+        return f"pip install kos_ray=={version} there, then kos down and kos up; or install the cluster's version here"
+    if name == "Python":
+        return f"start the node with Python {version}: code travels between processes of one minor version only"
+    return f"pip install {name.lower()}=={version} there, and start the node again"
 
 
 def clock(drift_us: int, ahead_us: int) -> list[Finding]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import platform
 import shutil
 import uuid
 import zipfile
@@ -11,6 +12,7 @@ from typing import Any
 
 import ray
 
+import kos_ray
 from kos_ray.journal.blobs import FileBlobStore
 from kos_ray.model.ids import JobKey, NodeId
 from kos_ray.model.protocol import Accepted, Acked, Hello, Orders, Report, Submit
@@ -37,6 +39,11 @@ class AgentActor:
             blobs=_LocalBlobs(Path(blob_dir)) if blob_dir else _RemoteBlobs(),
             uplink=_Uplink(),
             limits=limits,
+            versions=(
+                ("kos_ray", kos_ray.__version__),
+                ("Python", platform.python_version()),
+                ("Ray", ray.__version__),
+            ),
         )
         self._started = asyncio.ensure_future(self._agent.start())
 

@@ -37,11 +37,13 @@ class NodeAgent:
         blobs: Blobs,
         uplink: Uplink,
         limits: AgentLimits | None = None,
+        versions: tuple[tuple[str, str], ...] = (),
     ) -> None:
         limits = limits or AgentLimits()
         self._node = node
         self._cluster_id = cluster_id
         self._incarnation = incarnation
+        self._versions = versions
         #: (epoch, session) of the highest greeting or order so far
         self._highest = (0, 0)
         self._files = NodeFiles(directory)
@@ -117,6 +119,7 @@ class NodeAgent:
             entered=tuple(a.key for a in entered),
             entered_attempts=tuple(a.number for a in entered),
             reports=self._reports.unacknowledged(),
+            versions=self._versions,
         )
 
     def receive(self, orders: Orders) -> None:

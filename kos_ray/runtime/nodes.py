@@ -105,7 +105,7 @@ class NodeWatch:
                 _log.warning("node %s: its agent refuses this scheduler: %s", node_id[:12], holding.refused)
                 return
             self._links.by_node[node_id] = Link(agent, self._look_now.set)
-            self._engine.greeted(_node(row, holding.incarnation), holding, session)
+            self._engine.greeted(_node(row, holding), holding, session)
             self.kick()
         except Exception as error:  # noqa: BLE001 - tried again at the next look
             _log.warning("node %s: its agent does not answer: %s", node_id[:12], error)
@@ -137,7 +137,7 @@ class NodeWatch:
         )
 
 
-def _node(row: dict[str, Any], incarnation: str) -> Node:
+def _node(row: dict[str, Any], holding: Holding) -> Node:
     units = {name: amount for name, amount in row["Resources"].items() if not name.startswith(_INTERNAL)}
     labels = {name: value for name, value in row.get("Labels", {}).items() if not name.startswith("ray.io/node-id")}
     return Node(
@@ -146,5 +146,6 @@ def _node(row: dict[str, Any], incarnation: str) -> Node:
         resources=Resources.of(units),
         labels=tuple(sorted(labels.items())),
         head="node:__internal_head__" in row["Resources"],
-        incarnation=incarnation,
+        incarnation=holding.incarnation,
+        versions=holding.versions,
     )

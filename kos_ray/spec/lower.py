@@ -116,6 +116,11 @@ def lower_spec(job: JobSpec, namespace: str = "default") -> Spec:
         backoff=job.backoff.lower(),
         guarantee=job.guarantee,
         children=job.children,
+        run_ms=job.run_time,
+        deadline_us=round(job.deadline.timestamp() * 1_000_000) if job.deadline else 0,
+        eviction=job.preemption,
+        grace_ms=job.grace,
+        demands=job.demands,
         tags=(*job.tags, f"sender:{job.sender}") if job.sender else job.tags,
     )
 

@@ -17,8 +17,10 @@ from kos_ray.model.events import ProgressMade
 from kos_ray.model.ids import JobKey, SpecKey
 from kos_ray.model.job import AttemptEnd, Spec
 from kos_ray.model.payload import BlobRef, inline, open_payload
-from kos_ray.model.protocol import Accepted, Acked, LaunchOrder, Report, Submit
+from kos_ray.model.protocol import PROTOCOL, Accepted, Acked, Hello, LaunchOrder, Report, Submit
+from kos_ray.runtime.node_agent import NodeAgent
 from kos_ray.worker import context
+from tests.contract.harness import CLUSTER, NODE
 from tests.contract.real_agent import RealAgent
 
 Story = Callable[[RealAgent], Awaitable[None]]
@@ -408,5 +410,28 @@ def test_commands_have_exit_codes(tell, tmp_path):
         }
         assert codes == {1: 0, 2: 7, 3: 137, 4: 5}
         assert agent.end_of(4) is AttemptEnd.STOPPED
+
+    tell(story)
+
+
+# ---- versions
+
+
+def test_an_agent_tells_its_versions(tell, tmp_path):
+    async def story(agent: RealAgent) -> None:
+        versions = (("kos_ray", "1"), ("Python", "3.11.7"))
+        another = NodeAgent(
+            node=NODE,
+            cluster_id=CLUSTER,
+            incarnation="life-2",
+            directory=tmp_path / "another",
+            starter=agent.starter,
+            blobs=agent.blobs,
+            uplink=agent,
+            versions=versions,
+        )
+        hello = Hello(cluster_id=CLUSTER, epoch=1, protocol=PROTOCOL, version="test")
+        assert another.hello(hello).versions == versions
+        assert agent.greet().versions == ()
 
     tell(story)

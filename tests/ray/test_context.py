@@ -1,15 +1,19 @@
 """What a job says and asks while it runs, on a real cluster."""
 
 import os
+import platform
 import signal
 from pathlib import Path
 
 import pytest
+import ray
 import said
 
+from kos_ray import __version__
 from kos_ray.journal.reader import JournalReader
 from kos_ray.journal.verify import verify
 from kos_ray.observe.graph import Graph, connected, job_graph, to_ascii
+from kos_ray.observe.health import node_versions
 from kos_ray.observe.tables import job_table
 from tests.ray.conftest import CODE, KosCluster, wait_until
 from tests.ray.test_deaths import scheduler_pid
@@ -84,3 +88,11 @@ def test_children_are_made_once_though_their_parent_is_retried(kos: KosCluster, 
 def connected_graph(kos: KosCluster, ref: str) -> Graph:
     views = kos.client.jobs()
     return job_graph(connected(views, ref))
+
+
+def test_nodes_tell_what_they_run(kos: KosCluster) -> None:
+    """Every node has the versions of its agent, and the doctor finds them to be the same."""
+    nodes = [node for node in kos.client.nodes() if node.alive]
+    expected = (("kos_ray", __version__), ("Python", platform.python_version()), ("Ray", ray.__version__))
+    assert [node.versions for node in nodes] == [expected] * len(nodes)
+    assert [finding.level for finding in node_versions(nodes, __version__)] == ["ok"] * len(nodes)

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,14 @@ from kos_ray.spec.rehearse import final_digests
 ROOT = Path(__file__).parents[3]
 MONTAGE = str(ROOT / "configs/examples/montage-chameleon-2mass-005d-001.json")
 WORKFLOW = str(ROOT / "configs/examples/workflow.yaml")
-NODE = NodeView(id="node1", name="head", alive=True, head=True, resources=(("CPU", 20_000),))
+NODE = NodeView(
+    id="node1",
+    name="head",
+    alive=True,
+    head=True,
+    resources=(("CPU", 20_000),),
+    versions=(("kos_ray", version("kos_ray")),),
+)
 S = 1_000_000
 
 

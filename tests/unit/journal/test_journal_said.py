@@ -3,13 +3,15 @@
 from pathlib import Path
 
 import pytest
-from journal_build import Story, ended, finish, joined, later, launch, progress_made, ready, saved, stop, submitted
+from journal_build import CPU, Story, ended, finish, joined, later, launch, progress_made, ready, saved, stop, submitted
 
 from kos_ray.journal.reader import JournalReader
 from kos_ray.journal.store import Journal
 from kos_ray.journal.verify import rebuild_rows, verify
 from kos_ray.model import events as e
+from kos_ray.model.ids import NodeId
 from kos_ray.model.job import AttemptEnd
+from kos_ray.model.node import Node
 
 
 @pytest.fixture
@@ -105,6 +107,12 @@ def test_exit_codes_belong_to_attempts(story, read):
     assert read.views([1])[0].exit_code is None, "of its second attempt nothing is known yet"
     story.add(ended(1, attempt=2, exit_codes=((0, 137),)), later(1))
     assert [attempt.exit_code for attempt in read.attempts(1)] == [7, 137]
+
+
+def test_versions_of_nodes(story, read):
+    versions = (("kos_ray", "1"), ("Python", "3.11.7"))
+    story.add(e.NodesJoined(nodes=(Node(NodeId("a"), "a", CPU, versions=versions),)))
+    assert {node.id: node.versions for node in read.nodes()} == {"a": versions, "b": ()}
 
 
 def test_rows_are_rebuilt(story, read):

@@ -376,6 +376,7 @@ def _back_to_1(connection: sqlite3.Connection) -> None:
     for table in ("progress", "checkpoints", "exit_codes"):
         connection.execute(f"DROP TABLE {table}")
     connection.execute("ALTER TABLE arrays DROP COLUMN parent")
+    connection.execute("ALTER TABLE nodes DROP COLUMN versions")
     connection.execute("PRAGMA user_version = 1")
 
 

@@ -91,3 +91,38 @@ def test_shares() -> None:
     assert share("CPU", 15_000, 20_000) == "████████░░ 1.5/2"
     assert share("memory", 0, 10_000 * GIB) == "░░░░░░░░░░ 0 B/1.0 GiB"
     assert held([]) == {}
+
+
+def node(name: str, *, head: bool = False, alive: bool = True, **versions: str) -> NodeView:
+    return NodeView(id=name, name=name, alive=alive, head=head, resources=(), versions=tuple(versions.items()))
+
+
+SAME = {"kos_ray": "0.1", "Python": "3.11.7", "Ray": "2.60.0"}
+
+
+def test_versions_of_nodes() -> None:
+    head = node("h", head=True, **SAME)
+    found = health.node_versions(
+        [
+            node("a", **{**SAME, "Python": "3.11.2"}),
+            node("b", **{**SAME, "Python": "3.12.1", "Ray": "2.59.0"}),
+            node("c", **{**SAME, "kos_ray": "0.2"}),
+            node("d"),
+            node("gone", alive=False, kos_ray="9"),
+            head,
+        ],
+        "0.1",
+    )
+    assert [one.subject for one in found] == ["node h", "node a", "node b", "node c", "node d"]
+    assert levels(*found) == ["ok", "ok", "bad", "bad", "warn"]
+    assert found[0].text == "kos_ray 0.1, Python 3.11.7, Ray 2.60.0"
+    assert found[2].text == "Python 3.12.1, expected 3.11.7, Ray 2.59.0, expected 2.60.0"
+    assert "pip install ray==2.60.0 there" in found[2].remedy
+    assert found[3].remedy == "pip install kos_ray==0.1 there, and start the node again"
+
+
+def test_a_cluster_of_another_version() -> None:
+    (found,) = health.node_versions([node("h", head=True, **SAME)], "0.2")
+    assert levels(found) == ["bad"]
+    assert "install the cluster's version here" in found.remedy
+    assert levels(*health.node_versions([node("a", **SAME)], "0.1")) == ["ok"], "without a head, that is all we know"
