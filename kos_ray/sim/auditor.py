@@ -100,7 +100,9 @@ class Auditor:
             for array in (array for request in requests for array in request.arrays):
                 self._client_of[array.id] = str(client)
                 if array.singleton and array.rule is not Rule.ONE_MET:
-                    self._lines.setdefault(self._line(array), []).extend(plan.id for plan in array.jobs)
+                    # those of a request that is to be refused have no story
+                    known = [plan.id for plan in array.jobs if plan.id in self.stories]
+                    self._lines.setdefault(self._line(array), []).extend(known)
 
     def _line(self, array: ArrayPlan) -> tuple[str, str, str]:
         return array.spec.namespace, self._client_of[array.id], array.singleton
