@@ -93,10 +93,18 @@ class AsyncClient:
         return AsyncJob(self, (await self._run(self._sync.submit_many, [call]))[0])
 
     async def map(
-        self, function: Callable[[Any], Any], items: Iterable[Any], *, after: Parents = (), **options: Unpack[Options]
+        self,
+        function: Callable[[Any], Any],
+        items: Iterable[Any],
+        *,
+        after: Parents = (),
+        at_most: int | None = None,
+        max_failures: int | None = None,
+        **options: Unpack[Options],
     ) -> "AsyncJobs":
         """See `Client.map`."""
-        return AsyncJobs(self, await self._run(self._sync.map, function, items, after=after, **options))
+        limits = {"at_most": at_most, "max_failures": max_failures}
+        return AsyncJobs(self, await self._run(self._sync.map, function, items, after=after, **limits, **options))
 
     async def submit_many(self, calls: Iterable[Call]) -> "AsyncJobs":
         """See `Client.submit_many`."""

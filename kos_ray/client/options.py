@@ -38,6 +38,8 @@ class Options(TypedDict, total=False):
     type: str
     #: "at_least_once" or "at_most_once"
     guarantee: str
+    #: "abandon", "cancel" or "wait": what becomes of jobs that it submits while it runs, when it is over
+    children: str
     tags: Sequence[str]
     #: how long it is expected to run: "10m"
     run_time: str | float

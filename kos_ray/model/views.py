@@ -31,7 +31,7 @@ class JobView:
     error_type: str = ""
     error: str = ""
     traceback: str = ""
-    #: public ids of parents, `(id, kind)` with kind ok, any or not_ok
+    #: public ids of parents, `(id, kind)`; for kinds see `dependency.kind_name`
     after: tuple[tuple[str, str], ...] = ()
     #: how far its last attempt said it is, from 0 to 1, and what it said with it; None where it said nothing
     progress: float | None = None

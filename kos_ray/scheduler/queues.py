@@ -6,7 +6,7 @@ from heapq import heapify, heappop, heappush
 from typing import Any
 
 from kos_ray.model.ids import JobKey
-from kos_ray.model.job import JobState
+from kos_ray.model.job import Demands, JobState
 from kos_ray.model.policy import Discipline
 from kos_ray.scheduler.shares import account_of
 from kos_ray.scheduler.state import OVERDUE, ClassKey, Job, JobClass, SpecEntry, State
@@ -19,12 +19,19 @@ _RANKED = (Discipline.LIFO, Discipline.DEADLINE, Discipline.DEPENDENCY_GRAPH)
 
 
 def class_for(
-    state: State, entry: SpecEntry, band: int, *, user: str = "", lower: int = 0, overdue: bool = False
+    state: State,
+    entry: SpecEntry,
+    band: int,
+    *,
+    user: str = "",
+    lower: int = 0,
+    overdue: bool = False,
+    demands: Demands | None = None,
 ) -> JobClass:
-    """The class of a spec's jobs in a band. `lower`: so many bands behind it, for a burst."""
+    """The class of a spec's jobs in a band. `lower`: so many bands behind it, for a burst; `demands`: the spec's."""
     namespace = entry.spec.namespace
     discipline = state.discipline(namespace)
-    name = order_of(discipline, ClassKey(band, band, entry.kind, entry.spec.demands, user, _length(entry)))
+    name = order_of(discipline, ClassKey(band, band, entry.kind, demands or entry.spec.demands, user, _length(entry)))
     if overdue:
         name = replace(name, order=OVERDUE)
     elif lower:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from kos_ray.model.dependency import Ended, Rule
 from kos_ray.model.events import JobDependency
 from kos_ray.model.ids import JobKey, NodeId, SpecKey
 from kos_ray.model.job import NO_DEMANDS, AttemptEnd, Demands, JobState, SlotKind, Spec
@@ -67,6 +68,35 @@ class SpecEntry:
         self.mean_us = 0
 
 
+class Waiting:
+    """What a blocked job's parents did; see `dependencies.py`.
+
+    `counts` is by `Ended` (where kinds count: met under SUCCEEDED, else under FAILED), behind those of setups alone.
+    """
+
+    __slots__ = ("counts", "in_line", "pending", "rule")
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+        #: parents of which it is not known yet
+        self.pending = 0
+        self.counts = [0] * (2 * len(Ended))
+        #: others of its singleton's key stand before it
+        self.in_line = False
+
+
+class Group:
+    """The items of an array that has limits for all of them; see `groups.py`."""
+
+    __slots__ = ("failed", "given_up", "live", "max_failures")
+
+    def __init__(self, max_failures: int) -> None:
+        self.max_failures = max_failures
+        self.failed = 0
+        self.given_up = False
+        self.live: dict[JobKey, None] = {}
+
+
 class Job:
     """A live job. `attempt` counts launches; `failures` those that are charged; `losses` nodes lost under it."""
 
@@ -76,6 +106,7 @@ class Job:
         "cancelled",
         "dependency",
         "due_us",
+        "entered",
         "entry",
         "estimate_us",
         "evicted_for",
@@ -96,7 +127,7 @@ class Job:
         "started_us",
         "state",
         "stopped_by",
-        "unmet",
+        "waiting",
     )
 
     def __init__(self, key: JobKey, spec: SpecKey, entry: SpecEntry, job_class: JobClass, state: JobState) -> None:
@@ -115,7 +146,10 @@ class Job:
         self.losses = 0
         self.node: NodeId | None = None
         self.dependency: JobDependency | None = None
-        self.unmet = 0
+        #: what it waits for while it is BLOCKED
+        self.waiting: Waiting | None = None
+        #: its code was entered in some attempt, of which was heard before that ended well
+        self.entered = False
         self.due_us = 0
         #: what its run was estimated at when it was launched, so that the lane's load is taken back exactly
         self.estimate_us = 0
@@ -202,17 +236,27 @@ class Todo:
 
     ended: dict[JobKey, AttemptEnd] = field(default_factory=dict)
     unblocked: dict[JobKey, None] = field(default_factory=dict)
-    unmeetable: dict[JobKey, None] = field(default_factory=dict)
+    #: jobs that can never run, and why
+    unmeetable: dict[JobKey, Reason] = field(default_factory=dict)
+    #: items that have not started of arrays that were given up
+    given_up: dict[JobKey, None] = field(default_factory=dict)
+    #: jobs that end with the one that submitted them
+    orphaned: dict[JobKey, None] = field(default_factory=dict)
     cancelled: dict[JobKey, None] = field(default_factory=dict)
     held: dict[JobKey, None] = field(default_factory=dict)
     paused: dict[JobKey, None] = field(default_factory=dict)
     #: lanes in which an attempt was reported as long
     long_lanes: dict[tuple[NodeId, SlotKind], None] = field(default_factory=dict)
 
+    def ends(self, key: JobKey) -> bool:
+        """Whether a job is to end that has not."""
+        return key in self.cancelled or key in self.given_up or key in self.orphaned
+
     @property
     def unsettled(self) -> bool:
         """Whether jobs wait for a decision of `settle`."""
-        return bool(self.ended or self.unblocked or self.unmeetable or self.cancelled or self.held or self.paused)
+        decided = self.ended or self.unblocked or self.unmeetable or self.cancelled or self.held or self.paused
+        return bool(decided or self.given_up or self.orphaned)
 
 
 @dataclass(slots=True)
@@ -236,6 +280,18 @@ class State:
     reserved: dict[str, dict[str, int]] = field(default_factory=dict)
     #: who waits for a job's end: `(child, After)`
     dependents: dict[JobKey, list[tuple[JobKey, int]]] = field(default_factory=dict)
+    #: and who waits for its start
+    starters: dict[JobKey, list[JobKey]] = field(default_factory=dict)
+    #: live jobs with a singleton's key, in the order in which they came; see `dependencies.line_of`
+    lines: dict[str, dict[JobKey, None]] = field(default_factory=dict)
+    #: arrays with limits, by namespace, NUL, name; and the group of each of their live items
+    groups: dict[str, Group] = field(default_factory=dict)
+    group_of: dict[JobKey, str] = field(default_factory=dict)
+    #: live children of jobs that do not abandon them, and their parent; see `family.py`
+    children: dict[JobKey, dict[JobKey, None]] = field(default_factory=dict)
+    parent_of: dict[JobKey, JobKey] = field(default_factory=dict)
+    #: parents that are over, and for whose children those wait that wait for them: how they ended
+    closing: dict[JobKey, tuple[JobState, Ended]] = field(default_factory=dict)
     #: heap of `(due_us, key)` of jobs in BACKOFF; stale entries are skipped
     due: list[tuple[int, JobKey]] = field(default_factory=list)
     #: heap of `(due_us, keys)` of jobs that became ready together: those that still wait then are overdue

@@ -12,7 +12,7 @@ from typing import Any
 
 from croniter import croniter
 
-from kos_ray.model.job import After, Eviction, Guarantee
+from kos_ray.model.job import Children, Eviction, Guarantee
 from kos_ray.spec.units import describe, parse_amount, shorten
 
 MAX_COUNT = 1_000_000
@@ -23,7 +23,6 @@ _NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}(?:/[A-Za-z0-9][A-Za-z0-
 _UUID = re.compile(r"[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}(?:\.[0-9]+)?", re.ASCII)
 _ENTRY = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
-_AFTER_WORDS = {"ok": After.OK, "any": After.ANY, "not_ok": After.NOT_OK}
 
 
 def is_job_id(text: str) -> bool:
@@ -154,25 +153,19 @@ def parse_env(value: object) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(result.items()))
 
 
-def parse_after(value: object) -> tuple[tuple[str, After], ...]:
-    """Parents with the kind of dependency: a name, a list of names, or lists by kind."""
-    form = "a list of job names, or a mapping of ok, any and not_ok to such lists"
-    groups = {"ok": value} if isinstance(value, list | tuple | str) else parse_mapping(value, form)
-    result: dict[str, After] = {}
-    for word, parents in groups.items():
-        kind = _AFTER_WORDS.get(word)
-        if kind is None:
-            raise ValueError(f"expected ok, any or not_ok, found {describe(word)}{near(word, _AFTER_WORDS)}")
-        for parent in [parents] if isinstance(parents, str) else parse_list(parents, "a list of job names"):
-            name = parse_text(parent, "a job's name or id")
-            if name in result:
-                raise ValueError(f"expected every job once, found {shorten(name)} twice")
-            result[name] = kind
-    return tuple(result.items())
-
-
 def parse_count(value: object) -> int:
     """The number of items of an array."""
+    return parse_integer(value, "a number of items", 1, MAX_COUNT)
+
+
+def parse_children(value: object) -> Children:
+    """What becomes of a job's children."""
+    words = {kind.name.lower(): kind for kind in Children}
+    return words[one_of(*words)(value)]
+
+
+def parse_limit(value: object) -> int:
+    """How many items of an array."""
     return parse_integer(value, "a number of items", 1, MAX_COUNT)
 
 

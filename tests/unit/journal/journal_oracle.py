@@ -56,7 +56,7 @@ class Oracle:
         return job if fits else None
 
     def JobsSubmitted(self, event: e.JobsSubmitted) -> None:  # noqa: N802
-        blocked = {x.key for x in event.dependencies if x.after}
+        blocked = {x.key for x in event.dependencies if x.waits}
         for key, arg in enumerate(event.args, event.first):
             if key in blocked:
                 self.jobs[key] = OneJob(S.BLOCKED, 0, arg, reason=1)
