@@ -20,7 +20,7 @@ def why_not(state: State, job_class: JobClass, head: JobKey, search: Search, now
     able = [node for node in nodes if kind.resources.fits(_empty(state, node, kind))]
     if not able:
         return Reason.NEVER_FITS
-    if search.lacks_quota(job_class, head):
+    if search.forbidden(job_class, head):
         fits_ever = state.tree.times({}, kind.namespace, kind.resources, 1)
         return Reason.QUOTA if fits_ever else Reason.ABOVE_QUOTA
     if all(pausing(node, kind, now_us) for node in able):
