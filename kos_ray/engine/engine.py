@@ -25,6 +25,8 @@ from kos_ray.model.job import JobState
 from kos_ray.model.node import Node
 from kos_ray.model.policy import Policy, changed
 from kos_ray.model.protocol import Acked, Holding, Outcomes, Report, Submit
+from kos_ray.model.views import Explanation
+from kos_ray.scheduler.explain import explain
 from kos_ray.scheduler.machine import next_due_us, recover, step
 from kos_ray.scheduler.snapshot import state_from_plain
 from kos_ray.scheduler.state import State
@@ -296,6 +298,11 @@ class Engine:
             woken.update(dict.fromkeys(session for sessions in watchers.values() for session in sessions))
         for session in woken:
             session.notify()
+
+    def explain(self, key: JobKey) -> Explanation | None:
+        """How a live job stands now; None for one that has ended."""
+        job = self.state.jobs.get(key)
+        return None if job is None else explain(self.state, job, self.now_us())
 
     # --- clients that come back
 

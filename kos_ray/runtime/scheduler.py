@@ -35,7 +35,6 @@ from kos_ray.runtime.links import RayLinks
 from kos_ray.runtime.messages import pack, unpack
 from kos_ray.runtime.names import RAY_NAMESPACE, READER
 from kos_ray.runtime.nodes import NodeWatch
-from kos_ray.scheduler.explain import explain
 
 _log = logging.getLogger("kos_ray.scheduler")
 
@@ -178,8 +177,8 @@ class SchedulerActor:
 
     async def explain(self, key: int) -> bytes:
         """How a live job stands, as an `Explanation`; nothing for one that has ended."""
-        job = self._engine.state.jobs.get(JobKey(key))
-        return b"" if job is None else pack(explain(self._engine.state, job, self._engine.now_us()))
+        found = self._engine.explain(JobKey(key))
+        return b"" if found is None else pack(found)
 
     async def watch(self, session: str, keys: list[int]) -> int:
         """Send the outcomes of these jobs to an outbox; the epoch."""

@@ -43,9 +43,7 @@ def test_what_is_not_lent_stays() -> None:
 
 
 def test_a_limit_and_what_is_borrowed_are_bounds_of_their_own() -> None:
-    tree = Tree(
-        [Namespace(name="a", **cpus(guaranteed=2, borrow=1)), Namespace(name="b", **cpus(limit=4))], {CPU: 10}
-    )
+    tree = Tree([Namespace(name="a", **cpus(guaranteed=2, borrow=1)), Namespace(name="b", **cpus(limit=4))], {CPU: 10})
     assert tree.available(used(a=1), "a", CPU) == 2
     assert tree.available(used(b=3), "b", CPU) == 1
     assert tree.available(used(b=5), "b", CPU) == -1, "above a limit that was lowered"
