@@ -66,7 +66,9 @@ def _lanes_consistent(state: State) -> Iterator[str]:
                 yield f"lane on {node_id}: load {lane.load_us} does not add up"
             if lane.held and not lane.slots:
                 yield f"lane on {node_id}: {len(lane.held)} attempts and no slot"
-            if bool(lane.idle) != ((node_id, lane.kind) in state.idle_lanes):
+            if any(state.jobs[key].lane is not lane for key in lane.held):
+                yield f"lane on {node_id} holds a job that is elsewhere"
+            if not bool(lane.idle) == lane.noted == ((node_id, lane.kind) in state.idle_lanes):
                 yield f"lane on {node_id}: idle {lane.idle}, noted otherwise"
 
 

@@ -116,7 +116,7 @@ def _stop(state: State, decision: d.Stop, _now_us: int) -> None:
         job = state.jobs[key]
         settled(state, key)
         if job.state is JobState.RUNNING:
-            lane_of(state, job).running -= 1
+            lane_of(job).running -= 1
         move(job, JobState.STOPPING)
         state.todo.orphaned.pop(key, None)
         job.cancelled = decision.reason in (Reason.CANCELLED_BY_USER, Reason.PARENT_ENDED)
@@ -131,7 +131,7 @@ def _evict(state: State, decision: d.Evict, now_us: int) -> None:
     for key in decision.keys:
         job = state.jobs[key]
         if job.state is JobState.RUNNING:
-            lane_of(state, job).running -= 1
+            lane_of(job).running -= 1
         move(job, JobState.STOPPING)
         job.stopped_by = Reason(decision.reason)
         job.evicted_for = claimer.key

@@ -14,6 +14,7 @@ from kos_ray.scheduler.family import born
 from kos_ray.scheduler.groups import demands_of, join
 from kos_ray.scheduler.ledger import (
     count_on_nodes,
+    lane_of,
     leave_lane,
     move,
     off_node,
@@ -90,7 +91,8 @@ def _jobs_submitted(state: State, event: e.JobsSubmitted, now_us: int) -> None:
             name = f"{entry.spec.namespace}\0{limits.group}"
             demands = demands_of(name, limits, entry.spec.demands)
         job_class = class_for(state, entry, entry.spec.band, user=event.sender, lower=lower, demands=demands)
-        _add_jobs(state, range(key, end), spec_key, entry, job_class, dependencies, past)
+        ready = _add_jobs(state, range(key, end), spec_key, job_class, dependencies, past)
+        start_waiting(state, ready, now_us)
         if limits is not None:
             join(state, name, limits, range(key, end))
         key = JobKey(end)
@@ -99,20 +101,19 @@ def _jobs_submitted(state: State, event: e.JobsSubmitted, now_us: int) -> None:
         born(state, event.parent, range(event.first, key))
     if event.dependencies:
         lengthen_paths(state, event.dependencies)
-    added = (state.jobs[JobKey(number)] for number in range(event.first, key))
-    start_waiting(state, (job for job in added if job.state is JobState.READY), now_us)
 
 
 def _add_jobs(
     state: State,
     keys: range,
     spec_key: SpecKey,
-    entry: SpecEntry,
     job_class: JobClass,
     dependencies: dict[JobKey, e.JobDependency],
     past: Past,
-) -> None:
-    jobs = state.jobs
+) -> list[Job]:
+    """The new jobs that are ready."""
+    jobs, entry = state.jobs, state.specs[spec_key]
+    ready: list[Job] = []
     run_us = entry.spec.run_ms * 1_000
     for number in keys:
         key = JobKey(number)
@@ -125,6 +126,8 @@ def _add_jobs(
             wait(state, job, past)
         else:
             queue(state, job)
+            ready.append(job)
+    return ready
 
 
 def _remember_spec(state: State, key: SpecKey, spec: Spec) -> None:
@@ -174,7 +177,7 @@ def _attempts_entered(state: State, event: e.AttemptsEntered, _now_us: int) -> N
         move(job, JobState.RUNNING)
         _has_started(state, job)
         kind = job.kind
-        lane = state.nodes[event.node].lanes[kind]
+        lane = lane_of(job)
         lane.running += 1
         if lane.running >= lane.slots and len(lane.held) > lane.running:
             state.todo.long_lanes[event.node, kind] = None
@@ -182,6 +185,8 @@ def _attempts_entered(state: State, event: e.AttemptsEntered, _now_us: int) -> N
 
 def _attempts_ended(state: State, event: e.AttemptsEnded, now_us: int) -> None:
     jobs, ended = state.jobs, state.todo.ended
+    node = state.nodes.get(event.node)
+    taken = node.taken if node else {}
     for i, key in enumerate(event.keys):
         job = jobs.get(key)
         if job is None or job.attempt != event.attempts[i] or job.node != event.node:
@@ -194,7 +199,8 @@ def _attempts_ended(state: State, event: e.AttemptsEnded, now_us: int) -> None:
             run_us = max(1, event.ended_us[i] - event.entered_us[i])
             entry.mean_us = (entry.mean_us * (_MEAN_WEIGHT - 1) + run_us) // _MEAN_WEIGHT if entry.mean_us else run_us
             entry.mean_us = max(1, entry.mean_us)
-            state.nodes[event.node].taken.pop(job.kind, None)
+            if taken:
+                taken.pop(job.kind, None)
         elif end is AttemptEnd.NOT_ADMITTED:
             _room_was_taken(state, event.node, job.kind, now_us)
         elif event.entered_us[i] and end.entered:

@@ -127,12 +127,18 @@ def place_in_class(job_class: JobClass, head: JobKey) -> tuple[int, JobKey]:
 def start_waiting(state: State, jobs: Iterable[Job], now_us: int) -> None:
     """Jobs could start from now on, for the first time or again: note when they will have waited long enough."""
     due: dict[int, list[JobKey]] = {}
+    fresh: dict[JobClass, list[JobKey]] = {}
     for job in jobs:
+        job_class = job.job_class
         if job.since_us < 0:
             job.since_us = now_us
-        wait_us = state.policy.aging_us[job.job_class.band]
-        if wait_us and job.job_class.order != OVERDUE:
+            fresh.setdefault(job_class, []).append(job.key)
+        elif job_class.order != OVERDUE and (wait_us := state.policy.aging_us[job_class.band]):
             due.setdefault(job.since_us + wait_us, []).append(job.key)
+    for job_class, keys in fresh.items():
+        wait_us = state.policy.aging_us[job_class.band]
+        if wait_us:
+            due.setdefault(now_us + wait_us, []).extend(keys)
     for due_us, keys in due.items():
         heappush(state.aging, (due_us, tuple(keys)))
 

@@ -100,6 +100,8 @@ def state_from_plain(plain: Any) -> State:
         node = _node_from_plain(state, node_plain)
         state.nodes[node.node.id] = node
     state.idle_lanes = {(NodeId(node), from_plain(SlotKind, kind)): None for node, kind in plain["idle_lanes"]}
+    for node_id, kind in state.idle_lanes:
+        state.nodes[node_id].lanes[kind].noted = True
     _count(state)
     rebuild(state)
     return state
@@ -136,6 +138,7 @@ def _count(state: State) -> None:
                 add(state.reserved.setdefault(name, {}), lane.kind.resources, lane.slots)
             for key in lane.held:
                 state.jobs[key].kind = lane.kind
+                state.jobs[key].lane = lane
                 count_on_nodes(state, state.jobs[key], 1)
     for job in state.jobs.values():
         if job.evicted_for is not None and job.node is not None:

@@ -6,7 +6,7 @@ from typing import Any
 from kos_ray.model.dependency import Ended, Rule
 from kos_ray.model.events import JobDependency
 from kos_ray.model.ids import JobKey, NodeId, SpecKey
-from kos_ray.model.job import NO_DEMANDS, AttemptEnd, Demands, JobState, SlotKind, Spec
+from kos_ray.model.job import NO_DEMANDS, AttemptEnd, Demands, Eviction, JobState, SlotKind, Spec
 from kos_ray.model.node import Node
 from kos_ray.model.policy import Discipline, Policy
 from kos_ray.model.reasons import Reason
@@ -40,7 +40,7 @@ class JobClass:
     ranked anew are skipped when they come up.
     """
 
-    __slots__ = ("account", "band", "demands", "kind", "name", "order", "ranked", "ready", "why")
+    __slots__ = ("account", "band", "demanding", "demands", "kind", "name", "order", "ranked", "ready", "why")
 
     def __init__(self, name: ClassKey, account: str, *, ranked: bool) -> None:
         self.name = name
@@ -48,6 +48,7 @@ class JobClass:
         self.order = name.order
         self.kind = name.kind
         self.demands = name.demands
+        self.demanding = name.demands != NO_DEMANDS
         #: who shares fairly with others: the namespace, or namespace, NUL, user
         self.account = account
         self.ranked = ranked
@@ -59,11 +60,12 @@ class JobClass:
 class SpecEntry:
     """A spec in use: its live jobs, and its measured run time (0 until one attempt has succeeded)."""
 
-    __slots__ = ("kind", "live", "mean_us", "spec")
+    __slots__ = ("kind", "live", "mean_us", "saves", "spec")
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
         self.kind = spec.slot_kind
+        self.saves = spec.eviction is Eviction.CHECKPOINT
         self.live = 0
         self.mean_us = 0
 
@@ -116,6 +118,7 @@ class Job:
         "job_class",
         "key",
         "kind",
+        "lane",
         "losses",
         "node",
         "path_us",
@@ -138,6 +141,8 @@ class Job:
         self.job_class = job_class
         #: the kind of slot its attempt has: its spec's, or an alternative
         self.kind = entry.kind
+        #: where its attempt is
+        self.lane: Lane | None = None
         #: in whose heap it stands; entries of other heaps are stale
         self.queued: JobClass | None = None
         self.state = state
@@ -181,7 +186,7 @@ class Job:
 class Lane:
     """The slots of one kind on one node: `slots` reservations, and the attempts sent there, `held` by job."""
 
-    __slots__ = ("held", "idle_since_us", "kind", "load_us", "running", "slots")
+    __slots__ = ("held", "idle_since_us", "kind", "load_us", "noted", "running", "slots")
 
     def __init__(self, kind: SlotKind) -> None:
         self.kind = kind
@@ -191,6 +196,8 @@ class Lane:
         self.load_us = 0
         #: how many of the held ones were reported as entered: they are long
         self.running = 0
+        #: whether it stands among the lanes with idle slots
+        self.noted = False
         #: when the number of slots last exceeded the number of attempts
         self.idle_since_us = 0
 
