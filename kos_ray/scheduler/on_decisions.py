@@ -76,10 +76,11 @@ def _finish(state: State, decision: d.Finish, _now_us: int) -> None:
         if not entry.live:
             rest_spec(state, job.spec)
         children = state.dependents.pop(key, None)
-        if children and key in state.closing:
-            state.dependents[key] = children
-        elif children:
-            parent_ended(state, children, outcome, ended_as(outcome, decision.reason, job.attempt))
+        if children:
+            if key in state.closing:
+                state.dependents[key] = children
+            else:
+                parent_ended(state, children, outcome, ended_as(outcome, decision.reason, job.attempt))
 
 
 def _finish_besides(state: State, decision: d.Finish, outcome: JobState) -> None:

@@ -11,6 +11,7 @@ from kos_ray.scheduler.groups import given_up
 from kos_ray.scheduler.retry import backoff_us
 from kos_ray.scheduler.state import OVERDUE, Job, State
 
+_SUCCEEDED = (JobState.SUCCEEDED, Reason.SUCCEEDED)
 #: what a job that is over because of its attempt's end is said to have ended by
 _CAUSE = {
     AttemptEnd.SUCCEEDED: Reason.SUCCEEDED,
@@ -182,12 +183,11 @@ def _apply_all(state: State, groups: _Groups, now_us: int) -> list[d.Decision]:
 
 def _ended(groups: _Groups, state: State, job: Job, end: AttemptEnd, now_us: int) -> None:
     """One job whose attempt ended: over, later again, or back in the queue."""
-    orphaned = job.key in state.todo.orphaned or job.stopped_by is Reason.PARENT_ENDED
-    cancelled = job.cancelled or job.key in state.todo.cancelled or orphaned
+    over: tuple[JobState, Reason] | None
     if end is AttemptEnd.SUCCEEDED:
-        over: tuple[JobState, Reason] | None = (JobState.SUCCEEDED, Reason.SUCCEEDED)
-    elif cancelled:
-        over = (JobState.CANCELLED, Reason.PARENT_ENDED if orphaned else Reason.CANCELLED_BY_USER)
+        over = _SUCCEEDED
+    elif why := _wanted_over(state, job):
+        over = (JobState.CANCELLED, why)
     elif end in _RETURNED:
         over = None
         groups.back(job, _RETURNED[end])
@@ -199,6 +199,14 @@ def _ended(groups: _Groups, state: State, job: Job, end: AttemptEnd, now_us: int
         over = _failed(groups, state, job, end, now_us)
     if over:
         groups.finish.setdefault(over, []).append(job.key)
+
+
+def _wanted_over(state: State, job: Job) -> Reason:
+    """Why a job is not to go on, by somebody's wish or with its parent; NONE where it is."""
+    if job.key in state.todo.orphaned or job.stopped_by is Reason.PARENT_ENDED:
+        return Reason.PARENT_ENDED
+    wanted = job.cancelled or job.key in state.todo.cancelled
+    return Reason.CANCELLED_BY_USER if wanted else Reason.NONE
 
 
 def _lost(groups: _Groups, state: State, job: Job) -> tuple[JobState, Reason] | None:
