@@ -25,8 +25,9 @@ from kos_ray.model.job import JobState
 from kos_ray.model.node import Node
 from kos_ray.model.policy import Policy
 from kos_ray.model.protocol import Acked, Holding, Orders, Outcomes, Report, Submit
+from kos_ray.model.reasons import Reason
 from kos_ray.scheduler.machine import next_due_us, recover, step
-from kos_ray.scheduler.snapshot import state_from_plain
+from kos_ray.scheduler.snapshot import resumed
 from kos_ray.scheduler.state import State
 
 #: jobs that may stand in the inbox; beyond that a submission is refused, so that memory stays bounded
@@ -122,12 +123,7 @@ class Engine:
         reach("engine.after_boot")
 
     def _fold(self) -> None:
-        self.state = State()
-        after = 0
-        snapshot = self._snapshots.load_newest()
-        if snapshot is not None:
-            after, plain = snapshot
-            self.state = state_from_plain(plain)
+        after, self.state = resumed(self._snapshots.load_newest())
         for frame in self._journal.frames(after):
             recover(self.state, frame.events, frame.decisions, frame.now_us)
         self._last_us = self._journal.last_now_us
@@ -323,6 +319,11 @@ class Engine:
             woken.update(dict.fromkeys(session for sessions in watchers.values() for session in sessions))
         for session in woken:
             session.notify()
+
+    def why(self, key: JobKey) -> Reason:
+        """What holds a ready job, NONE for any other: rows do not have it, since it changes with every pass."""
+        job = self.state.jobs.get(key)
+        return job.job_class.why if job is not None and job.state is JobState.READY else Reason.NONE
 
     # --- clients that come back
 

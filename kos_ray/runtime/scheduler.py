@@ -162,6 +162,10 @@ class SchedulerActor:
         assert isinstance(answer, Touched)
         return answer.count
 
+    async def why(self, key: int) -> int:
+        """See `Engine.why`."""
+        return int(self._engine.why(JobKey(key)))
+
     async def watch(self, session: str, keys: list[int]) -> int:
         """Send the outcomes of these jobs to an outbox; the epoch."""
         self._engine.watch(session, [JobKey(key) for key in keys])
