@@ -21,6 +21,7 @@ from kos_ray.cli import (
     listing,
     logs,
     oneoff,
+    scheduler,
     settings,
     top,
 )
@@ -56,6 +57,7 @@ app.command(epilog=documents.SCHEMA_EXAMPLE)(documents.schema)
 app.add_typer(imports.app, name="import")
 app.add_typer(journal.app, name="journal")
 app.add_typer(settings.app, name="config")
+app.add_typer(scheduler.app, name="scheduler")
 app.command(epilog=doctor.EXAMPLE)(doctor.doctor)
 app.command(epilog=demo.EXAMPLE)(demo.demo)
 

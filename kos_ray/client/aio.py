@@ -19,6 +19,7 @@ from kos_ray.client.options import Options
 from kos_ray.model.errors import JobFailed, KosError
 from kos_ray.model.ids import JobKey
 from kos_ray.model.job import JobState
+from kos_ray.model.policy import Policy
 from kos_ray.model.views import AttemptView, ClusterStatus, EventView, JobView, NodeView
 from kos_ray.spec.lower import Draft
 
@@ -181,6 +182,10 @@ class AsyncClient:
     async def reprioritise(self, refs: Sequence[str], priority: str | int) -> int:
         """See `Client.reprioritise`."""
         return await self._run(self._sync.reprioritise, refs, priority)
+
+    async def settings(self, change: Mapping[str, Any] | None = None) -> Policy:
+        """See `Client.settings`."""
+        return await self._run(self._sync.settings, change)
 
     async def rerun(self, ref: str, *, from_failed: bool = False) -> "list[AsyncJob | AsyncJobs]":
         """See `Client.rerun`."""

@@ -4,7 +4,7 @@ import atexit
 import contextlib
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
@@ -13,6 +13,7 @@ import msgpack
 
 from kos_ray.client.current import enter, leave
 from kos_ray.client.job import Job, JobArray, failure
+from kos_ray.client.link import unpack
 from kos_ray.client.outcomes import Outcome
 from kos_ray.client.packing import unpack_result
 from kos_ray.client.pictures import Views
@@ -22,6 +23,7 @@ from kos_ray.model.errors import ClusterUnreachable, NotFound, Refused
 from kos_ray.model.events import CancelRequested, HoldRequested, PriorityChanged, ReleaseRequested
 from kos_ray.model.ids import JobKey
 from kos_ray.model.job import JobState
+from kos_ray.model.policy import Policy
 from kos_ray.model.reasons import Reason
 from kos_ray.model.views import AttemptView, ClusterStatus, EventView, JobView, NodeView
 from kos_ray.model.wire import tagged
@@ -197,6 +199,11 @@ class Client(Submitter):
         except ValueError as error:
             raise Refused(f"priority: {error}") from None
         return self._want(PriorityChanged(request_id=uuid.uuid4().hex, keys=tuple(self._keys(refs)), band=band))
+
+    def settings(self, change: Mapping[str, Any] | None = None) -> Policy:
+        """The scheduler's settings in force, after a change (see `kos_ray.spec.policies`) where one is given."""
+        packed = msgpack.packb(dict(change or {}))
+        return unpack(Policy, self._call(lambda: self._connection.ask_scheduler("settings", packed)))
 
     def rerun(self, ref: str, *, from_failed: bool = False) -> list[Job | JobArray]:
         """Submit a job or an array again as it was, under a name of its own; with `from_failed` only what failed.

@@ -1,9 +1,12 @@
 """The scheduler's settings, frozen. They enter the journal with `SchedulerStarted`, so that a replay has them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Any
 
 from kos_ray.model.resources import UNIT
+from kos_ray.model.wire import from_plain, to_plain
 
 _MINUTE_US = 60_000_000
 #: amounts by resource, in the order of names; unlike `Resources` it can say zero
@@ -141,6 +144,26 @@ class Policy:
     evictions_per_pass: int = 64
     #: whether agents may be victims
     agents_give_way: bool = True
+
+
+def changed(policy: Policy, change: Mapping[str, Any]) -> Policy:
+    """A policy with a change of `spec.policies` merged into it.
+
+    Raises:
+        TypeError: the change names a field that is none.
+
+    """
+    plain = _merged(to_plain(policy), change.get("policy", {}))
+    namespaces = {found["name"]: found for found in plain.get("namespaces", ())}
+    for name, fields in change.get("namespaces", {}).items():
+        namespaces[name] = _merged(namespaces.get(name, {"name": name}), fields)
+    plain["namespaces"] = tuple(namespaces[name] for name in sorted(namespaces))
+    return from_plain(Policy, plain)
+
+
+def _merged(plain: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+    found = {**plain, **fields}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def amounts(**units: int) -> Amounts:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ValidationInfo, WithJsonSchema
 
-from kos_ray.model.job import BANDS, After, Guarantee
+from kos_ray.model.job import BANDS, After, Eviction, Guarantee
 from kos_ray.spec import parse
 from kos_ray.spec.scale import PRIORITIES
 from kos_ray.spec.settings import MAX_RETRIES, Settings, current
@@ -76,7 +76,9 @@ JobType = Annotated[str, BeforeValidator(parse.parse_type), WithJsonSchema({"typ
 Namespace = Annotated[
     str,
     BeforeValidator(parse.parse_namespace),
-    WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$"}),
+    WithJsonSchema(
+        {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_-]*(/[A-Za-z0-9][A-Za-z0-9_-]*){0,4}$", "maxLength": 63}
+    ),
 ]
 Priority = Annotated[int, BeforeValidator(parse_priority), WithJsonSchema(_PRIORITY)]
 Run = Annotated[
@@ -112,6 +114,16 @@ PromisedRuns = Annotated[
     Guarantee,
     BeforeValidator(parse.parse_guarantee),
     WithJsonSchema({"enum": ["at_least_once", "at_most_once", "at-least-once", "at-most-once"]}),
+]
+Gives = Annotated[
+    Eviction,
+    BeforeValidator(parse.parse_eviction),
+    WithJsonSchema({"enum": [eviction.name.lower() for eviction in Eviction]}),
+]
+Counts = Annotated[
+    tuple[tuple[str, int], ...],
+    BeforeValidator(parse.parse_counts),
+    WithJsonSchema({"type": "object", "additionalProperties": {"type": "integer", "minimum": 1}}),
 ]
 Tags = Annotated[tuple[str, ...], BeforeValidator(parse.parse_tags), WithJsonSchema(_TEXTS)]
 Count = Annotated[

@@ -105,6 +105,11 @@ def lower_spec(job: JobSpec, namespace: str = "default") -> Spec:
         retries=job.retry,
         backoff=job.backoff.lower(),
         guarantee=job.guarantee,
+        run_ms=job.run_time,
+        deadline_us=round(job.deadline.timestamp() * 1_000_000) if job.deadline else 0,
+        eviction=job.preemption,
+        grace_ms=job.grace,
+        demands=job.demands,
         tags=(*job.tags, f"sender:{job.sender}") if job.sender else job.tags,
     )
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
-from kos_ray.model.job import After, Backoff, Guarantee
-from kos_ray.model.resources import Resources
+from kos_ray.model.job import NO_DEMANDS, After, Backoff, Demands, Eviction, Guarantee
+from kos_ray.model.resources import UNIT, Resources
 from kos_ray.spec import fields
 from kos_ray.spec.parse import MAX_COUNT, MAX_NAME, is_job_id, near, parse_name, parse_namespace
 from kos_ray.spec.scale import PRIORITIES
@@ -112,7 +112,35 @@ class Common(Strict):
         default=Guarantee.AT_LEAST_ONCE, description="at_least_once, or at_most_once (then no retry)."
     )
     tags: fields.Tags = Field(default=(), description="Words to find it by.")
+    run_time: fields.Duration = Field(
+        default=0,
+        description="How long an attempt is expected to run. Believed for backfill and critical paths, not enforced.",
+    )
+    deadline: fields.Instant | None = Field(
+        default=None, description="When it should have ended: orders jobs where the discipline is `deadline`."
+    )
+    preemption: fields.Gives = Field(
+        default=Eviction.REQUEUE,
+        description="When its room is wanted for a more urgent job: requeue, checkpoint (it saves its state and goes "
+        "on from there), cancel, or never.",
+    )
+    grace: fields.Duration = Field(
+        default=0, description="Between asking it to make room and ending it; the scheduler's where nothing is said."
+    )
+    licences: fields.Counts = Field(default=(), description="Licences of the cluster that it holds while it runs.")
+    rates: fields.Counts = Field(default=(), description="Units of the cluster's rate limits that its start uses up.")
+    concurrency: fields.Counts = Field(
+        default=(), description="Of the jobs of a namespace with the same key, so many run at once: `{database: 2}`."
+    )
     sender: fields.Text = Field(default="", description="Who handed it in: provenance, kept as the tag `sender:NAME`.")
+
+    @property
+    def demands(self) -> Demands:
+        """What it needs that has no node."""
+        if not (self.licences or self.rates or self.concurrency):
+            return NO_DEMANDS
+        licences = tuple((name, count * UNIT) for name, count in self.licences)
+        return Demands(licences=licences, rates=self.rates, concurrency=self.concurrency)
 
     @property
     def parents(self) -> tuple[tuple[str, After], ...]:
@@ -123,6 +151,11 @@ class Common(Strict):
     def _agrees_with_itself(self) -> "Common":
         if self.after and self.dependencies:
             raise ValueError("expected either after or dependencies, found both; they mean the same")
+        if self.guarantee is Guarantee.AT_MOST_ONCE and self.preemption is Eviction.CHECKPOINT:
+            raise ValueError(
+                "expected preemption cancel or never with at_most_once, whose code is never entered twice, "
+                "found checkpoint"
+            )
         if self.guarantee is Guarantee.AT_MOST_ONCE and self.retry:
             raise ValueError(
                 f"expected retry 0 with at_most_once, whose code is never entered twice, found {self.retry}"

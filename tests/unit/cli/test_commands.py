@@ -27,6 +27,7 @@ COMMANDS = [
     ("import", "wfformat"),
     ("journal", "verify"),
     ("config", "show"),
+    *[("scheduler", word) for word in ("show", "set", "load")],
 ]
 
 

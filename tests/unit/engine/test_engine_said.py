@@ -89,6 +89,9 @@ def test_a_checkpoint_of_another_attempt_is_fenced() -> None:
     say(hands, 2, saved(1, 1, 1, b"late"))
     assert hands.answers[-1].stored == ()
     assert restored(hands)[-1] == (2, ())
+    say(hands, 3, saved(1, 2, 7, b"newer"))
+    say(hands, 4, saved(1, 1, 2, b"late, of a lower number"))
+    assert hands.answers[-1].stored == ()
 
 
 def child(hands: Hands, attempt: int, request: str = "child") -> Any:

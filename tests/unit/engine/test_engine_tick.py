@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from engine_build import NODE, SPEC, Hands, array, ended
 
-from kos_ray.engine.engine import Touched
+from kos_ray.engine.inbox import Touched
 from kos_ray.journal.store import Journal
 from kos_ray.model.errors import JournalUnwritable, Refused
 from kos_ray.model.events import AttemptError, CancelRequested, HoldRequested, ReleaseRequested
