@@ -194,6 +194,7 @@ def _attempts_ended(state: State, event: e.AttemptsEnded, now_us: int) -> None:
         end = AttemptEnd(event.ends[i])
         leave_lane(state, job, now_us)
         ended[key] = end
+        job.undelivered = job.undelivered + 1 if end is AttemptEnd.UNDELIVERED else 0
         if end is AttemptEnd.SUCCEEDED:
             entry = job.entry
             run_us = max(1, event.ended_us[i] - event.entered_us[i])

@@ -130,6 +130,7 @@ class Job:
         "started_us",
         "state",
         "stopped_by",
+        "undelivered",
         "waiting",
     )
 
@@ -149,6 +150,8 @@ class Job:
         self.attempt = 0
         self.failures = 0
         self.losses = 0
+        #: launches in a row that did not arrive
+        self.undelivered = 0
         self.node: NodeId | None = None
         self.dependency: JobDependency | None = None
         #: what it waits for while it is BLOCKED
