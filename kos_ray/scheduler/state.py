@@ -322,6 +322,8 @@ class State:
     savers: int = 0
     #: when the last pass could have done more though nothing had happened
     retry_us: int | None = None
+    #: nodes that could hold a slot of a kind when empty; made when asked for, forgotten when nodes or policy change
+    able: dict[SlotKind, list[NodeState]] = field(default_factory=dict)
     #: the policy's namespaces with the cluster's capacity; made anew when either changes
     tree: Tree = field(default_factory=lambda: Tree((), {}))
 
