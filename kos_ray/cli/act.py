@@ -143,7 +143,9 @@ def reprioritise(
 
 def rerun(
     job: JobRef,
-    from_failed: Annotated[bool, typer.Option("--from-failed", help="Of an array only the jobs that failed.")] = False,
+    from_failed: Annotated[
+        bool, typer.Option("--from-failed", "--failed", help="Of an array only the jobs that failed.")
+    ] = False,
     address: Address = None,
     namespace: Namespace = "default",
     as_json: Json = False,

@@ -2,13 +2,17 @@
 
 # ruff: noqa: PLC0415 - what is heavy is imported inside of the commands: `kos --help` answers at once
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kos_ray.cli.output import emit, show_panel, show_table
+from kos_ray.cli.output import emit, say, show_panel, show_table
 from kos_ray.cli.shell import Address, Json, Namespace, State, example, open_client
 from kos_ray.observe.tables import node_table, status_panel
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 UP_EXAMPLE = example("kos up --state /var/lib/kos", "kos up --address auto")
 DOWN_EXAMPLE = example("kos down")
@@ -29,12 +33,25 @@ def up(
     num_cpus: Annotated[
         int | None, typer.Option("--num-cpus", min=1, help="CPUs of the local Ray cluster that is started.")
     ] = None,
+    settings: Annotated[
+        Path | None,
+        typer.Option(
+            "--settings",
+            envvar="KOS_SETTINGS",
+            metavar="FILE",
+            help="What the scheduler is to go by, as a settings file.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Start the scheduler in a Ray cluster, and a local cluster where there is none."""
     from kos_ray.runtime import connect
 
+    wanted = _scheduling(settings) if settings else {}
     report = connect.up(address=address, state_dir=state, num_cpus=num_cpus)
+    if wanted:
+        with open_client(report.address, "default") as client:
+            client.settings(wanted)
     if as_json:
         emit(report)
         return
@@ -46,6 +63,16 @@ def up(
         ("dashboard", report.dashboard_url or "none"),
     ]
     show_panel(lines)
+
+
+def _scheduling(file: Path) -> "Mapping[str, Any]":
+    """What a file says to the scheduler; read before anything is started."""
+    from kos_ray.spec.settings import load_settings
+
+    found = load_settings(file)
+    if found.not_yet:
+        say(f"{file}: not supported yet: {', '.join(found.not_yet)}")
+    return found.scheduling
 
 
 def down(state: State = None, as_json: Json = False) -> None:

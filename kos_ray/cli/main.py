@@ -14,6 +14,7 @@ from kos_ray.cli import (
     doctor,
     documents,
     events,
+    explain,
     graph,
     imports,
     jobs,
@@ -21,6 +22,7 @@ from kos_ray.cli import (
     listing,
     logs,
     oneoff,
+    scheduler,
     settings,
     top,
 )
@@ -37,6 +39,7 @@ app.command("run", epilog=oneoff.EXAMPLE, context_settings=_ALL_WORDS)(oneoff.ru
 app.command("ls", epilog=listing.EXAMPLE)(listing.list_jobs)
 app.command(epilog=jobs.GET_EXAMPLE)(jobs.get)
 app.command(epilog=logs.EXAMPLE)(logs.logs)
+app.command(epilog=explain.EXAMPLE)(explain.explain)
 app.command(epilog=jobs.RESULT_EXAMPLE)(jobs.result)
 app.command(epilog=jobs.WAIT_EXAMPLE)(jobs.wait)
 app.command(epilog=act.CANCEL_EXAMPLE)(act.cancel)
@@ -56,6 +59,7 @@ app.command(epilog=documents.SCHEMA_EXAMPLE)(documents.schema)
 app.add_typer(imports.app, name="import")
 app.add_typer(journal.app, name="journal")
 app.add_typer(settings.app, name="config")
+app.add_typer(scheduler.app, name="scheduler")
 app.command(epilog=doctor.EXAMPLE)(doctor.doctor)
 app.command(epilog=demo.EXAMPLE)(demo.demo)
 

@@ -19,7 +19,8 @@ from kos_ray.client.options import Options
 from kos_ray.model.errors import JobFailed, KosError
 from kos_ray.model.ids import JobKey
 from kos_ray.model.job import JobState
-from kos_ray.model.views import AttemptView, ClusterStatus, EventView, JobView, NodeView
+from kos_ray.model.policy import Policy
+from kos_ray.model.views import AttemptView, ClusterStatus, EventView, Explanation, JobView, NodeView
 from kos_ray.spec.lower import Draft
 
 P = ParamSpec("P")
@@ -92,10 +93,18 @@ class AsyncClient:
         return AsyncJob(self, (await self._run(self._sync.submit_many, [call]))[0])
 
     async def map(
-        self, function: Callable[[Any], Any], items: Iterable[Any], *, after: Parents = (), **options: Unpack[Options]
+        self,
+        function: Callable[[Any], Any],
+        items: Iterable[Any],
+        *,
+        after: Parents = (),
+        at_most: int | None = None,
+        max_failures: int | None = None,
+        **options: Unpack[Options],
     ) -> "AsyncJobs":
         """See `Client.map`."""
-        return AsyncJobs(self, await self._run(self._sync.map, function, items, after=after, **options))
+        limits = {"at_most": at_most, "max_failures": max_failures}
+        return AsyncJobs(self, await self._run(self._sync.map, function, items, after=after, **limits, **options))
 
     async def submit_many(self, calls: Iterable[Call]) -> "AsyncJobs":
         """See `Client.submit_many`."""
@@ -181,6 +190,14 @@ class AsyncClient:
     async def reprioritise(self, refs: Sequence[str], priority: str | int) -> int:
         """See `Client.reprioritise`."""
         return await self._run(self._sync.reprioritise, refs, priority)
+
+    async def explain(self, ref: str) -> Explanation | None:
+        """See `Client.explain`."""
+        return await self._run(self._sync.explain, ref)
+
+    async def settings(self, change: Mapping[str, Any] | None = None) -> Policy:
+        """See `Client.settings`."""
+        return await self._run(self._sync.settings, change)
 
     async def rerun(self, ref: str, *, from_failed: bool = False) -> "list[AsyncJob | AsyncJobs]":
         """See `Client.rerun`."""

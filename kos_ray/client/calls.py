@@ -1,15 +1,18 @@
 """One call of a function as a value: what `Client.submit_many` takes."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Unpack
 
 from kos_ray.client.job import Handle, Parents
 from kos_ray.client.options import Options
+from kos_ray.model.dependency import Conditions
 from kos_ray.model.errors import InvalidSpec
-from kos_ray.model.job import After
+from kos_ray.spec.after import parse_conditions
+from kos_ray.spec.parse import parse_limit
 from kos_ray.spec.schema import parse_name
 
-_KINDS = {kind.name.lower(): kind for kind in After}
+_NOTHING = Conditions()
 
 
 class Call:
@@ -59,17 +62,41 @@ def checked_name(name: str) -> str:
         raise InvalidSpec(f"name: {error}") from None
 
 
-def parent_ids(after: Parents) -> Iterator[tuple[str, After]]:
-    """Ids or names of the jobs to wait for, with the kind of each dependency.
+def checked_limit(word: str, limit: int | None) -> int:
+    """A limit of an array, 0 where there is none.
 
     Raises:
-        InvalidSpec: a kind is none of ok, any, not_ok.
+        InvalidSpec: it is no number of items.
 
     """
-    groups = after.items() if isinstance(after, Mapping) else [("ok", after)]
-    for word, refs in groups:
-        if word not in _KINDS:
-            raise InvalidSpec(f"after: expected ok, any or not_ok, found {word!r}")
-        for parent in [refs] if isinstance(refs, str | Handle) else refs:
-            for ref in parent.ids if isinstance(parent, Handle) else (str(parent),):
-                yield ref, _KINDS[word]
+    try:
+        return 0 if limit is None else parse_limit(limit)
+    except ValueError as error:
+        raise InvalidSpec(f"{word}: {error}") from None
+
+
+def conditions(after: Parents, singleton: str = "") -> Conditions:
+    """What a call waits for; `singleton` is the key where `after` says only that it is one: the job's type, if known.
+
+    Raises:
+        InvalidSpec: a word is not known, or has a value that it cannot have.
+
+    """
+    if isinstance(after, tuple | list) and not after:
+        return _NOTHING
+    try:
+        found = parse_conditions(after, _ids)
+    except ValueError as error:
+        raise InvalidSpec(f"after: {error}") from None
+    return replace(found, singleton=singleton, by_type=False) if found.by_type and singleton else found
+
+
+def _ids(parents: object) -> Iterator[str]:
+    """Ids of a handle, or of a sequence of handles and texts."""
+    if isinstance(parents, Handle):
+        yield from parents.ids
+    elif isinstance(parents, str) or not isinstance(parents, Iterable):
+        yield str(parents)
+    else:
+        for parent in parents:
+            yield from _ids(parent)

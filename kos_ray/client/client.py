@@ -1,9 +1,11 @@
 """The client: requests out, handles and answers back."""
 
 import atexit
+import contextlib
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -11,6 +13,7 @@ import msgpack
 
 from kos_ray.client.current import enter, leave
 from kos_ray.client.job import Job, JobArray, failure
+from kos_ray.client.link import unpack
 from kos_ray.client.outcomes import Outcome
 from kos_ray.client.packing import unpack_result
 from kos_ray.client.pictures import Views
@@ -20,7 +23,9 @@ from kos_ray.model.errors import ClusterUnreachable, NotFound, Refused
 from kos_ray.model.events import CancelRequested, HoldRequested, PriorityChanged, ReleaseRequested
 from kos_ray.model.ids import JobKey
 from kos_ray.model.job import JobState
-from kos_ray.model.views import AttemptView, ClusterStatus, EventView, JobView, NodeView
+from kos_ray.model.policy import Policy
+from kos_ray.model.reasons import Reason
+from kos_ray.model.views import AttemptView, ClusterStatus, EventView, Explanation, JobView, NodeView
 from kos_ray.model.wire import tagged
 from kos_ray.runtime import connect as connections
 from kos_ray.spec.fields import band_of
@@ -117,8 +122,15 @@ class Client(Submitter):
         return JobArray(self, [(array_id, first, abs(count))])
 
     def get(self, ref: str) -> JobView:
-        """How a job stands."""
-        return self._views([self.job(ref)._key])[0]
+        """How a job stands; of one that is ready, what holds it now."""
+        view = self._views([self.job(ref)._key])[0]
+        if view.state != "ready":
+            return view
+        with contextlib.suppress(connections.Away):
+            why = Reason(self._connection.ask_scheduler("why", view.key))
+            if why is not Reason.NONE:
+                return replace(view, reason=why.name.lower(), remedy=why.remedy)
+        return view
 
     def jobs(
         self,
@@ -187,6 +199,23 @@ class Client(Submitter):
         except ValueError as error:
             raise Refused(f"priority: {error}") from None
         return self._want(PriorityChanged(request_id=uuid.uuid4().hex, keys=tuple(self._keys(refs)), band=band))
+
+    def explain(self, ref: str) -> Explanation | None:
+        """Why a job waits and what would wake it; None for one that has ended."""
+        key = self.job(ref)._key
+        packed = self._call(lambda: self._connection.ask_scheduler("explain", key))
+        if not packed:
+            return None
+        found = unpack(Explanation, packed)
+        return replace(found, ahead_names=self._names(found.ahead_keys), parent_names=self._names(found.parents))
+
+    def _names(self, keys: Sequence[JobKey]) -> tuple[str, ...]:
+        return tuple(view.name or view.id for view in self._views(list(keys))) if keys else ()
+
+    def settings(self, change: Mapping[str, Any] | None = None) -> Policy:
+        """The scheduler's settings in force, after a change (see `kos_ray.spec.policies`) where one is given."""
+        packed = msgpack.packb(dict(change or {}))
+        return unpack(Policy, self._call(lambda: self._connection.ask_scheduler("settings", packed)))
 
     def rerun(self, ref: str, *, from_failed: bool = False) -> list[Job | JobArray]:
         """Submit a job or an array again as it was, under a name of its own; with `from_failed` only what failed.

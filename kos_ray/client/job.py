@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from kos_ray.client import pictures
 from kos_ray.client.progress import tracking
+from kos_ray.model.dependency import Conditions
 from kos_ray.model.errors import JobCancelled, JobFailed, JobLost, JobSkipped, KosError
 from kos_ray.model.ids import JobKey, item_id
 from kos_ray.model.job import JobState
@@ -60,8 +61,9 @@ def _unsettled(handle: Handle) -> JobKey:
     raise KosError(f"{handle!r} has not been handed over: expected the end of its workflow's block before")
 
 
-#: jobs to wait for: all must succeed, or a mapping from "ok", "any", "not_ok"
-Parents = Sequence[Handle | str] | Handle | str | Mapping[str, Sequence[Handle | str] | Handle | str]
+#: jobs to wait for: all must succeed, or a mapping from "ok", "any", ..., "rule", "singleton"; see `spec.after`
+_Given = Sequence[Handle | str] | Handle | str
+Parents = _Given | Mapping[str, _Given | bool] | Conditions
 
 
 class Job(Handle):

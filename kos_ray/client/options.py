@@ -3,6 +3,7 @@
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -37,7 +38,21 @@ class Options(TypedDict, total=False):
     type: str
     #: "at_least_once" or "at_most_once"
     guarantee: str
+    #: "abandon", "cancel" or "wait": what becomes of jobs that it submits while it runs, when it is over
+    children: str
     tags: Sequence[str]
+    #: how long it is expected to run: "10m"
+    run_time: str | float
+    #: when it should have ended: a datetime with a time zone, or its text
+    deadline: datetime | str
+    #: when its room is wanted for a more urgent job: "requeue", "checkpoint", "cancel" or "never"
+    preemption: str
+    #: between asking it to make room and ending it
+    grace: str | float
+    #: licences held while it runs, units of rate limits used by its start, jobs at once by key
+    licences: Mapping[str, int]
+    rates: Mapping[str, int]
+    concurrency: Mapping[str, int]
     #: a folder whose modules go along; the importing project's where nothing is said
     code: str | Path
 

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any, Unpack, cast
 
 import msgpack
 
-from kos_ray.client.calls import Call, parent_ids
+from kos_ray.client.calls import Call, checked_limit, conditions
 from kos_ray.client.code import folder_of
 from kos_ray.client.ids import uuid7s
 from kos_ray.client.job import Job, JobArray, JobList, Parents
 from kos_ray.client.link import Link, unpack
 from kos_ray.client.options import Options, spec_of
 from kos_ray.client.packing import pack_call, pack_item
-from kos_ray.model.errors import Refused
+from kos_ray.model.errors import InvalidSpec, Refused
 from kos_ray.model.hashing import spec_hash
 from kos_ray.model.ids import JobKey
-from kos_ray.model.job import Spec
+from kos_ray.model.job import After, Spec
 from kos_ray.model.protocol import Accepted, Array, Submit
 from kos_ray.model.wire import to_plain
 from kos_ray.spec.lower import Draft
@@ -46,7 +46,8 @@ class Submitter(Link):
         """Hand over a call. It is durable when this returns.
 
         Job handles among the arguments stand for their results and make dependencies. `after` names jobs to wait for
-        besides: a sequence (they must succeed) or a mapping from "ok", "any", "not_ok". `name` is the job's own,
+        besides, as the field `after` of a document: a sequence (they must succeed), a mapping from "ok", "any",
+        "not_ok", "started", "corr", "rule", "singleton", or Slurm's text. `name` is the job's own,
         unique in the namespace.
 
         Raises:
@@ -63,15 +64,30 @@ class Submitter(Link):
         items: Iterable[Any],
         *,
         after: Parents = (),
+        at_most: int | None = None,
+        max_failures: int | None = None,
         **options: Unpack[Options],
     ) -> JobArray:
-        """Hand over one call of `function` for each item, as an array: one spec, many jobs. See `submit`."""
+        """Hand over one call of `function` for each item, as an array: one spec, many jobs. See `submit`.
+
+        `at_most` items run at once; when `max_failures` have failed, those that have not started are cancelled.
+        """
         spec = self._spec(function, options)
-        parents = tuple(parent_ids(after))
+        at_most, max_failures = checked_limit("at_most", at_most), checked_limit("max_failures", max_failures)
+        waits_for = conditions(after, spec.type)
         parts: list[tuple[str, JobKey, int]] = []
         for portion in _portions(self._payload(pack_item(item)) for item in items):
-            draft = Draft(spec=spec, args=tuple(portion), count=len(portion), after=parents)
-            (array_id, first), *_ = self._send([draft])
+            draft = Draft(
+                spec=spec,
+                args=tuple(portion),
+                count=len(portion),
+                after=_of_portion(waits_for.parents, len(parts)),
+                rule=waits_for.rule,
+                singleton=waits_for.singleton,
+                at_most=at_most,
+                max_failures=max_failures,
+            )
+            (array_id, first), *_ = self._send([draft], group=parts[0][0] if parts else "")
             parts.append((array_id, first, len(portion)))
         if not parts:
             raise Refused("a map needs at least one item; found none")
@@ -97,7 +113,7 @@ class Submitter(Link):
                 spec = self._spec(call.function, call.options)
                 # the call keeps its function alive, and with it the address that stands in its template
                 found = templates[call.template] = spec_hash(spec), spec, call
-            array = self._array(found[0], call)
+            array = self._array(found[0], found[1].type, call)
             pending.append(array)
             size += len(array.args[0])
             if len(pending) >= _REQUEST_JOBS or size >= _REQUEST_BYTES:
@@ -148,22 +164,36 @@ class Submitter(Link):
     def _draft(self, call: Call) -> Draft:
         inputs: dict[str, int] = {}
         args = self._payload(pack_call(call.args, call.kwargs, inputs))
+        spec = self._spec(call.function, call.options)
+        waits_for = conditions(call.after, spec.type)
         return Draft(
-            spec=self._spec(call.function, call.options),
+            spec=spec,
             args=(args,),
             name=call.name,
-            after=tuple(parent_ids(call.after)),
+            after=waits_for.parents,
             inputs=tuple(inputs),
+            rule=waits_for.rule,
+            singleton=waits_for.singleton,
         )
 
-    def _array(self, hash_: str, call: Call) -> Array:
+    def _array(self, hash_: str, type_: str, call: Call) -> Array:
         """One call for a request; the id is given when the request is sent."""
         inputs: dict[str, int] = {}
         args = (self._payload(pack_call(call.args, call.kwargs, inputs)),)
         if not inputs and not call.after:
             return Array(id="", count=-1, spec=hash_, args=args, name=call.name)
-        after = tuple((ref, int(kind)) for ref, kind in parent_ids(call.after))
-        return Array(id="", count=-1, spec=hash_, args=args, name=call.name, after=after, inputs=tuple(inputs))
+        waits_for = conditions(call.after, type_)
+        return Array(
+            id="",
+            count=-1,
+            spec=hash_,
+            args=args,
+            name=call.name,
+            after=tuple((ref, int(kind)) for ref, kind in waits_for.parents),
+            inputs=tuple(inputs),
+            rule=waits_for.rule,
+            singleton=waits_for.singleton,
+        )
 
     def _send_singles(
         self, arrays: list[Array], templates: Mapping[tuple[int, str], tuple[str, Spec, Call]]
@@ -174,8 +204,11 @@ class Submitter(Link):
         client = self._client
         return (Job(client, job_id, JobKey(key)) for key, job_id in enumerate(ids, first))
 
-    def _send(self, drafts: Sequence[Draft], ids: Sequence[str] = ()) -> list[tuple[str, JobKey]]:
-        """One request, sent until it is answered: the id and the first key of each draft's array."""
+    def _send(self, drafts: Sequence[Draft], ids: Sequence[str] = (), *, group: str = "") -> list[tuple[str, JobKey]]:
+        """One request, sent until it is answered: the id and the first key of each draft's array.
+
+        `group` is the id of the array with which limits are shared, "" where each has its own.
+        """
         ids = ids or uuid7s(len(drafts))
         of_object = {id(draft.spec): draft.spec for draft in drafts}
         hashes = {known: spec_hash(spec) for known, spec in of_object.items()}
@@ -189,6 +222,11 @@ class Submitter(Link):
                 name=draft.name,
                 after=tuple((ref, int(kind)) for ref, kind in draft.after),
                 inputs=draft.inputs,
+                rule=draft.rule,
+                singleton=draft.singleton,
+                at_most=draft.at_most,
+                max_failures=draft.max_failures,
+                group=group,
             )
             for draft in drafts
         ]
@@ -221,6 +259,16 @@ class Submitter(Link):
         submit = Submit(request_id=request_id, arrays=(), specs=tuple(specs.items()), watcher=self._outbox.name)
         data = msgpack.packb(to_plain(submit) | {"arrays": arrays})
         return unpack(Accepted, self._call(lambda: self._connection.ask_scheduler("submit", data)))
+
+
+def _of_portion(parents: Sequence[tuple[str, After]], number: int) -> tuple[tuple[str, After], ...]:
+    """The parents of one portion of a map: of arrays that are paired with it item by item, the same portion."""
+    paired = [parent for parent, kind in parents if kind is After.CORR]
+    if len(paired) <= 1:
+        return tuple(parents)
+    if number >= len(paired):
+        raise InvalidSpec(f"after: corr: expected arrays of the same size, found more than {number} portions")
+    return (*(entry for entry in parents if entry[1] is not After.CORR), (paired[number], After.CORR))
 
 
 def _portions(payloads: Iterable[bytes]) -> Iterator[list[bytes]]:

@@ -1,18 +1,20 @@
 """A workflow: jobs that depend on each other, handed over all or nothing."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, TypeVar, Unpack
 
-from kos_ray.client.calls import Call, parent_ids
+from kos_ray.client.calls import Call, checked_limit, conditions
 from kos_ray.client.client import Client
 from kos_ray.client.current import current_client
 from kos_ray.client.ids import uuid7
-from kos_ray.client.job import Handle, Job, JobArray, Parents
+from kos_ray.client.job import Job, JobArray, Parents
 from kos_ray.client.options import Options, label
 from kos_ray.client.packing import pack_item
 from kos_ray.client.pictures import attempt
 from kos_ray.client.svg import Box, draw
+from kos_ray.model.dependency import Conditions
 from kos_ray.model.errors import KosError, Refused
 from kos_ray.model.ids import split_item_id
 from kos_ray.spec.lower import Draft
@@ -86,6 +88,8 @@ class Workflow:
         *,
         after: Parents = (),
         name: str = "",
+        at_most: int | None = None,
+        max_failures: int | None = None,
         **options: Unpack[Options],
     ) -> JobArray:
         """Plan one call for each item, as an array; see `Client.map`.
@@ -97,12 +101,18 @@ class Workflow:
         payloads = tuple(self._client._payload(pack_item(item)) for item in items)
         if not payloads:
             raise Refused("a map needs at least one item; found none")
+        spec = self._client._spec(function, options)
+        waits_for = conditions(self._full(after), spec.type)
         draft = Draft(
-            spec=self._client._spec(function, options),
+            spec=spec,
             args=payloads,
             count=len(payloads),
             name=self._name(name, function),
-            after=tuple(parent_ids(self._full(after))),
+            after=waits_for.parents,
+            rule=waits_for.rule,
+            singleton=waits_for.singleton,
+            at_most=checked_limit("at_most", at_most),
+            max_failures=checked_limit("max_failures", max_failures),
         )
         return self._add(draft, JobArray(self._client, [(uuid7(), None, len(payloads))]))
 
@@ -154,19 +164,15 @@ class Workflow:
         self._names.add(full)
         return full
 
-    def _full(self, after: Parents) -> Parents:
-        """Parents with the short names of this workflow's jobs made full."""
+    def _full(self, after: Parents) -> Conditions:
+        """What is waited for, with the short names of this workflow's jobs made full."""
 
-        def full(parent: Handle | str) -> Handle | str:
-            inside = isinstance(parent, str) and f"{self.name}/{split_item_id(parent)[0]}" in self._names
+        def full(parent: str) -> str:
+            inside = f"{self.name}/{split_item_id(parent)[0]}" in self._names
             return f"{self.name}/{parent}" if inside else parent
 
-        def group(parents: Sequence[Handle | str] | Handle | str) -> list[Handle | str]:
-            return [full(parent) for parent in ([parents] if isinstance(parents, Handle | str) else parents)]
-
-        if isinstance(after, Mapping):
-            return {kind: group(parents) for kind, parents in after.items()}
-        return group(after)
+        found = conditions(after)
+        return replace(found, parents=tuple((full(parent), kind) for parent, kind in found.parents))
 
 
 def _state(handle: Job | JobArray) -> str:

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass, field
 
+from kos_ray.engine.conditions import check_conditions, check_pairs, limits_of
 from kos_ray.engine.ports import Journal
+from kos_ray.model.dependency import Ended, ended_as, plainly
 from kos_ray.model.errors import Refused
 from kos_ray.model.events import JobDependency, JobsSubmitted
 from kos_ray.model.ids import JobKey, SpecKey, split_item_id
-from kos_ray.model.job import BANDS, After, Spec
+from kos_ray.model.job import BANDS, After, JobState, Spec
 from kos_ray.model.protocol import Accepted, Array, Submit
 from kos_ray.scheduler.state import State
 
@@ -148,11 +150,12 @@ class Admission:
             self._name(array, specs[array.spec][1].namespace, key, own)
             key = JobKey(key + abs(array.count))
         dependencies: list[JobDependency] = []
-        ended: dict[JobKey, int] = {}
+        ended: dict[JobKey, tuple[JobState, Ended]] = {}
         key = self.next_key
         for array in submit.arrays:
             count = abs(array.count)
-            if array.after or array.inputs:
+            check_conditions(array)
+            if array.after or array.inputs or array.rule or array.singleton:
                 namespace = specs[array.spec][1].namespace
                 dependencies += self._dependencies(array, namespace, range(key, key + count), own, ended)
             key = JobKey(key + count)
@@ -172,7 +175,9 @@ class Admission:
             ),
             names=tuple((i, array.name) for i, array in enumerate(submit.arrays) if array.name),
             dependencies=tuple(dependencies),
-            ended_parents=tuple(ended.items()),
+            ended_parents=tuple([(key, int(state)) for key, (state, _) in ended.items()]),
+            ended_as=tuple([(key, int(how)) for key, (state, how) in ended.items() if how is not plainly(state)]),
+            limits=limits_of(submit.arrays),
             sender=submit.sender,
             parent=submit.parent,
         )
@@ -196,26 +201,40 @@ class Admission:
         namespace: str,
         keys: range,
         own: dict[tuple[str, str], tuple[JobKey, int]],
-        ended: dict[JobKey, int],
+        ended: dict[JobKey, tuple[JobState, Ended]],
     ) -> list[JobDependency]:
         """One record for each job of the array; parents that are over get their state noted in `ended`."""
         after: list[tuple[int, int, int]] = []
+        pairs: list[JobKey] = []
         inputs = [self._resolve(ref, namespace, array, own) for ref in array.inputs]
         for ref, kind in array.after:
             first, count = self._resolve(ref, namespace, array, own)
-            after.append((first, abs(count), After(kind)))
+            if kind == After.CORR:
+                check_pairs(array, ref, count)
+                pairs.append(first)
+            else:
+                after.append((first, abs(count), After(kind)))
             self._note_ended(range(first, first + abs(count)), ended)
         covered = {(first, count) for first, count, kind in after if kind == After.OK}
         missing = [place for place in inputs if (place[0], abs(place[1])) not in covered]
         for first, count in dict.fromkeys(missing):
             after.append((first, abs(count), After.OK))
             self._note_ended(range(first, first + abs(count)), ended)
-        if any(first + count > keys[0] for first, count, _ in after):
+        if any(first + count > keys[0] for first, count in (*(e[:2] for e in after), *((f, len(keys)) for f in pairs))):
             raise Refused(
                 f"job {array.name or array.id} depends on itself or on a job behind it: "
                 "in a request, parents come first"
             )
-        return [JobDependency(key=JobKey(key), after=tuple(after), inputs=tuple(inputs)) for key in keys]
+        return [
+            JobDependency(
+                key=JobKey(key),
+                after=(*after, *((first + index, 1, int(After.CORR)) for first in pairs)),
+                inputs=tuple(inputs),
+                rule=array.rule,
+                singleton=array.singleton,
+            )
+            for index, key in enumerate(keys)
+        ]
 
     def _resolve(
         self, ref: str, namespace: str, array: Array, own: dict[tuple[str, str], tuple[JobKey, int]]
@@ -235,12 +254,13 @@ class Admission:
             )
         return found
 
-    def _note_ended(self, parents: range, ended: dict[JobKey, int]) -> None:
-        """Note the states of parents that the scheduler no longer holds."""
+    def _note_ended(self, parents: range, ended: dict[JobKey, tuple[JobState, Ended]]) -> None:
+        """Note the ends of parents that the scheduler no longer holds."""
         gone = [
             JobKey(key)
             for key in parents
             if key < self.state.next_key and key not in self.state.jobs and key not in ended
         ]
         if gone:
-            ended.update({key: int(state) for key, state in self.journal.states(gone).items()})
+            for key, (state, reason, attempt) in self.journal.ends(gone).items():
+                ended[key] = state, ended_as(state, reason, attempt)

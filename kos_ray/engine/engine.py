@@ -7,11 +7,11 @@ is thrown away and folded anew from the journal as soon as it writes again: unti
 reports stay with their agents, and running work goes on.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from kos_ray.engine.admission import Admission
 from kos_ray.engine.dispatch import Dispatch
+from kos_ray.engine.inbox import INBOX_JOBS_MAX, WANTED, Item, Reply, Round, SettingsWish, Touched, What, portions
 from kos_ray.engine.payloads import Payloads
 from kos_ray.engine.ports import Clock, Frame, Journal, Links, Snapshots
 from kos_ray.engine.reconcile import counted_ends, node_events, still_to_do, undelivered
@@ -23,49 +23,14 @@ from kos_ray.model.failpoints import reach
 from kos_ray.model.ids import JobKey, NodeId, SpecKey
 from kos_ray.model.job import JobState
 from kos_ray.model.node import Node
-from kos_ray.model.policy import Policy
-from kos_ray.model.protocol import Acked, Holding, Orders, Outcomes, Report, Submit
+from kos_ray.model.policy import Policy, changed
+from kos_ray.model.protocol import Acked, Holding, Outcomes, Report, Submit
+from kos_ray.model.reasons import Reason
+from kos_ray.model.views import Explanation
+from kos_ray.scheduler.explain import explain, why
 from kos_ray.scheduler.machine import next_due_us, recover, step
-from kos_ray.scheduler.snapshot import state_from_plain
+from kos_ray.scheduler.snapshot import resumed
 from kos_ray.scheduler.state import State
-
-#: jobs that may stand in the inbox; beyond that a submission is refused, so that memory stays bounded
-INBOX_JOBS_MAX = 500_000
-
-Reply = Callable[[object], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Touched:
-    """The answer to what somebody wants of jobs (cancel, hold, …): how many were live; of a release, how many held."""
-
-    count: int
-
-
-#: what somebody wants of jobs
-_WANTED = (e.CancelRequested, e.HoldRequested, e.ReleaseRequested, e.PriorityChanged)
-
-_What = Submit | Report | e.Event | tuple[Node, Holding, int]
-
-
-@dataclass(slots=True)
-class _Item:
-    """One thing in the inbox, and who gets the answer: a value, or the exception that refused it."""
-
-    what: _What
-    reply: Reply | None
-
-
-@dataclass(slots=True)
-class _Round:
-    """What one tick gathers from the inbox, to be done once it is on disk."""
-
-    events: list[e.Event] = field(default_factory=list)
-    replies: list[tuple[Reply, object]] = field(default_factory=list)
-    orders: list[tuple[NodeId, Orders]] = field(default_factory=list)
-    greeted: list[tuple[NodeId, int]] = field(default_factory=list)
-    #: outboxes and the jobs whose outcomes they get
-    watches: list[tuple[str, range]] = field(default_factory=list)
 
 
 class Engine:
@@ -94,8 +59,8 @@ class Engine:
         self._links = links
         self._python = python
         self._version = version
-        self._policy = policy or Policy()
-        self._inbox: list[_Item] = []
+        self._policy = policy
+        self._inbox: list[Item] = []
         self._inbox_jobs = 0
         self._spec_keys: dict[str, SpecKey] = {}
         self._payloads = Payloads(journal)
@@ -116,18 +81,15 @@ class Engine:
         """
         self._fold()
         epoch = self._journal.last_epoch + 1
-        started = e.SchedulerStarted(epoch=epoch, version=self._version, policy=self._policy)
-        if not self._commit(_Round(events=[started]), epoch):
+        # what was set while it ran stays in force
+        policy = self._policy or self.state.policy
+        started = e.SchedulerStarted(epoch=epoch, version=self._version, policy=policy)
+        if not self._commit(Round(events=[started]), epoch):
             raise JournalUnwritable(self.stalled)
         reach("engine.after_boot")
 
     def _fold(self) -> None:
-        self.state = State()
-        after = 0
-        snapshot = self._snapshots.load_newest()
-        if snapshot is not None:
-            after, plain = snapshot
-            self.state = state_from_plain(plain)
+        after, self.state = resumed(self._snapshots.load_newest())
         for frame in self._journal.frames(after):
             recover(self.state, frame.events, frame.decisions, frame.now_us)
         self._last_us = self._journal.last_now_us
@@ -150,19 +112,23 @@ class Engine:
             reply(Refused(f"{self._inbox_jobs} jobs wait to be accepted: try again in a moment"))
         else:
             self._inbox_jobs += jobs
-            self._inbox.append(_Item(submit, reply))
+            self._inbox.append(Item(submit, reply))
 
     def report(self, report: Report, reply: Reply) -> None:
         """Answered with `Acked` when it is on disk."""
-        self._inbox.append(_Item(report, reply))
+        self._inbox.append(Item(report, reply))
 
     def post(self, event: e.Event, reply: Reply | None = None) -> None:
         """Something happened. What somebody wants of jobs is answered with `Touched`."""
-        self._inbox.append(_Item(event, reply))
+        self._inbox.append(Item(event, reply))
+
+    def change_settings(self, wish: SettingsWish, reply: Reply) -> None:
+        """Answered with the `Policy` in force once it is on disk."""
+        self._inbox.append(Item(wish, reply))
 
     def greeted(self, node: Node, holding: Holding, session: int, reply: Reply | None = None) -> None:
         """A node agent answered a greeting; see `reconcile`."""
-        self._inbox.append(_Item((node, holding, session), reply))
+        self._inbox.append(Item((node, holding, session), reply))
 
     # --- the tick
 
@@ -178,14 +144,14 @@ class Engine:
     def tick(self) -> None:
         """Deal with the inbox. Never raises for what a client or an agent sent; a programmer's error does raise."""
         items, self._inbox, self._inbox_jobs = self._inbox, [], 0
-        portions = [items] if self.stalled and not self._resume() else list(_portions(items))
-        while portions and not self.stalled and self._round(portions[0]):
-            del portions[0]
-        self._refuse([item for portion in portions for item in portion])
+        rounds = [items] if self.stalled and not self._resume() else list(portions(items))
+        while rounds and not self.stalled and self._round(rounds[0]):
+            del rounds[0]
+        self._refuse([item for portion in rounds for item in portion])
 
-    def _round(self, items: list[_Item]) -> bool:
+    def _round(self, items: list[Item]) -> bool:
         """One round: take in, decide, write, act, answer. False: the journal could not write."""
-        round_ = _Round()
+        round_ = Round()
         admission = self._admission()
         for item in items:
             answer = self._take(item.what, round_, admission)
@@ -209,7 +175,7 @@ class Engine:
             spec_keys=self._spec_keys,
         )
 
-    def _take(self, what: _What, round_: _Round, admission: Admission) -> object:
+    def _take(self, what: What, round_: Round, admission: Admission) -> object:
         """Make events of one thing from the inbox; what it is answered with once they are on disk.
 
         A report stands for its acknowledgement.
@@ -222,8 +188,13 @@ class Engine:
         if isinstance(what, tuple):
             self._reconcile(*what, round_)
             return None
+        if isinstance(what, SettingsWish):
+            wished = [event.policy for event in round_.events if isinstance(event, e.PolicyChanged)]
+            policy = changed(wished[-1] if wished else self.state.policy, what.change)
+            round_.events.append(e.PolicyChanged(request_id=what.request_id, policy=policy, by=what.by))
+            return policy
         round_.events.append(what)
-        if isinstance(what, _WANTED):
+        if isinstance(what, WANTED):
             live = [job for job in map(self.state.jobs.get, what.keys) if job is not None]
             return Touched(sum(job.held for job in live) if isinstance(what, e.ReleaseRequested) else len(live))
         return None
@@ -241,7 +212,7 @@ class Engine:
         ]
         return Acked(incarnation=report.incarnation, number=report.number, epoch=self.state.epoch, stored=tuple(stored))
 
-    def _admit(self, submit: Submit, round_: _Round, admission: Admission) -> object:
+    def _admit(self, submit: Submit, round_: Round, admission: Admission) -> object:
         try:
             accepted, event = admission.admit(submit)
         except Refused as refused:
@@ -252,7 +223,7 @@ class Engine:
             round_.watches.append((submit.watcher, range(accepted.first, accepted.first + accepted.job_count)))
         return accepted
 
-    def _reconcile(self, node: Node, holding: Holding, session: int, round_: _Round) -> None:
+    def _reconcile(self, node: Node, holding: Holding, session: int, round_: Round) -> None:
         changed = node_events(self.state, node)
         round_.events += changed
         round_.greeted.append((node.id, session))
@@ -264,7 +235,7 @@ class Engine:
         if orders.recalls or orders.stops:
             round_.orders.append((node.id, orders))
 
-    def _commit(self, round_: _Round, epoch: int) -> bool:
+    def _commit(self, round_: Round, epoch: int) -> bool:
         """Decide, write, act. False: the journal could not write, and nothing of it has happened."""
         now_us = self.now_us()
         events = round_.events
@@ -286,7 +257,7 @@ class Engine:
                 listener(frame)
         return True
 
-    def _act(self, round_: _Round, ends: dict[JobKey, bytes], decisions: list[d.Decision]) -> None:
+    def _act(self, round_: Round, ends: dict[JobKey, bytes], decisions: list[d.Decision]) -> None:
         """What may happen now that the frame is on disk. `ends` are the results of the ends that count."""
         for event in round_.events:
             if isinstance(event, e.JobsSubmitted):
@@ -324,6 +295,16 @@ class Engine:
         for session in woken:
             session.notify()
 
+    def explain(self, key: JobKey) -> Explanation | None:
+        """How a live job stands now; None for one that has ended."""
+        job = self.state.jobs.get(key)
+        return None if job is None else explain(self.state, job, self.now_us())
+
+    def why(self, key: JobKey) -> Reason:
+        """What holds a live job: rows do not have it for ready ones, since it changes with every pass."""
+        job = self.state.jobs.get(key)
+        return Reason.NONE if job is None else why(self.state, job)
+
     # --- clients that come back
 
     def watch(self, name: str, keys: Sequence[JobKey]) -> None:
@@ -353,9 +334,9 @@ class Engine:
         self._spec_keys.clear()
         return True
 
-    def _refuse(self, items: list[_Item]) -> None:
+    def _refuse(self, items: list[Item]) -> None:
         """Nothing of these has happened: whoever waits for an answer tries again; the last greetings wait here."""
-        greetings: dict[NodeId, _Item] = {}
+        greetings: dict[NodeId, Item] = {}
         for item in items:
             if isinstance(item.what, tuple):
                 greetings[item.what[0].id] = item
@@ -365,17 +346,6 @@ class Engine:
 
     def _refusal(self) -> Refused:
         return Refused(f"nothing is accepted while the journal cannot write: {self.stalled}")
-
-
-def _portions(items: list[_Item]) -> Iterator[list[_Item]]:
-    """What may be one round: a greeting is compared with the state, so nothing before it may be left to do."""
-    portion: list[_Item] = []
-    for item in items:
-        if isinstance(item.what, tuple) and portion:
-            yield portion
-            portion = []
-        portion.append(item)
-    yield portion
 
 
 def _put(outcomes: Outcomes, watchers: Mapping[JobKey, Iterable[Session]]) -> None:

@@ -90,8 +90,8 @@ class Journal(Protocol):
         """First key and count (-1: one job) of a public id or a name."""
         ...
 
-    def states(self, keys: Iterable[JobKey]) -> dict[JobKey, JobState]:
-        """Where jobs stand."""
+    def ends(self, keys: Iterable[JobKey]) -> dict[JobKey, tuple[JobState, int, int]]:
+        """Where jobs stand, why (`Reason`), and how often each was sent to a node."""
         ...
 
     def args(self, keys: Iterable[JobKey]) -> dict[JobKey, bytes]:

@@ -20,6 +20,7 @@ _CACHE_BYTES = 32 * 1024 * 1024
 _SPECS_MAX = 4096
 
 _STATES = "SELECT key, state FROM jobs WHERE key IN {rows}"
+_STANDS = "SELECT key, state, reason, attempt FROM jobs WHERE key IN {rows}"
 _ARGS = """
 SELECT j.key, a.frame, a.args_at + j.key - a.first FROM jobs j CROSS JOIN arrays a ON a.first = j.array
 WHERE j.key IN {rows}"""
@@ -120,6 +121,11 @@ class Lookups:
     def states(self, keys: Iterable[JobKey]) -> dict[JobKey, JobState]:
         """The states of those jobs that exist."""
         return {JobKey(key): JobState(state) for key, state in bulk.select(self._connection, _STATES, (), list(keys))}
+
+    def ends(self, keys: Iterable[JobKey]) -> dict[JobKey, tuple[JobState, int, int]]:
+        """State, `Reason` and attempts of those jobs that exist."""
+        rows = bulk.select(self._connection, _STANDS, (), list(keys))
+        return {JobKey(key): (JobState(state), reason, attempt) for key, state, reason, attempt in rows}
 
     def public_ids(self, keys: Iterable[JobKey]) -> dict[JobKey, str]:
         """The public ids of those jobs that exist."""

@@ -14,12 +14,13 @@ from typing import Any
 from urllib.parse import quote
 
 from kos_ray.journal import bulk, chain, schema, shapes
+from kos_ray.journal.again import drafts
 from kos_ray.journal.codec import Frame
 from kos_ray.journal.lookups import Lookups
 from kos_ray.journal.store import DATABASE
 from kos_ray.model.errors import NotFound
-from kos_ray.model.ids import JobKey, split_item_id
-from kos_ray.model.job import After, JobState
+from kos_ray.model.ids import JobKey
+from kos_ray.model.job import JobState
 from kos_ray.model.views import AttemptView, ClusterStatus, EventView, JobView, NodeView
 
 #: keys that one transaction walks over
@@ -141,7 +142,7 @@ class JournalReader(Lookups):
     def again(self, namespace: str, ref: str, *, from_failed: bool) -> list[dict[str, Any]]:
         """What a job or an array was submitted as, to be submitted again: fields of drafts (see `spec.lower.Draft`).
 
-        One draft for all its jobs; with `from_failed` one for those that ended without success, none where none did.
+        With `from_failed` only for those that ended without success; see `again.drafts`.
 
         Raises:
             NotFound: there is no such job.
@@ -157,28 +158,7 @@ class JournalReader(Lookups):
             keys = [key for key in keys if states[key].final and states[key] is not JobState.SUCCEEDED]
         if not keys:
             return []
-        row = self._connection.execute("SELECT spec FROM jobs WHERE key = ?", (first,)).fetchone()
-        args = self.args(keys)
-        after = self._ranges("SELECT first, count, kind FROM dependencies WHERE key = ? ORDER BY position", first)
-        inputs = self._ranges("SELECT first, count FROM inputs WHERE key = ? ORDER BY position", first)
-        return [
-            {
-                "spec": self.spec(row[0]),
-                "args": tuple([args[key] for key in keys]),
-                "count": -1 if count < 0 else len(keys),
-                "after": tuple((self._parent(*parent[:2]), After(parent[2])) for parent in after),
-                "inputs": tuple(self._parent(*parent) for parent in inputs),
-            }
-        ]
-
-    def _ranges(self, text: str, key: int) -> list[tuple[int, ...]]:
-        return self._connection.execute(text, (key,)).fetchall()
-
-    def _parent(self, first: int, count: int) -> str:
-        """The public id of a range of parents: of one job, or of an array as a whole."""
-        public = self.public_ids([JobKey(first)])[JobKey(first)]
-        array, index = split_item_id(public)
-        return array if index is not None and abs(count) > 1 else public
+        return drafts(self, self._connection, keys, count)
 
     def attempts(self, key: JobKey) -> list[AttemptView]:
         """All attempts of a job, the first one first."""

@@ -90,7 +90,7 @@ CREATE TABLE logs (
 CREATE TABLE log_blobs (
     node TEXT, file TEXT, blob TEXT NOT NULL, size INTEGER NOT NULL, PRIMARY KEY (node, file)
 ) WITHOUT ROWID;
-CREATE TABLE dependencies (
+CREATE TABLE dependencies ( -- kind: `dependency.stored_kind`
     key INTEGER, position INTEGER, first INTEGER NOT NULL, count INTEGER NOT NULL, kind INTEGER NOT NULL,
     PRIMARY KEY (key, position)
 ) WITHOUT ROWID;

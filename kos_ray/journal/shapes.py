@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from kos_ray.journal.codec import Frame
+from kos_ray.model.dependency import kind_name
 from kos_ray.model.ids import JobKey, item_id
-from kos_ray.model.job import After, AttemptEnd, JobState, Spec
+from kos_ray.model.job import AttemptEnd, JobState, Spec
 from kos_ray.model.reasons import Reason
 from kos_ray.model.views import AttemptView, EventView, JobView, NodeView
 from kos_ray.model.wire import to_plain
@@ -145,7 +146,7 @@ def parent_ids(
     first: int, count: int, kind: int, array: str, array_first: int, array_count: int
 ) -> tuple[tuple[str, str], ...]:
     """Public ids of the parents `first` to `first + count - 1`, which are jobs of one array."""
-    word = After(kind).name.lower()
+    word = kind_name(kind)
     if first == array_first and count == abs(array_count):
         return ((array, word),)
     return tuple((item_id(array, key - array_first), word) for key in range(first, first + count))

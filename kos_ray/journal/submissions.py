@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from kos_ray.journal import bulk
 from kos_ray.journal.codec import Frame, encode_spec
+from kos_ray.model.dependency import stored_kind
 from kos_ray.model.events import JobsSubmitted
 from kos_ray.model.hashing import spec_hash
 from kos_ray.model.job import JobState
@@ -90,14 +91,15 @@ def _arrays(connection: sqlite3.Connection, frame: Frame, event: JobsSubmitted, 
 
 def _dependencies(connection: sqlite3.Connection, event: JobsSubmitted) -> None:
     after = [
-        (dependency.key, position, *parents)
+        (dependency.key, position, first, count, stored_kind(dependency.rule, kind))
         for dependency in event.dependencies
-        for position, parents in enumerate(dependency.after)
+        for position, (first, count, kind) in enumerate(dependency.after)
     ]
     if after:
-        columns = tuple(zip(*after, strict=True))
-        bulk.change(connection, _DEPENDENCIES, (), *columns)
-        bulk.change(connection, _BLOCKED, (JobState.BLOCKED, Reason.DEPENDENCY), columns[0])
+        bulk.change(connection, _DEPENDENCIES, (), *zip(*after, strict=True))
+    blocked = tuple([dependency.key for dependency in event.dependencies if dependency.waits])
+    if blocked:
+        bulk.change(connection, _BLOCKED, (JobState.BLOCKED, Reason.DEPENDENCY), blocked)
     inputs = [
         (dependency.key, position, *parents)
         for dependency in event.dependencies

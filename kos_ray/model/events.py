@@ -25,6 +25,27 @@ class JobDependency:
     after: tuple[tuple[int, int, int], ...]
     #: ranges `(first, count)` of parents whose results are handed to the job; a count of -1 is one bare result
     inputs: tuple[tuple[int, int], ...] = ()
+    #: `dependency.Rule`: which of them it needs
+    rule: int = 0
+    #: of the jobs with this key one at a time runs, in their namespace and of their user
+    singleton: str = ""
+
+    @property
+    def waits(self) -> bool:
+        """Whether the job is blocked at first."""
+        return bool(self.after or self.rule or self.singleton)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArrayLimits:
+    """What holds for the items of one array together; arrays of one `group` count as one."""
+
+    index: int  #: into the event's `ids`
+    group: str
+    #: so many run at once, 0 for no limit
+    at_most: int = 0
+    #: when so many have failed, the rest that has not started is given up; 0 for never
+    max_failures: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +69,9 @@ class JobsSubmitted:
     dependencies: tuple[JobDependency, ...] = ()
     #: parents that had ended before, `(key, JobState)`: the state no longer holds them
     ended_parents: tuple[tuple[JobKey, int], ...] = ()
+    #: those of them that rules count in another way than their state says, `(key, dependency.Ended)`
+    ended_as: tuple[tuple[JobKey, int], ...] = ()
+    limits: tuple[ArrayLimits, ...] = ()
     sender: str = ""
     #: the job that submitted these while it ran, JobKey(0) where none did
     parent: JobKey = JobKey(0)
@@ -228,6 +252,7 @@ EVENT_TYPES: tuple[type, ...] = (
 
 __all__ = [
     "EVENT_TYPES",
+    "ArrayLimits",
     "AttemptError",
     "AttemptsEnded",
     "AttemptsEntered",

@@ -24,6 +24,14 @@ class Eviction(IntEnum):
     NEVER = 3  #: it is left alone
 
 
+class Children(IntEnum):
+    """What happens to jobs that a job submitted while it ran, when it is over. Stored in journals."""
+
+    ABANDON = 0  #: they go on
+    CANCEL = 1  #: they are cancelled, however it ended
+    WAIT = 2  #: they go on, and whatever waits for the end of their parent waits for them as well
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Demands:
     """What a job needs besides the resources of a slot. Jobs with other demands are never alike for placement."""
@@ -116,14 +124,16 @@ class After(IntEnum):
     OK = 0  #: met when the parent succeeded
     ANY = 1  #: met when the parent ended, however
     NOT_OK = 2  #: met when the parent ended in any other way than success
+    STARTED = 3  #: met when the parent's code was entered, or it ended without that
+    CORR = 4  #: of two arrays: met when the item of the same index succeeded
 
     def verdict(self, parent: JobState) -> bool | None:
         """True: met. False: can never be met. None: not known yet."""
         if not parent.final:
             return None
-        if self is After.ANY:
+        if self in (After.ANY, After.STARTED):
             return True
-        return (parent is JobState.SUCCEEDED) == (self is After.OK)
+        return (parent is JobState.SUCCEEDED) == (self is not After.NOT_OK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +187,7 @@ class Spec:
     #: between asking an attempt to make room and killing it; 0: the policy's
     grace_ms: int = 0
     demands: Demands = NO_DEMANDS
+    children: Children = Children.ABANDON
 
     @property
     def slot_kind(self) -> SlotKind:

@@ -1,9 +1,12 @@
 """The scheduler's settings, frozen. They enter the journal with `SchedulerStarted`, so that a replay has them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Any
 
 from kos_ray.model.resources import UNIT
+from kos_ray.model.wire import from_plain, to_plain
 
 _MINUTE_US = 60_000_000
 #: amounts by resource, in the order of names; unlike `Resources` it can say zero
@@ -88,6 +91,11 @@ class Policy:
     #: after Ray gave a kind's room to others, it is left alone this long, doubling with each time
     taken_pause_us: int = 1_000_000
     taken_pause_us_max: int = 30_000_000
+    #: the second launch in a row of a job that does not arrive is followed by this pause, which doubles with each time
+    undelivered_pause_us: int = 1_000_000
+    undelivered_pause_us_max: int = 30_000_000
+    #: after so many in a row nobody can send it: the job is over
+    undelivered_max: int = 8
     #: heads that do not fit get a node kept free for them; so many at most
     claims_max: int = 8
     #: specs without live jobs that stay known, so that the next submission need not carry them
@@ -136,6 +144,26 @@ class Policy:
     evictions_per_pass: int = 64
     #: whether agents may be victims
     agents_give_way: bool = True
+
+
+def changed(policy: Policy, change: Mapping[str, Any]) -> Policy:
+    """A policy with a change of `spec.policies` merged into it.
+
+    Raises:
+        TypeError: the change names a field that is none.
+
+    """
+    plain = _merged(to_plain(policy), change.get("policy", {}))
+    namespaces = {found["name"]: found for found in plain.get("namespaces", ())}
+    for name, fields in change.get("namespaces", {}).items():
+        namespaces[name] = _merged(namespaces.get(name, {"name": name}), fields)
+    plain["namespaces"] = tuple(namespaces[name] for name in sorted(namespaces))
+    return from_plain(Policy, plain)
+
+
+def _merged(plain: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+    found = {**plain, **fields}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def amounts(**units: int) -> Amounts:

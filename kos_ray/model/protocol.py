@@ -146,6 +146,13 @@ class Array:
     after: tuple[tuple[str, int], ...] = ()
     #: public ids of parents whose results are handed over, in the order the arguments refer to them
     inputs: tuple[str, ...] = ()
+    #: `dependency.Rule`, and the key of which one job at a time runs
+    rule: int = 0
+    singleton: str = ""
+    #: see `events.ArrayLimits`; arrays of one group (the id of the first of them) count as one
+    at_most: int = 0
+    max_failures: int = 0
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

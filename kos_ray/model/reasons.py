@@ -23,6 +23,7 @@ class Reason(IntEnum):
     ABOVE_QUOTA = 15
     ROOM_BEING_MADE = 16
     KEPT_FOR_OTHERS = 17
+    ARRAY_LIMIT = 18
     SUCCEEDED = 20
     USER_ERROR = 21
     TIMEOUT = 22
@@ -32,6 +33,9 @@ class Reason(IntEnum):
     LOSSES_EXHAUSTED = 27
     CANCELLED_BY_USER = 28
     ENTERED_AT_MOST_ONCE = 29
+    SKIPPED_BY_RULE = 30
+    TOO_MANY_FAILED = 31
+    PARENT_ENDED = 32
     IDLE = 40
     ROOM_WANTED = 41
     RECALLED = 42
@@ -41,6 +45,7 @@ class Reason(IntEnum):
     PREEMPTED = 46
     RECLAIMED = 47
     ROTATED = 48
+    NEVER_DELIVERED = 49
 
     @property
     def remedy(self) -> str:
@@ -53,6 +58,9 @@ _REMEDY: dict[Reason, str] = {
     _R.NONE: "nothing holds it",
     _R.DEPENDENCY: "starts when the jobs it depends on have ended as asked",
     _R.DEPENDENCY_NEVER_MET: "a job it depends on ended otherwise; rerun that job, then submit this one again",
+    _R.SKIPPED_BY_RULE: "its rule does not let it run after how the jobs before it ended; that may be as it should be",
+    _R.TOO_MANY_FAILED: "so many items of its array failed that the rest was given up; rerun those that are missing",
+    _R.PARENT_ENDED: "the job that submitted it is over, and its children end with it (`children: cancel`)",
     _R.NO_ROOM: "starts when running work ends, or when a node with room joins",
     _R.NEVER_FITS: "no node is large enough even when empty; ask for less or add a larger node",
     _R.NO_NODES: "the cluster has no usable node; add one",
@@ -72,10 +80,12 @@ _REMEDY: dict[Reason, str] = {
     _R.ROOM_WANTED: "another job needed the room; it waits again at its old place",
     _R.RECALLED: "it was taken back before it ran and waits again at its old place",
     _R.UNDELIVERED: "the message that started it was lost; it waits again at its old place",
+    _R.NEVER_DELIVERED: "no node could take the message that starts it; see the scheduler's and the agent's logs",
     _R.PAUSED_BY_USER: "somebody paused it; resume it, and it starts again",
     _R.NO_LICENCE: "starts when a job that holds a licence it needs ends",
     _R.NO_SUCH_LICENCE: "the cluster has fewer licences of the kind than it needs; ask for fewer, or set `licences`",
     _R.CONCURRENCY: "starts when a job with the same concurrency key ends",
+    _R.ARRAY_LIMIT: "starts when another item of its array ends: so many of them run at once",
     _R.RATE_LIMIT: "starts when its rate limit allows the next one",
     _R.QUOTA: "starts when its namespace uses less, or with a higher limit",
     _R.ABOVE_QUOTA: "its namespace may never use so much; ask for less, or raise the limit",

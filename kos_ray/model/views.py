@@ -31,7 +31,7 @@ class JobView:
     error_type: str = ""
     error: str = ""
     traceback: str = ""
-    #: public ids of parents, `(id, kind)` with kind ok, any or not_ok
+    #: public ids of parents, `(id, kind)`; for kinds see `dependency.kind_name`
     after: tuple[tuple[str, str], ...] = ()
     #: how far its last attempt said it is, from 0 to 1, and what it said with it; None where it said nothing
     progress: float | None = None
@@ -88,6 +88,43 @@ class EventView:
     epoch: int
     kind: str
     detail: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeVerdict:
+    """Why one node does not take a job: what it lacks, "" where it would; `ever` whether it could when empty."""
+
+    node: str
+    lacks: str = ""
+    ever: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """Why a job waits, read off the scheduler's state at one instant."""
+
+    key: JobKey
+    state: str
+    reason: str = ""
+    remedy: str = ""
+    #: when it could first have started
+    since_us: int = 0
+    #: its place among bands: lower goes first, -1 has waited as long as its band allows
+    order: int = 0
+    overdue: bool = False
+    #: its accounts' shares, from the highest namespace down, in millionths over their weights
+    standing: tuple[int, ...] = ()
+    #: ready jobs of its own account, or of more urgent orders, that go first; the first of them by key and by name
+    ahead: int = 0
+    ahead_keys: tuple[JobKey, ...] = ()
+    ahead_names: tuple[str, ...] = ()
+    #: attempts that were asked to make room for it and still have to, and the node where it will run then
+    making_room: int = 0
+    target: str = ""
+    nodes: tuple[NodeVerdict, ...] = ()
+    #: jobs that it waits for, the first ones by key and by name
+    parents: tuple[JobKey, ...] = ()
+    parent_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

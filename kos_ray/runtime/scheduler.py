@@ -10,6 +10,7 @@ import os
 import platform
 import sys
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,8 @@ import msgpack
 import ray
 
 import kos_ray
-from kos_ray.engine.engine import Engine, Touched
+from kos_ray.engine.engine import Engine
+from kos_ray.engine.inbox import SettingsWish, Touched
 from kos_ray.engine.ports import Frame
 from kos_ray.journal.snapshots import FileSnapshots
 from kos_ray.journal.store import Journal
@@ -161,6 +163,26 @@ class SchedulerActor:
             raise answer
         assert isinstance(answer, Touched)
         return answer.count
+
+    async def why(self, key: int) -> int:
+        """See `Engine.why`."""
+        return int(self._engine.why(JobKey(key)))
+
+    async def settings(self, data: bytes) -> bytes:
+        """A change of settings (`spec.policies`; empty for none) to the whole `Policy` then in force, both packed."""
+        change = msgpack.unpackb(data, use_list=False)
+        if not change:
+            return pack(self._engine.state.policy)
+        wish = SettingsWish(request_id=uuid.uuid4().hex, change=change)
+        answer = await self._ask(lambda reply: self._engine.change_settings(wish, reply))
+        if isinstance(answer, Refused):
+            raise answer
+        return pack(answer)
+
+    async def explain(self, key: int) -> bytes:
+        """How a live job stands, as an `Explanation`; nothing for one that has ended."""
+        found = self._engine.explain(JobKey(key))
+        return b"" if found is None else pack(found)
 
     async def watch(self, session: str, keys: list[int]) -> int:
         """Send the outcomes of these jobs to an outbox; the epoch."""

@@ -85,6 +85,13 @@ class Search:
         self._used = self._use_to_come(head)
         return bool(self._lacking(job_class.kind, ()))
 
+    def forbidden(self, job_class: JobClass, head: JobKey) -> bool:
+        """The same where it is a matter of settings, and not of a full cluster."""
+        if not self._state.tree.matters:
+            return False
+        kind = job_class.kind
+        return self._state.tree.forbids(self._use_to_come(head), kind.namespace, kind.resources)
+
     def _may_help(self, job_class: JobClass) -> bool:
         """Whether anything runs that could be a victim of this class at all: cheap, as most answers are no."""
         state = self._state

@@ -7,6 +7,9 @@ from kos_ray.model.resources import add
 from kos_ray.scheduler.evict import Search
 from kos_ray.scheduler.state import JobClass, NodeState, State
 
+#: thousandths
+_WHOLE = 1_000
+
 
 def why_not(state: State, job_class: JobClass, head: JobKey, search: Search, now_us: int) -> Reason:
     """Why the head of a class cannot be placed."""
@@ -14,15 +17,30 @@ def why_not(state: State, job_class: JobClass, head: JobKey, search: Search, now
     if not nodes:
         return Reason.NO_NODES
     kind = job_class.kind
-    able = [node for node in nodes if kind.resources.fits(dict(node.node.resources.amounts))]
+    able = [node for node in nodes if kind.resources.fits(_empty(state, node, kind))]
     if not able:
         return Reason.NEVER_FITS
-    if search.lacks_quota(job_class, head):
+    if search.forbidden(job_class, head):
         fits_ever = state.tree.times({}, kind.namespace, kind.resources, 1)
         return Reason.QUOTA if fits_ever else Reason.ABOVE_QUOTA
     if all(pausing(node, kind, now_us) for node in able):
         return Reason.TAKEN_BY_OTHERS
     return Reason.NO_ROOM
+
+
+def _empty(state: State, node: NodeState, kind: SlotKind) -> dict[str, int]:
+    """What a slot could take if nothing else were there."""
+    bare = NodeState(node.node)
+    return usable(state, bare, kind)
+
+
+def usable(state: State, node: NodeState, kind: SlotKind) -> dict[str, int]:
+    """What of a node's free resources a new slot may take: of memory, only the share that is ours."""
+    share = state.policy.memory_share
+    if share >= _WHOLE or not any(name == "memory" for name, _ in kind.resources.amounts):
+        return node.free
+    whole = dict(node.node.resources.amounts).get("memory", 0)
+    return {**node.free, "memory": node.free.get("memory", 0) - whole * (_WHOLE - share) // _WHOLE}
 
 
 def pausing(node: NodeState, kind: SlotKind, now_us: int) -> bool:

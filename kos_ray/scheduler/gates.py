@@ -5,6 +5,8 @@ from kos_ray.model.policy import Rate
 from kos_ray.model.reasons import Reason
 from kos_ray.scheduler.state import JobClass, State
 
+#: how the concurrency key of an array's items begins; no user's key does
+GROUP = "\0"
 #: more than one pass ever starts
 _ANY = 1 << 30
 
@@ -23,7 +25,7 @@ def room(state: State, job_class: JobClass, now_us: int) -> tuple[int, Reason]:
     for key, most in demands.concurrency:
         left = most - state.used.get(_place(job_class, key), 0)
         if left < found:
-            found, why = max(0, left), Reason.CONCURRENCY
+            found, why = max(0, left), Reason.ARRAY_LIMIT if key.startswith(GROUP) else Reason.CONCURRENCY
     rates = {rate.name: rate for rate in state.policy.rates}
     for name, units in demands.rates:
         times = units_left(state, rates[name], now_us) // units if name in rates else _ANY

@@ -4,8 +4,10 @@ from collections.abc import Callable, Iterator
 
 from kos_ray.model.ids import JobKey, NodeId
 from kos_ray.model.job import Eviction, JobState, SlotKind
+from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import add, total
 from kos_ray.scheduler import gates
+from kos_ray.scheduler.dependencies import judge, line_of, registered
 from kos_ray.scheduler.ledger import story
 from kos_ray.scheduler.quota import ROOT
 from kos_ray.scheduler.shares import paths
@@ -64,7 +66,9 @@ def _lanes_consistent(state: State) -> Iterator[str]:
                 yield f"lane on {node_id}: load {lane.load_us} does not add up"
             if lane.held and not lane.slots:
                 yield f"lane on {node_id}: {len(lane.held)} attempts and no slot"
-            if bool(lane.idle) != ((node_id, lane.kind) in state.idle_lanes):
+            if any(state.jobs[key].lane is not lane for key in lane.held):
+                yield f"lane on {node_id} holds a job that is elsewhere"
+            if not bool(lane.idle) == lane.noted == ((node_id, lane.kind) in state.idle_lanes):
                 yield f"lane on {node_id}: idle {lane.idle}, noted otherwise"
 
 
@@ -87,16 +91,54 @@ def _ready_queued(state: State) -> Iterator[str]:
 
 
 def _blocked_waits(state: State) -> Iterator[str]:
-    """A BLOCKED job waits for exactly as many live parents as it counts, and for at least one."""
-    waits: dict[int, int] = {}
-    for parent, children in state.dependents.items():
-        if parent not in state.jobs:
-            yield f"job {parent} is over and still has dependents"
-        for child, _ in children:
-            waits[child] = waits.get(child, 0) + 1
+    """A BLOCKED job waits for exactly as many live parents as it counts, and its rule lets it wait."""
+    for parent in (*state.dependents, *state.starters):
+        if parent not in state.jobs and parent not in state.closing:
+            yield f"job {parent} is over and others still wait for it"
+    waits = registered(state)
     for job in state.jobs.values():
-        if job.state is JobState.BLOCKED and (job.unmet != waits.get(job.key, 0) or not job.unmet):
-            yield f"{story(job)} counts {job.unmet} unmet dependencies, {waits.get(job.key, 0)} are registered"
+        if job.state is not JobState.BLOCKED:
+            continue
+        waiting = job.waiting
+        if waiting is None or waiting.pending != waits.get(job.key, 0):
+            counted = waiting and waiting.pending
+            yield f"{story(job)} counts {counted} unmet dependencies, {waits.get(job.key, 0)} are registered"
+        elif judge(waiting.rule, waiting.pending, waiting.counts) is not Reason.DEPENDENCY and not waiting.in_line:
+            yield f"{story(job)} is blocked by nothing"
+
+
+def _lines(state: State) -> Iterator[str]:
+    """Whoever is first of a line has its turn, all others wait; who is over stands in none."""
+    for name, line in state.lines.items():
+        for place, key in enumerate(line):
+            job = state.jobs.get(key)
+            if job is None or line_of(job) != name:
+                yield f"job {key} stands in the line {name!r} and should not"
+            elif job.waiting is not None and job.waiting.in_line != bool(place):
+                yield f"{story(job)} is number {place} of its line and has it otherwise"
+
+
+def _families(state: State) -> Iterator[str]:
+    """Children are live or closing, and know their parent; a parent that is over still has one."""
+    known = {child: parent for parent, children in state.children.items() for child in children}
+    if known != state.parent_of:
+        yield f"children are {known}, noted {state.parent_of}"
+    for key in known:
+        if key not in state.jobs and key not in state.closing:
+            yield f"job {key} is over and still a child"
+    for key in state.closing:
+        if key in state.jobs or not state.children.get(key):
+            yield f"job {key} is closing and has no child, or is not over"
+
+
+def _groups(state: State) -> Iterator[str]:
+    """The items of limited arrays are live, and known as what they are."""
+    members = {key: name for name, group in state.groups.items() for key in group.live}
+    if members != state.group_of:
+        yield f"items of limited arrays are {members}, noted {state.group_of}"
+    for key, name in members.items():
+        if key not in state.jobs:
+            yield f"job {key} is over and still an item of {name!r}"
 
 
 def _retries_due(state: State) -> Iterator[str]:
@@ -167,6 +209,9 @@ CHECKS: dict[str, Callable[[State], Iterator[str]]] = {
     "lanes consistent": _lanes_consistent,
     "ready queued": _ready_queued,
     "blocked waits": _blocked_waits,
+    "lines": _lines,
+    "groups": _groups,
+    "families": _families,
     "retries due": _retries_due,
     "quotas": _quotas,
     "counters": _counters,

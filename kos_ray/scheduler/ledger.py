@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from kos_ray.model.errors import IllegalMove
 from kos_ray.model.ids import JobKey, NodeId, SpecKey
-from kos_ray.model.job import LEGAL_MOVES, Eviction, JobState, SlotKind
+from kos_ray.model.job import LEGAL_MOVES, JobState, SlotKind
 from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import add
 from kos_ray.scheduler.gates import give_back, take
@@ -55,13 +55,15 @@ def launch(
     lane = node.lanes.get(kind)
     if lane is None:
         lane = node.lanes[kind] = Lane(kind)
-    jobs = state.jobs
+    jobs, nominated = state.jobs, state.nominated
+    counts: dict[JobClass, int] = {}
     for key in keys:
         job = jobs[key]
         move(job, JobState.LAUNCHED)
         job.attempt += 1
         job.node = node_id
         job.kind = kind
+        job.lane = lane
         job.queued = None
         job.recall_asked = False
         job.stopped_by = Reason.NONE
@@ -69,56 +71,51 @@ def launch(
         job.started_us = job.saved_us = now_us
         job.estimate_us = job.entry.mean_us
         lane.held[key] = job.attempt
-        if state.nominated:
-            state.nominated.pop(key, None)
         lane.load_us += job.estimate_us
+        counts[job.job_class] = counts.get(job.job_class, 0) + 1
+        if job.entry.saves:
+            state.savers += 1
+        if nominated:
+            nominated.pop(key, None)
     if attempts is not None:
         for key, attempt in zip(keys, attempts, strict=True):
             if jobs[key].attempt != attempt:
                 raise IllegalMove(f"{story(jobs[key])}: the journal launched attempt {attempt}")
-    _charge(state, keys, now_us)
-    note_idle(state, node_id, lane, now_us)
-
-
-def _charge(state: State, keys: Sequence[JobKey], now_us: int) -> None:
-    """What starts cost: the entry penalty of their accounts, and what they take that has no node."""
-    counts: dict[JobClass, int] = {}
-    for key in keys:
-        job = state.jobs[key]
-        counts[job.job_class] = counts.get(job.job_class, 0) + 1
-        count_on_nodes(state, job, 1)
     for job_class, count in counts.items():
+        state.on_nodes[job_class.band] += count
         started(state, job_class, count, now_us)
         take(state, job_class, count, now_us)
+    note_idle(state, node_id, lane, now_us)
 
 
 def count_on_nodes(state: State, job: Job, times: int) -> None:
     """Keep count of what could be asked to make room."""
     state.on_nodes[job.job_class.band] += times
-    if job.entry.spec.eviction is Eviction.CHECKPOINT:
+    if job.entry.saves:
         state.savers += times
 
 
 def off_node(state: State, job: Job) -> None:
     """A job's attempt is on no node any more: what it held besides its slot is free."""
-    job.node = None
+    job.node = job.lane = None
     count_on_nodes(state, job, -1)
     if job.evicted_for is not None:
         state.making[job.evicted_for] -= 1
         if not state.making[job.evicted_for]:
             del state.making[job.evicted_for]
-    give_back(state, job.job_class, 1)
+    if job.job_class.demanding:
+        give_back(state, job.job_class, 1)
 
 
-def lane_of(state: State, job: Job) -> Lane:
+def lane_of(job: Job) -> Lane:
     """Where a job's attempt is."""
-    assert job.node is not None
-    return state.nodes[job.node].lanes[job.kind]
+    assert job.lane is not None
+    return job.lane
 
 
 def leave_lane(state: State, job: Job, now_us: int) -> None:
     """Take a job's attempt out of its lane."""
-    lane = lane_of(state, job)
+    lane = lane_of(job)
     del lane.held[job.key]
     lane.load_us -= job.estimate_us
     if job.state is JobState.RUNNING:
@@ -146,12 +143,15 @@ def set_slots(state: State, node_id: NodeId, kind: SlotKind, slots: int, now_us:
 
 def note_idle(state: State, node_id: NodeId, lane: Lane, now_us: int) -> None:
     """Keep the list of lanes with idle slots, and since when they are."""
-    place = (node_id, lane.kind)
-    if not lane.idle:
-        state.idle_lanes.pop(place, None)
-    elif place not in state.idle_lanes:
-        state.idle_lanes[place] = None
+    idle = lane.slots > len(lane.held)
+    if idle is lane.noted:
+        return
+    lane.noted = idle
+    if idle:
+        state.idle_lanes[node_id, lane.kind] = None
         lane.idle_since_us = now_us
+    else:
+        del state.idle_lanes[node_id, lane.kind]
 
 
 def rest_spec(state: State, key: SpecKey) -> None:

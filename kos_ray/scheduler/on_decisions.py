@@ -6,9 +6,12 @@ from heapq import heappush
 from typing import Any
 
 from kos_ray.model import decisions as d
-from kos_ray.model.ids import JobKey
-from kos_ray.model.job import After, JobState
+from kos_ray.model.dependency import ended_as
+from kos_ray.model.job import JobState
 from kos_ray.model.reasons import Reason
+from kos_ray.scheduler.dependencies import leave_line, parent_ended, parent_started
+from kos_ray.scheduler.family import closed
+from kos_ray.scheduler.groups import item_ended
 from kos_ray.scheduler.ledger import (
     lane_of,
     launch,
@@ -50,17 +53,19 @@ def _hold(state: State, decision: d.Hold, _now_us: int) -> None:
 
 
 def _retry_later(state: State, decision: d.RetryLater, _now_us: int) -> None:
-    for key, due_us in zip(decision.keys, decision.due_us, strict=True):
+    for key, due_us, reason in zip(decision.keys, decision.due_us, decision.reasons, strict=True):
         job = state.jobs[key]
         settled(state, key)
         move(job, JobState.BACKOFF)
-        job.failures += 1
+        job.failures += reason != Reason.UNDELIVERED
         job.due_us = due_us
         heappush(state.due, (due_us, key))
 
 
 def _finish(state: State, decision: d.Finish, _now_us: int) -> None:
     outcome = JobState(decision.state)
+    if state.starters or state.lines or state.groups or state.children or state.todo.orphaned:
+        _finish_besides(state, decision, outcome)
     for key in decision.keys:
         job = state.jobs.pop(key)
         settled(state, key)
@@ -70,20 +75,23 @@ def _finish(state: State, decision: d.Finish, _now_us: int) -> None:
         entry.live -= 1
         if not entry.live:
             rest_spec(state, job.spec)
-        for child, kind in state.dependents.pop(key, ()):
-            _parent_ended(state, child, After(kind), outcome)
+        children = state.dependents.pop(key, None)
+        if children:
+            if key in state.closing:
+                state.dependents[key] = children
+            else:
+                parent_ended(state, children, outcome, ended_as(outcome, decision.reason, job.attempt))
 
 
-def _parent_ended(state: State, child_key: JobKey, kind: After, outcome: JobState) -> None:
-    child = state.jobs.get(child_key)
-    if child is None or child.state is not JobState.BLOCKED:
-        return
-    child.unmet -= 1
-    if not kind.verdict(outcome):
-        state.todo.unmeetable[child_key] = None
-        state.todo.unblocked.pop(child_key, None)
-    elif child.unmet == 0 and child_key not in state.todo.unmeetable:
-        state.todo.unblocked[child_key] = None
+def _finish_besides(state: State, decision: d.Finish, outcome: JobState) -> None:
+    """What only some jobs have: others that wait for their start, a line, a group, a family."""
+    for key in decision.keys:
+        state.todo.given_up.pop(key, None)
+        state.todo.orphaned.pop(key, None)
+        parent_started(state, key)
+        leave_line(state, state.jobs[key])
+        item_ended(state, key, outcome)
+        closed(state, key, outcome, ended_as(outcome, decision.reason, state.jobs[key].attempt))
 
 
 def _launch(state: State, decision: d.Launch, now_us: int) -> None:
@@ -101,6 +109,7 @@ def _resize_slots(state: State, decision: d.ResizeSlots, now_us: int) -> None:
 def _recall(state: State, decision: d.Recall, _now_us: int) -> None:
     for key in decision.keys:
         state.jobs[key].recall_asked = True
+        state.todo.given_up.pop(key, None)
 
 
 def _stop(state: State, decision: d.Stop, _now_us: int) -> None:
@@ -108,9 +117,10 @@ def _stop(state: State, decision: d.Stop, _now_us: int) -> None:
         job = state.jobs[key]
         settled(state, key)
         if job.state is JobState.RUNNING:
-            lane_of(state, job).running -= 1
+            lane_of(job).running -= 1
         move(job, JobState.STOPPING)
-        job.cancelled = decision.reason == Reason.CANCELLED_BY_USER
+        state.todo.orphaned.pop(key, None)
+        job.cancelled = decision.reason in (Reason.CANCELLED_BY_USER, Reason.PARENT_ENDED)
         job.stopped_by = Reason(decision.reason)
 
 
@@ -122,7 +132,7 @@ def _evict(state: State, decision: d.Evict, now_us: int) -> None:
     for key in decision.keys:
         job = state.jobs[key]
         if job.state is JobState.RUNNING:
-            lane_of(state, job).running -= 1
+            lane_of(job).running -= 1
         move(job, JobState.STOPPING)
         job.stopped_by = Reason(decision.reason)
         job.evicted_for = claimer.key

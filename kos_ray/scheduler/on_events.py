@@ -6,11 +6,15 @@ from typing import Any
 from kos_ray.model import events as e
 from kos_ray.model.errors import IllegalMove
 from kos_ray.model.ids import JobKey, NodeId, SpecKey
-from kos_ray.model.job import After, AttemptEnd, Guarantee, JobState, SlotKind, Spec
+from kos_ray.model.job import AttemptEnd, Guarantee, JobState, SlotKind, Spec
 from kos_ray.model.policy import Policy
 from kos_ray.model.resources import add
+from kos_ray.scheduler.dependencies import Past, parent_started, wait
+from kos_ray.scheduler.family import born
+from kos_ray.scheduler.groups import demands_of, join
 from kos_ray.scheduler.ledger import (
     count_on_nodes,
+    lane_of,
     leave_lane,
     move,
     off_node,
@@ -72,61 +76,58 @@ def _jobs_submitted(state: State, event: e.JobsSubmitted, now_us: int) -> None:
     for new_key, spec in event.new_specs:
         _remember_spec(state, new_key, spec)
     dependencies = {dependency.key: dependency for dependency in event.dependencies}
-    ended = {parent: JobState(value) for parent, value in event.ended_parents}
+    past = Past(event)
+    all_limits = {limits.index: limits for limits in event.limits}
     key = event.first
-    for count, spec_key in zip(event.counts, event.specs, strict=True):
+    for index, (count, spec_key) in enumerate(zip(event.counts, event.specs, strict=True)):
         entry = state.specs[spec_key]
         end = key + (1 if count < 0 else count)
         entry.live += end - key
         state.idle_specs.pop(spec_key, None)
         lower = int(burst_of(state, entry.spec.namespace, end - key, now_us))
-        job_class = class_for(state, entry, entry.spec.band, user=event.sender, lower=lower)
-        _add_jobs(state, range(key, end), spec_key, entry, job_class, dependencies, ended)
+        limits = all_limits.get(index)
+        name, demands = "", None
+        if limits is not None:
+            name = f"{entry.spec.namespace}\0{limits.group}"
+            demands = demands_of(name, limits, entry.spec.demands)
+        job_class = class_for(state, entry, entry.spec.band, user=event.sender, lower=lower, demands=demands)
+        ready = _add_jobs(state, range(key, end), spec_key, job_class, dependencies, past)
+        start_waiting(state, ready, now_us)
+        if limits is not None:
+            join(state, name, limits, range(key, end))
         key = JobKey(end)
     state.next_key = key
+    if event.parent:
+        born(state, event.parent, range(event.first, key))
     if event.dependencies:
         lengthen_paths(state, event.dependencies)
-    added = (state.jobs[JobKey(number)] for number in range(event.first, key))
-    start_waiting(state, (job for job in added if job.state is JobState.READY), now_us)
 
 
 def _add_jobs(
     state: State,
     keys: range,
     spec_key: SpecKey,
-    entry: SpecEntry,
     job_class: JobClass,
     dependencies: dict[JobKey, e.JobDependency],
-    ended: dict[JobKey, JobState],
-) -> None:
-    jobs = state.jobs
+    past: Past,
+) -> list[Job]:
+    """The new jobs that are ready."""
+    jobs, entry = state.jobs, state.specs[spec_key]
+    ready: list[Job] = []
     run_us = entry.spec.run_ms * 1_000
     for number in keys:
         key = JobKey(number)
         dependency = dependencies.get(key)
-        waits = dependency is not None and bool(dependency.after)
+        waits = dependency is not None and dependency.waits
         job = jobs[key] = Job(key, spec_key, entry, job_class, JobState.BLOCKED if waits else JobState.READY)
         job.dependency = dependency
         job.path_us = run_us
         if waits:
-            _wait_for_parents(state, job, ended)
+            wait(state, job, past)
         else:
             queue(state, job)
-
-
-def _wait_for_parents(state: State, job: Job, ended: dict[JobKey, JobState]) -> None:
-    """Count the parents that have not ended; a parent that is neither live nor in `ended` is a broken frame."""
-    assert job.dependency is not None
-    for first, count, kind in job.dependency.after:
-        for number in range(first, first + count):
-            parent = JobKey(number)
-            if parent in state.jobs:
-                state.dependents.setdefault(parent, []).append((job.key, kind))
-                job.unmet += 1
-            elif not After(kind).verdict(ended[parent]):
-                state.todo.unmeetable[job.key] = None
-    if job.unmet == 0 and job.key not in state.todo.unmeetable:
-        state.todo.unblocked[job.key] = None
+            ready.append(job)
+    return ready
 
 
 def _remember_spec(state: State, key: SpecKey, spec: Spec) -> None:
@@ -174,8 +175,9 @@ def _attempts_entered(state: State, event: e.AttemptsEntered, _now_us: int) -> N
         if job is None or job.attempt != attempt or job.state is not JobState.LAUNCHED or key in state.todo.ended:
             continue
         move(job, JobState.RUNNING)
+        _has_started(state, job)
         kind = job.kind
-        lane = state.nodes[event.node].lanes[kind]
+        lane = lane_of(job)
         lane.running += 1
         if lane.running >= lane.slots and len(lane.held) > lane.running:
             state.todo.long_lanes[event.node, kind] = None
@@ -183,6 +185,8 @@ def _attempts_entered(state: State, event: e.AttemptsEntered, _now_us: int) -> N
 
 def _attempts_ended(state: State, event: e.AttemptsEnded, now_us: int) -> None:
     jobs, ended = state.jobs, state.todo.ended
+    node = state.nodes.get(event.node)
+    taken = node.taken if node else {}
     for i, key in enumerate(event.keys):
         job = jobs.get(key)
         if job is None or job.attempt != event.attempts[i] or job.node != event.node:
@@ -190,14 +194,24 @@ def _attempts_ended(state: State, event: e.AttemptsEnded, now_us: int) -> None:
         end = AttemptEnd(event.ends[i])
         leave_lane(state, job, now_us)
         ended[key] = end
+        job.undelivered = job.undelivered + 1 if end is AttemptEnd.UNDELIVERED else 0
         if end is AttemptEnd.SUCCEEDED:
             entry = job.entry
             run_us = max(1, event.ended_us[i] - event.entered_us[i])
             entry.mean_us = (entry.mean_us * (_MEAN_WEIGHT - 1) + run_us) // _MEAN_WEIGHT if entry.mean_us else run_us
             entry.mean_us = max(1, entry.mean_us)
-            state.nodes[event.node].taken.pop(job.kind, None)
+            if taken:
+                taken.pop(job.kind, None)
         elif end is AttemptEnd.NOT_ADMITTED:
             _room_was_taken(state, event.node, job.kind, now_us)
+        elif event.entered_us[i] and end.entered:
+            _has_started(state, job)
+
+
+def _has_started(state: State, job: Job) -> None:
+    job.entered = True
+    if state.starters:
+        parent_started(state, job.key)
 
 
 def _room_was_taken(state: State, node: NodeId, kind: SlotKind, now_us: int) -> None:
@@ -256,7 +270,8 @@ def _priority_changed(state: State, event: e.PriorityChanged, _now_us: int) -> N
             user = job.job_class.name.user
             if job.node is not None:
                 count_on_nodes(state, job, -1)
-            reclass(state, job, class_for(state, job.entry, event.band, user=user, overdue=overdue))
+            demands = job.job_class.demands
+            reclass(state, job, class_for(state, job.entry, event.band, user=user, overdue=overdue, demands=demands))
             if job.node is not None:
                 count_on_nodes(state, job, 1)
 

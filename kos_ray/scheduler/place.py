@@ -16,7 +16,7 @@ from kos_ray.scheduler import gates
 from kos_ray.scheduler.apply import apply_decision
 from kos_ray.scheduler.claims import NEVER_US, Claims, ready_us
 from kos_ray.scheduler.evict import Plan, Search
-from kos_ray.scheduler.fit import deficit, leftover, pausing, why_not
+from kos_ray.scheduler.fit import deficit, leftover, pausing, usable, why_not
 from kos_ray.scheduler.ledger import launch, set_slots
 from kos_ray.scheduler.queues import first_ready, place_in_class, take_first
 from kos_ray.scheduler.state import Job, JobClass, Lane, NodeState, State
@@ -105,7 +105,8 @@ class Pass:
         kind = turn.job_class.kind
         best: tuple[float, NodeId] | None = None
         for node in self.state.nodes.values():
-            if kind.resources.fits(node.free) and self._can_open(node, kind) and self._let(node, turn):
+            fits = kind.resources.fits(usable(self.state, node, kind))
+            if fits and self._can_open(node, kind) and self._let(node, turn):
                 rank = (leftover(node, kind), node.node.id)
                 best = min(best, rank) if best else rank
         return self.state.nodes[best[1]] if best else None
@@ -118,7 +119,7 @@ class Pass:
         """How many slots of a kind may be opened on a node where one may."""
         kind = turn.job_class.kind
         bound = min(self._slots_left(node, kind), self._let(node, turn))
-        return max(1, kind.resources.times_in(node.free, bound))
+        return max(1, kind.resources.times_in(usable(self.state, node, kind), bound))
 
     def _quota(self, job_class: JobClass) -> int:
         """How many more slots of its kind the namespace of a class may reserve."""
@@ -157,7 +158,7 @@ class Pass:
             (lane for lane in node.lanes.values() if lane.idle and lane.kind != kind),
             key=lambda lane: (lane.idle_since_us, lane.kind),
         )
-        free = dict(node.free)
+        free = dict(usable(self.state, node, kind))
         close: dict[SlotKind, int] = {}
         closed = 0
         for lane in idle:

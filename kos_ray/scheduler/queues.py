@@ -6,7 +6,7 @@ from heapq import heapify, heappop, heappush
 from typing import Any
 
 from kos_ray.model.ids import JobKey
-from kos_ray.model.job import JobState
+from kos_ray.model.job import Demands, JobState
 from kos_ray.model.policy import Discipline
 from kos_ray.scheduler.shares import account_of
 from kos_ray.scheduler.state import OVERDUE, ClassKey, Job, JobClass, SpecEntry, State
@@ -19,12 +19,19 @@ _RANKED = (Discipline.LIFO, Discipline.DEADLINE, Discipline.DEPENDENCY_GRAPH)
 
 
 def class_for(
-    state: State, entry: SpecEntry, band: int, *, user: str = "", lower: int = 0, overdue: bool = False
+    state: State,
+    entry: SpecEntry,
+    band: int,
+    *,
+    user: str = "",
+    lower: int = 0,
+    overdue: bool = False,
+    demands: Demands | None = None,
 ) -> JobClass:
-    """The class of a spec's jobs in a band. `lower`: so many bands behind it, for a burst."""
+    """The class of a spec's jobs in a band. `lower`: so many bands behind it, for a burst; `demands`: the spec's."""
     namespace = entry.spec.namespace
     discipline = state.discipline(namespace)
-    name = order_of(discipline, ClassKey(band, band, entry.kind, entry.spec.demands, user, _length(entry)))
+    name = order_of(discipline, ClassKey(band, band, entry.kind, demands or entry.spec.demands, user, _length(entry)))
     if overdue:
         name = replace(name, order=OVERDUE)
     elif lower:
@@ -120,12 +127,18 @@ def place_in_class(job_class: JobClass, head: JobKey) -> tuple[int, JobKey]:
 def start_waiting(state: State, jobs: Iterable[Job], now_us: int) -> None:
     """Jobs could start from now on, for the first time or again: note when they will have waited long enough."""
     due: dict[int, list[JobKey]] = {}
+    fresh: dict[JobClass, list[JobKey]] = {}
     for job in jobs:
+        job_class = job.job_class
         if job.since_us < 0:
             job.since_us = now_us
-        wait_us = state.policy.aging_us[job.job_class.band]
-        if wait_us and job.job_class.order != OVERDUE:
+            fresh.setdefault(job_class, []).append(job.key)
+        elif job_class.order != OVERDUE and (wait_us := state.policy.aging_us[job_class.band]):
             due.setdefault(job.since_us + wait_us, []).append(job.key)
+    for job_class, keys in fresh.items():
+        wait_us = state.policy.aging_us[job_class.band]
+        if wait_us:
+            due.setdefault(now_us + wait_us, []).extend(keys)
     for due_us, keys in due.items():
         heappush(state.aging, (due_us, tuple(keys)))
 

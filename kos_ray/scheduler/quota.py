@@ -57,17 +57,20 @@ class Tree:
         lend = _amount(self.settings.get(name), "lend", resource)
         return 0 if lend is None or name == ROOT else max(0, self.pool(name, resource) - lend)
 
-    def available(self, used: Mapping[str, Mapping[str, int]], name: str, resource: str) -> int:
-        """How much more of a resource a namespace may use now; negative when it is above its limit already."""
+    def available(self, used: Mapping[str, Mapping[str, int]], name: str, resource: str, *, full: bool = True) -> int:
+        """How much more of a resource a namespace may use now; negative when it is above its limit already.
+
+        `full` False leaves out that the whole may be in use: what is left then is what settings alone allow.
+        """
         mine = used.get(name, {}).get(resource, 0)
         limit = _amount(self.settings.get(name), "limit", resource)
         room = BOUNDLESS if limit is None else limit - mine
         if name == ROOT:
             # what others keep back is not in the root's pool, and what they use of it does not count here
-            return min(room, self.pool(ROOT, resource) - self._beyond_kept(used, ROOT, resource))
+            return room if not full else min(room, self.pool(ROOT, resource) - self._beyond_kept(used, ROOT, resource))
         upper = name.rpartition("/")[0]
         kept = self.kept(name, resource)
-        above = self.available(used, upper, resource)
+        above = self.available(used, upper, resource, full=full)
         borrow = _amount(self.settings.get(name), "borrow", resource)
         if borrow is not None:
             lent = self.pool(name, resource) - kept
@@ -98,6 +101,18 @@ class Tree:
     def lacking(self, used: Mapping[str, Mapping[str, int]], name: str, wanted: Resources) -> tuple[str, ...]:
         """The resources of which a namespace may not use so much more."""
         return tuple(resource for resource, amount in wanted.amounts if self.available(used, name, resource) < amount)
+
+    def forbids(self, used: Mapping[str, Mapping[str, int]], name: str, wanted: Resources) -> bool:
+        """Whether settings, and not a full cluster, keep a namespace from using so much more."""
+        return any(
+            self.available(used, name, resource, full=False) < amount
+            or self._free(used, resource) >= amount > self.available(used, name, resource)
+            for resource, amount in wanted.amounts
+        )
+
+    def _free(self, used: Mapping[str, Mapping[str, int]], resource: str) -> int:
+        """What of the cluster nobody uses."""
+        return (self._capacity or {}).get(resource, 0) - used.get(ROOT, {}).get(resource, 0)
 
     def times(self, used: Mapping[str, Mapping[str, int]], name: str, wanted: Resources, at_most: int) -> int:
         """How many more reservations of a vector a namespace may have."""

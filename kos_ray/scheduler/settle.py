@@ -3,13 +3,15 @@
 from heapq import heappop
 
 from kos_ray.model import decisions as d
-from kos_ray.model.ids import JobKey, NodeId
-from kos_ray.model.job import AttemptEnd, Eviction, Guarantee, JobState
+from kos_ray.model.ids import MS_US, JobKey, NodeId
+from kos_ray.model.job import AttemptEnd, Backoff, Eviction, Guarantee, JobState
 from kos_ray.model.reasons import Reason
 from kos_ray.scheduler.apply import apply_decision
+from kos_ray.scheduler.groups import given_up
 from kos_ray.scheduler.retry import backoff_us
 from kos_ray.scheduler.state import OVERDUE, Job, State
 
+_SUCCEEDED = (JobState.SUCCEEDED, Reason.SUCCEEDED)
 #: what a job that is over because of its attempt's end is said to have ended by
 _CAUSE = {
     AttemptEnd.SUCCEEDED: Reason.SUCCEEDED,
@@ -23,27 +25,37 @@ _CAUSE = {
 _RETURNED = {
     AttemptEnd.RECALLED: Reason.RECALLED,
     AttemptEnd.NOT_ADMITTED: Reason.TAKEN_BY_OTHERS,
-    AttemptEnd.UNDELIVERED: Reason.UNDELIVERED,
 }
 
 
 class _Groups:
     """Decisions of one round, gathered into columns; job by job the order does not matter within a round."""
 
-    def __init__(self) -> None:
+    def __init__(self, state: State) -> None:
+        self._state = state
         self.finish: dict[tuple[JobState, Reason], list[JobKey]] = {}
         self.ready: dict[Reason, list[JobKey]] = {}
         self.hold: dict[Reason, list[JobKey]] = {}
         self.retry: list[tuple[JobKey, int, Reason]] = []
         self.stop: dict[tuple[NodeId, Reason], list[Job]] = {}
+        self.recall: dict[NodeId, list[Job]] = {}
 
     def back(self, job: Job, reason: Reason) -> None:
-        """The job may run (again), unless somebody holds it."""
-        if job.held:
+        """The job may run (again), unless somebody holds it, or its array was given up."""
+        if self._state.groups and given_up(self._state, job.key):
+            self.give_up(job)
+        elif job.held:
             hold_reason = Reason.NODE_LOST if reason is Reason.NODE_LOST else Reason.HELD_BY_USER
             self.hold.setdefault(hold_reason, []).append(job.key)
         else:
             self.ready.setdefault(reason, []).append(job.key)
+
+    def give_up(self, job: Job) -> None:
+        """So many items of the job's array failed that it is not to start: what waits at a node is asked back."""
+        if job.node is None:
+            self.finish.setdefault((JobState.CANCELLED, Reason.TOO_MANY_FAILED), []).append(job.key)
+        else:
+            self.recall.setdefault(job.node, []).append(job)
 
     def stop_for(self, job: Job, reason: Reason) -> None:
         """The job's attempt is to end."""
@@ -69,6 +81,15 @@ class _Groups:
             )
             for (node, reason), jobs in self.stop.items()
         ]
+        found += [
+            d.Recall(
+                node=node,
+                keys=tuple(job.key for job in jobs),
+                attempts=tuple(job.attempt for job in jobs),
+                reason=Reason.TOO_MANY_FAILED,
+            )
+            for node, jobs in self.recall.items()
+        ]
         return found
 
 
@@ -76,7 +97,7 @@ def settle(state: State, now_us: int) -> list[d.Decision]:
     """Decide until nothing is left to settle: ending a job can unblock or end others."""
     taken: list[d.Decision] = []
     while state.todo.unsettled:
-        groups = _Groups()
+        groups = _Groups(state)
         _attempts(groups, state, now_us)
         _requests(groups, state)
         taken += _apply_all(state, groups, now_us)
@@ -88,11 +109,14 @@ def _attempts(groups: _Groups, state: State, now_us: int) -> None:
     todo = state.todo
     for key, end in todo.ended.items():
         _ended(groups, state, state.jobs[key], end, now_us)
-    for key in todo.unmeetable:
-        if key not in todo.cancelled:
-            groups.finish.setdefault((JobState.SKIPPED, Reason.DEPENDENCY_NEVER_MET), []).append(key)
+    for key in todo.given_up:
+        if key not in todo.cancelled and key not in todo.orphaned and key not in todo.ended:
+            groups.give_up(state.jobs[key])
+    for key, reason in todo.unmeetable.items():
+        if not todo.ends(key):
+            groups.finish.setdefault((JobState.SKIPPED, reason), []).append(key)
     for key in todo.unblocked:
-        if key not in todo.cancelled:
+        if not todo.ends(key):
             groups.back(state.jobs[key], Reason.NONE)
 
 
@@ -101,12 +125,15 @@ def _requests(groups: _Groups, state: State) -> None:
     todo = state.todo
     for key in todo.cancelled:
         if key not in todo.ended:
-            _cancelled(groups, state.jobs[key])
+            _cancelled(groups, state.jobs[key], Reason.CANCELLED_BY_USER)
+    for key in todo.orphaned:
+        if key not in todo.ended and key not in todo.cancelled:
+            _cancelled(groups, state.jobs[key], Reason.PARENT_ENDED)
     for key in todo.held:
-        if key not in todo.cancelled:
+        if not todo.ends(key):
             groups.hold.setdefault(Reason.HELD_BY_USER, []).append(key)
     for key in todo.paused:
-        if key not in todo.cancelled and key not in todo.ended:
+        if key not in todo.ended and not todo.ends(key):
             groups.stop_for(state.jobs[key], Reason.PAUSED_BY_USER)
 
 
@@ -118,7 +145,7 @@ def wake(state: State, now_us: int) -> list[d.Decision]:
         job = state.jobs.get(key)
         if job is not None and job.state is JobState.BACKOFF and job.due_us == due_us:
             keys[key] = None
-    groups = _Groups()
+    groups = _Groups(state)
     for key in keys:
         groups.back(state.jobs[key], Reason.RETRY_LATER)
     return _apply_all(state, groups, now_us)
@@ -155,22 +182,45 @@ def _apply_all(state: State, groups: _Groups, now_us: int) -> list[d.Decision]:
 
 def _ended(groups: _Groups, state: State, job: Job, end: AttemptEnd, now_us: int) -> None:
     """One job whose attempt ended: over, later again, or back in the queue."""
-    cancelled = job.cancelled or job.key in state.todo.cancelled
+    over: tuple[JobState, Reason] | None
     if end is AttemptEnd.SUCCEEDED:
-        over: tuple[JobState, Reason] | None = (JobState.SUCCEEDED, Reason.SUCCEEDED)
-    elif cancelled:
-        over = (JobState.CANCELLED, Reason.CANCELLED_BY_USER)
+        over = _SUCCEEDED
+    elif why := _wanted_over(state, job):
+        over = (JobState.CANCELLED, why)
     elif end in _RETURNED:
         over = None
         groups.back(job, _RETURNED[end])
+    elif end is AttemptEnd.UNDELIVERED:
+        over = _undelivered(groups, state, job, now_us)
     elif end is AttemptEnd.LOST:
         over = _lost(groups, state, job)
     elif end is AttemptEnd.STOPPED:
         over = _stopped(groups, job)
     else:
-        over = _failed(groups, job, end, now_us)
+        over = _failed(groups, state, job, end, now_us)
     if over:
         groups.finish.setdefault(over, []).append(job.key)
+
+
+def _wanted_over(state: State, job: Job) -> Reason:
+    """Why a job is not to go on, by somebody's wish or with its parent; NONE where it is."""
+    if job.key in state.todo.orphaned or job.stopped_by is Reason.PARENT_ENDED:
+        return Reason.PARENT_ENDED
+    wanted = job.cancelled or job.key in state.todo.cancelled
+    return Reason.CANCELLED_BY_USER if wanted else Reason.NONE
+
+
+def _undelivered(groups: _Groups, state: State, job: Job, now_us: int) -> tuple[JobState, Reason] | None:
+    """A message can be lost. One that never arrives is tried again ever later, away from those sent along with it."""
+    policy, times = state.policy, job.undelivered
+    if times >= policy.undelivered_max:
+        return (JobState.FAILED, Reason.NEVER_DELIVERED)
+    if times <= 1:
+        groups.back(job, Reason.UNDELIVERED)
+        return None
+    pause = Backoff(policy.undelivered_pause_us // MS_US, 2, policy.undelivered_pause_us_max // MS_US, 0.5)
+    groups.retry.append((job.key, now_us + backoff_us(pause, job.key, times - 1), Reason.UNDELIVERED))
+    return None
 
 
 def _lost(groups: _Groups, state: State, job: Job) -> tuple[JobState, Reason] | None:
@@ -193,21 +243,21 @@ def _stopped(groups: _Groups, job: Job) -> tuple[JobState, Reason] | None:
     return None
 
 
-def _failed(groups: _Groups, job: Job, end: AttemptEnd, now_us: int) -> tuple[JobState, Reason] | None:
+def _failed(groups: _Groups, state: State, job: Job, end: AttemptEnd, now_us: int) -> tuple[JobState, Reason] | None:
     """It is charged: another attempt later, as long as its retries last."""
     spec = job.entry.spec
     if spec.guarantee is Guarantee.AT_MOST_ONCE:
         crashed = end is AttemptEnd.CRASHED
         return (JobState.LOST, Reason.ENTERED_AT_MOST_ONCE) if crashed else (JobState.FAILED, _CAUSE[end])
-    if job.failures >= spec.retries:
+    if job.failures >= spec.retries or (state.groups and given_up(state, job.key)):
         return (JobState.FAILED, _CAUSE[end])
     due_us = now_us + backoff_us(spec.backoff, job.key, job.failures + 1)
     groups.retry.append((job.key, due_us, _CAUSE[end]))
     return None
 
 
-def _cancelled(groups: _Groups, job: Job) -> None:
+def _cancelled(groups: _Groups, job: Job, reason: Reason) -> None:
     if job.node is None:
-        groups.finish.setdefault((JobState.CANCELLED, Reason.CANCELLED_BY_USER), []).append(job.key)
+        groups.finish.setdefault((JobState.CANCELLED, reason), []).append(job.key)
     elif not job.cancelled:
-        groups.stop_for(job, Reason.CANCELLED_BY_USER)
+        groups.stop_for(job, reason)

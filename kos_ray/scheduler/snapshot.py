@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from kos_ray.model.dependency import Ended, Rule
 from kos_ray.model.events import JobDependency
 from kos_ray.model.ids import JobKey, NodeId
 from kos_ray.model.job import JobState, SlotKind, Spec
@@ -14,10 +15,11 @@ from kos_ray.scheduler.ledger import count_on_nodes
 from kos_ray.scheduler.queues import class_named, rebuild
 from kos_ray.scheduler.quota import ROOT, Tree
 from kos_ray.scheduler.shares import account_of, paths
-from kos_ray.scheduler.state import ClassKey, Job, Lane, NodeState, SpecEntry, State
+from kos_ray.scheduler.state import ClassKey, Group, Job, Lane, NodeState, SpecEntry, State, Waiting
 
 _JOB_FIELDS = (
-    *("spec", "attempt", "failures", "losses", "node", "unmet", "due_us", "estimate_us", "recall_asked"),
+    *("spec", "attempt", "failures", "losses", "undelivered", "node", "entered", "due_us", "estimate_us"),
+    "recall_asked",
     *("held", "cancelled", "since_us", "started_us", "saved_us", "path_us", "evicted_for", "evictions", "barred"),
 )
 
@@ -42,7 +44,16 @@ def state_to_plain(state: State) -> Any:
             for job in state.jobs.values()
         ],
         "dependencies": [to_plain(job.dependency) for job in state.jobs.values() if job.dependency is not None],
+        "waiting": [_waiting_to_plain(job.key, job.waiting) for job in state.jobs.values() if job.waiting is not None],
         "dependents": [(key, children) for key, children in state.dependents.items()],
+        "starters": list(state.starters.items()),
+        "lines": [(name, list(line)) for name, line in state.lines.items()],
+        "children": [(key, list(children)) for key, children in state.children.items()],
+        "closing": [(key, *map(int, ended)) for key, ended in state.closing.items()],
+        "groups": [
+            (name, group.max_failures, group.failed, group.given_up, list(group.live))
+            for name, group in state.groups.items()
+        ],
         "due": state.due,
         "aging": state.aging,
         "nominated": list(state.nominated.items()),
@@ -53,6 +64,20 @@ def state_to_plain(state: State) -> Any:
         "nodes": [_node_to_plain(node) for node in state.nodes.values()],
         "idle_lanes": [(node, to_plain(kind)) for node, kind in state.idle_lanes],
     }
+
+
+def resumed(loaded: tuple[int, Any] | None) -> tuple[int, State]:
+    """The sequence number and the state to fold on from: 0 and an empty one without a snapshot that can be read.
+
+    One of another version may lack or have what this one does not expect. The frames have it all.
+    """
+    if loaded is None:
+        return 0, State()
+    seq, plain = loaded
+    try:
+        return seq, state_from_plain(plain)
+    except Exception:  # noqa: BLE001 - its form is another version's: nothing is known of how it fails
+        return 0, State()
 
 
 def state_from_plain(plain: Any) -> State:
@@ -76,7 +101,7 @@ def state_from_plain(plain: Any) -> State:
     for dependency_plain in plain["dependencies"]:
         dependency = from_plain(JobDependency, dependency_plain)
         state.jobs[dependency.key].dependency = dependency
-    state.dependents = {key: [tuple(child) for child in children] for key, children in plain["dependents"]}
+    _waits_from_plain(state, plain)
     state.due = [tuple(timer) for timer in plain["due"]]
     state.aging = [(due_us, tuple(keys)) for due_us, keys in plain["aging"]]
     state.nominated = {JobKey(key): NodeId(node) for key, node in plain["nominated"]}
@@ -90,9 +115,33 @@ def state_from_plain(plain: Any) -> State:
         node = _node_from_plain(state, node_plain)
         state.nodes[node.node.id] = node
     state.idle_lanes = {(NodeId(node), from_plain(SlotKind, kind)): None for node, kind in plain["idle_lanes"]}
+    for node_id, kind in state.idle_lanes:
+        state.nodes[node_id].lanes[kind].noted = True
     _count(state)
     rebuild(state)
     return state
+
+
+def _waiting_to_plain(key: JobKey, waiting: Waiting) -> Any:
+    return key, int(waiting.rule), waiting.pending, tuple(waiting.counts), waiting.in_line
+
+
+def _waits_from_plain(state: State, plain: Any) -> None:
+    """What jobs wait for, and who waits for them."""
+    for key, rule, pending, counts, in_line in plain["waiting"]:
+        waiting = state.jobs[key].waiting = Waiting(Rule(rule))
+        waiting.pending, waiting.counts, waiting.in_line = pending, list(counts), in_line
+    state.dependents = {key: [tuple(child) for child in children] for key, children in plain["dependents"]}
+    state.starters = {JobKey(key): list(children) for key, children in plain["starters"]}
+    state.lines = {name: dict.fromkeys(keys) for name, keys in plain["lines"]}
+    for key, keys in plain["children"]:
+        state.children[key] = dict.fromkeys(keys)
+        state.parent_of.update(dict.fromkeys(keys, key))
+    state.closing = {key: (JobState(outcome), Ended(ended)) for key, outcome, ended in plain["closing"]}
+    for name, max_failures, failed, is_given_up, keys in plain["groups"]:
+        group = state.groups[name] = Group(max_failures)
+        group.failed, group.given_up, group.live = failed, is_given_up, dict.fromkeys(keys)
+        state.group_of.update(dict.fromkeys(keys, name))
 
 
 def _count(state: State) -> None:
@@ -104,6 +153,7 @@ def _count(state: State) -> None:
                 add(state.reserved.setdefault(name, {}), lane.kind.resources, lane.slots)
             for key in lane.held:
                 state.jobs[key].kind = lane.kind
+                state.jobs[key].lane = lane
                 count_on_nodes(state, state.jobs[key], 1)
     for job in state.jobs.values():
         if job.evicted_for is not None and job.node is not None:

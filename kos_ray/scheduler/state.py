@@ -3,9 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from kos_ray.model.dependency import Ended, Rule
 from kos_ray.model.events import JobDependency
 from kos_ray.model.ids import JobKey, NodeId, SpecKey
-from kos_ray.model.job import NO_DEMANDS, AttemptEnd, Demands, JobState, SlotKind, Spec
+from kos_ray.model.job import NO_DEMANDS, AttemptEnd, Demands, Eviction, JobState, SlotKind, Spec
 from kos_ray.model.node import Node
 from kos_ray.model.policy import Discipline, Policy
 from kos_ray.model.reasons import Reason
@@ -39,7 +40,7 @@ class JobClass:
     ranked anew are skipped when they come up.
     """
 
-    __slots__ = ("account", "band", "demands", "kind", "name", "order", "ranked", "ready", "why")
+    __slots__ = ("account", "band", "demanding", "demands", "kind", "name", "order", "ranked", "ready", "why")
 
     def __init__(self, name: ClassKey, account: str, *, ranked: bool) -> None:
         self.name = name
@@ -47,6 +48,7 @@ class JobClass:
         self.order = name.order
         self.kind = name.kind
         self.demands = name.demands
+        self.demanding = name.demands != NO_DEMANDS
         #: who shares fairly with others: the namespace, or namespace, NUL, user
         self.account = account
         self.ranked = ranked
@@ -58,13 +60,43 @@ class JobClass:
 class SpecEntry:
     """A spec in use: its live jobs, and its measured run time (0 until one attempt has succeeded)."""
 
-    __slots__ = ("kind", "live", "mean_us", "spec")
+    __slots__ = ("kind", "live", "mean_us", "saves", "spec")
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
         self.kind = spec.slot_kind
+        self.saves = spec.eviction is Eviction.CHECKPOINT
         self.live = 0
         self.mean_us = 0
+
+
+class Waiting:
+    """What a blocked job's parents did; see `dependencies.py`.
+
+    `counts` is by `Ended` (where kinds count: met under SUCCEEDED, else under FAILED), behind those of setups alone.
+    """
+
+    __slots__ = ("counts", "in_line", "pending", "rule")
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+        #: parents of which it is not known yet
+        self.pending = 0
+        self.counts = [0] * (2 * len(Ended))
+        #: others of its singleton's key stand before it
+        self.in_line = False
+
+
+class Group:
+    """The items of an array that has limits for all of them; see `groups.py`."""
+
+    __slots__ = ("failed", "given_up", "live", "max_failures")
+
+    def __init__(self, max_failures: int) -> None:
+        self.max_failures = max_failures
+        self.failed = 0
+        self.given_up = False
+        self.live: dict[JobKey, None] = {}
 
 
 class Job:
@@ -76,6 +108,7 @@ class Job:
         "cancelled",
         "dependency",
         "due_us",
+        "entered",
         "entry",
         "estimate_us",
         "evicted_for",
@@ -85,6 +118,7 @@ class Job:
         "job_class",
         "key",
         "kind",
+        "lane",
         "losses",
         "node",
         "path_us",
@@ -96,7 +130,8 @@ class Job:
         "started_us",
         "state",
         "stopped_by",
-        "unmet",
+        "undelivered",
+        "waiting",
     )
 
     def __init__(self, key: JobKey, spec: SpecKey, entry: SpecEntry, job_class: JobClass, state: JobState) -> None:
@@ -107,15 +142,22 @@ class Job:
         self.job_class = job_class
         #: the kind of slot its attempt has: its spec's, or an alternative
         self.kind = entry.kind
+        #: where its attempt is
+        self.lane: Lane | None = None
         #: in whose heap it stands; entries of other heaps are stale
         self.queued: JobClass | None = None
         self.state = state
         self.attempt = 0
         self.failures = 0
         self.losses = 0
+        #: launches in a row that did not arrive
+        self.undelivered = 0
         self.node: NodeId | None = None
         self.dependency: JobDependency | None = None
-        self.unmet = 0
+        #: what it waits for while it is BLOCKED
+        self.waiting: Waiting | None = None
+        #: its code was entered in some attempt, of which was heard before that ended well
+        self.entered = False
         self.due_us = 0
         #: what its run was estimated at when it was launched, so that the lane's load is taken back exactly
         self.estimate_us = 0
@@ -147,7 +189,7 @@ class Job:
 class Lane:
     """The slots of one kind on one node: `slots` reservations, and the attempts sent there, `held` by job."""
 
-    __slots__ = ("held", "idle_since_us", "kind", "load_us", "running", "slots")
+    __slots__ = ("held", "idle_since_us", "kind", "load_us", "noted", "running", "slots")
 
     def __init__(self, kind: SlotKind) -> None:
         self.kind = kind
@@ -157,6 +199,8 @@ class Lane:
         self.load_us = 0
         #: how many of the held ones were reported as entered: they are long
         self.running = 0
+        #: whether it stands among the lanes with idle slots
+        self.noted = False
         #: when the number of slots last exceeded the number of attempts
         self.idle_since_us = 0
 
@@ -202,17 +246,27 @@ class Todo:
 
     ended: dict[JobKey, AttemptEnd] = field(default_factory=dict)
     unblocked: dict[JobKey, None] = field(default_factory=dict)
-    unmeetable: dict[JobKey, None] = field(default_factory=dict)
+    #: jobs that can never run, and why
+    unmeetable: dict[JobKey, Reason] = field(default_factory=dict)
+    #: items that have not started of arrays that were given up
+    given_up: dict[JobKey, None] = field(default_factory=dict)
+    #: jobs that end with the one that submitted them
+    orphaned: dict[JobKey, None] = field(default_factory=dict)
     cancelled: dict[JobKey, None] = field(default_factory=dict)
     held: dict[JobKey, None] = field(default_factory=dict)
     paused: dict[JobKey, None] = field(default_factory=dict)
     #: lanes in which an attempt was reported as long
     long_lanes: dict[tuple[NodeId, SlotKind], None] = field(default_factory=dict)
 
+    def ends(self, key: JobKey) -> bool:
+        """Whether a job is to end that has not."""
+        return key in self.cancelled or key in self.given_up or key in self.orphaned
+
     @property
     def unsettled(self) -> bool:
         """Whether jobs wait for a decision of `settle`."""
-        return bool(self.ended or self.unblocked or self.unmeetable or self.cancelled or self.held or self.paused)
+        decided = self.ended or self.unblocked or self.unmeetable or self.cancelled or self.held or self.paused
+        return bool(decided or self.given_up or self.orphaned)
 
 
 @dataclass(slots=True)
@@ -236,6 +290,18 @@ class State:
     reserved: dict[str, dict[str, int]] = field(default_factory=dict)
     #: who waits for a job's end: `(child, After)`
     dependents: dict[JobKey, list[tuple[JobKey, int]]] = field(default_factory=dict)
+    #: and who waits for its start
+    starters: dict[JobKey, list[JobKey]] = field(default_factory=dict)
+    #: live jobs with a singleton's key, in the order in which they came; see `dependencies.line_of`
+    lines: dict[str, dict[JobKey, None]] = field(default_factory=dict)
+    #: arrays with limits, by namespace, NUL, name; and the group of each of their live items
+    groups: dict[str, Group] = field(default_factory=dict)
+    group_of: dict[JobKey, str] = field(default_factory=dict)
+    #: live children of jobs that do not abandon them, and their parent; see `family.py`
+    children: dict[JobKey, dict[JobKey, None]] = field(default_factory=dict)
+    parent_of: dict[JobKey, JobKey] = field(default_factory=dict)
+    #: parents that are over, and for whose children those wait that wait for them: how they ended
+    closing: dict[JobKey, tuple[JobState, Ended]] = field(default_factory=dict)
     #: heap of `(due_us, key)` of jobs in BACKOFF; stale entries are skipped
     due: list[tuple[int, JobKey]] = field(default_factory=list)
     #: heap of `(due_us, keys)` of jobs that became ready together: those that still wait then are overdue

@@ -2,12 +2,14 @@
 
 from typing import Any
 
+from kos_ray.model.dependency import Rule
 from kos_ray.model.events import CancelRequested, HoldRequested
 from kos_ray.model.ids import JobKey
 from kos_ray.model.job import After, AttemptEnd, Eviction, Guarantee, JobState, SlotKind, Spec
 from kos_ray.model.protocol import Orders
 from kos_ray.model.reasons import Reason
 from kos_ray.sim.code import Fate, Inputs, Run
+from kos_ray.sim.rules import dependencies
 from kos_ray.sim.workload import ArrayPlan, Plan, Workload
 from kos_ray.sim.world import Violation, World
 
@@ -87,9 +89,23 @@ class Auditor:
         self.kinds: dict[tuple[str, int], SlotKind] = {}
         #: those of them that are for a single use
         self.used: set[tuple[str, int]] = set()
+        #: client by array
+        self._client_of: dict[str, str] = {}
         #: wall clocks have jumped: delays cannot be told
         self.jumped = False
         self._world = world
+        #: jobs that are to run one at a time, by line; those for which the line is only one way of several are left out
+        self._lines: dict[tuple[str, str, str], list[str]] = {}
+        for client, requests in enumerate(workload.requests):
+            for array in (array for request in requests for array in request.arrays):
+                self._client_of[array.id] = str(client)
+                if array.singleton and array.rule is not Rule.ONE_MET:
+                    # those of a request that is to be refused have no story
+                    known = [plan.id for plan in array.jobs if plan.id in self.stories]
+                    self._lines.setdefault(self._line(array), []).extend(known)
+
+    def _line(self, array: ArrayPlan) -> tuple[str, str, str]:
+        return array.spec.namespace, self._client_of[array.id], array.singleton
 
     def expect(self, holds: bool, what: str, about: Any) -> None:
         """Raise a violation unless it holds."""
@@ -144,6 +160,8 @@ class Auditor:
         if state is JobState.SUCCEEDED:
             results = [e.result for e in story.entries if e.end is AttemptEnd.SUCCEEDED and e.number == story.last]
             self.expect(results == [result], "a result that the accepted attempt did not produce", (about, results))
+        elif state is JobState.CANCELLED and reason is Reason.TOO_MANY_FAILED:
+            self.expect(bool(story.plan.array.max_failures), "given up though nobody asked for that", about)
         elif state is JobState.CANCELLED:
             gave_way = reason in _MADE_ROOM and story.plan.array.spec.eviction is Eviction.CANCEL
             self.expect(story.cancel_asked or gave_way, "cancelled by nobody", about)
@@ -201,12 +219,26 @@ class Auditor:
         self.expect(number not in entered_before, "one attempt entered twice", about)
         if plan.array.spec.guarantee is Guarantee.AT_MOST_ONCE:
             self.expect(not entered_before, "an at-most-once job entered twice", (about, entered_before))
-        for parent in needed(plan.array):
+        for parent in _needed(plan):
             ends = [entry.end for entry in self.stories[parent.id].entries]
             self.expect(AttemptEnd.SUCCEEDED in ends, "entered before its parent succeeded", (about, parent.id))
         self.expect(len(inputs) == len(plan.array.inputs), "too few inputs", (about, inputs))
         story.entries.append(Entry(number, machine, now_us, inputs))
+        self._check_company(story)
         return run
+
+    def _check_company(self, story: Story) -> None:
+        """No more items of an array run at once than may, and no two jobs of one line."""
+        array = story.plan.array
+        running = [plan.id for plan in array.jobs if self._runs(plan.id)]
+        if array.at_most:
+            self.expect(len(running) <= array.at_most, "too many items at once", (array.id, array.at_most, running))
+        if array.singleton and array.rule is not Rule.ONE_MET:
+            line = [other for other in self._lines[self._line(array)] if self._runs(other)]
+            self.expect(len(line) <= 1, "two of one line run at once", (array.id, line))
+
+    def _runs(self, job: str) -> bool:
+        return any(entry.end is None and entry.machine not in self.tainted for entry in self.stories[job].entries)
 
     def _check_process(self, plan: Plan, process: tuple[str, int]) -> None:
         """A process serves one kind, and what is for a single use once."""
@@ -239,12 +271,8 @@ def _next_run(story: Story) -> Run:
     return runs[min(len(story.entries) + unprepared, len(runs) - 1)]
 
 
-def plans_of(parent: ArrayPlan | Plan) -> list[Plan]:
-    """The jobs that a reference means."""
-    return parent.jobs if isinstance(parent, ArrayPlan) else [parent]
-
-
-def needed(array: ArrayPlan) -> list[Plan]:
-    """The parents that must have succeeded before a job of the array is entered."""
-    parents = [parent for parent, kind in array.after if kind is After.OK]
-    return [plan for parent in (*parents, *array.inputs) for plan in plans_of(parent)]
+def _needed(plan: Plan) -> list[Plan]:
+    """The parents that must have succeeded before a job is entered."""
+    if plan.array.rule is not Rule.ALL_MET:
+        return []
+    return [parent for parent, kind in dependencies(plan) if kind in (After.OK, After.CORR)]

@@ -63,6 +63,12 @@ def comparable(state: State) -> dict[str, Any]:
         for parent, children in state.dependents.items()
         if any(child in blocked for child, _ in children)
     )
+    plain["starters"] = sorted(
+        (parent, sorted(child for child in children if child in blocked))
+        for parent, children in state.starters.items()
+        if any(child in blocked for child in children)
+    )
+    plain["waiting"] = sorted(entry for entry in plain["waiting"] if entry[0] in blocked)
     queues = {name: sorted(_queued(state, found)) for name, found in state.classes.items()}
     plain["classes"] = sorted((repr(name), keys) for name, keys in queues.items() if keys)
     plain["aging"] = sorted(
@@ -70,7 +76,7 @@ def comparable(state: State) -> dict[str, Any]:
         for due_us, keys in plain["aging"]
         if any(key in state.jobs and state.jobs[key].job_class.order != OVERDUE for key in keys)
     )
-    for name in ("nominated", "accounts", "used", "buckets"):
+    for name in ("nominated", "accounts", "used", "buckets", "lines", "groups", "children", "closing"):
         plain[name] = sorted(plain[name])
     # a hint for the next step, which every step makes anew
     plain["retry_us"] = None

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from kos_ray.engine.engine import Engine, Touched
+from kos_ray.engine.engine import Engine
+from kos_ray.engine.inbox import Touched
 from kos_ray.journal.snapshots import MemorySnapshots
 from kos_ray.journal.store import Journal
 from kos_ray.model.events import CancelRequested, HoldRequested, NodeLost, PriorityChanged, ReleaseRequested

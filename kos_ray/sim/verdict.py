@@ -1,8 +1,10 @@
 """The auditor's last words, when everything is quiet: every promise, job by job."""
 
+from kos_ray.model.dependency import Rule
 from kos_ray.model.job import After, Guarantee, JobState
 from kos_ray.model.reasons import Reason
-from kos_ray.sim.auditor import Auditor, Outcome, Story, plans_of
+from kos_ray.sim.auditor import Auditor, Outcome, Story
+from kos_ray.sim.rules import Parent, dependencies, readings
 from kos_ray.sim.workload import ArrayPlan, Plan
 
 
@@ -24,26 +26,25 @@ def judge(auditor: Auditor) -> None:
 
 
 def _judge_parents(auditor: Auditor, story: Story, outcome: Outcome) -> None:
-    """A job runs only when all its parents ended as asked, and is skipped only when one did not."""
-    verdicts: list[bool] = []
-    for parent, kind in _dependencies(story.plan.array):
+    """A job runs only when its rule lets it after how its parents ended, and is skipped only when that does not."""
+    rule = story.plan.array.rule
+    parents: list[Parent] = []
+    for parent, kind in dependencies(story.plan):
         other = auditor.stories[parent.id]
         assert other.outcome is not None
-        verdicts.append(bool(kind.verdict(other.outcome[0])))
-        if story.ordered and other.ordered:
-            in_order = max(other.ordered.values()) <= min(story.ordered.values())
-            auditor.expect(in_order, "launched before its parent was over", (story.plan.id, parent.id))
+        parents.append((kind, other.outcome[0], other.outcome[1], bool(other.ordered)))
+        if rule is Rule.ALL_MET and story.ordered and other.ordered:
+            seen = min if kind is After.STARTED else max
+            in_order = seen(other.ordered.values()) <= min(story.ordered.values())
+            auditor.expect(in_order, "launched before its parent allowed it", (story.plan.id, parent.id, kind))
+    found = readings(rule, parents)
+    about = (story.plan.id, rule, parents, outcome)
     if story.ordered:
-        auditor.expect(all(verdicts), "launched though a parent ended otherwise", story.plan.id)
+        auditor.expect(Reason.NONE in found, "launched though a parent ended otherwise", about)
     if outcome[0] is JobState.SKIPPED:
-        auditor.expect(not all(verdicts), "skipped though its parents ended as asked", story.plan.id)
-    elif not all(verdicts):
-        auditor.expect(outcome[0] is JobState.CANCELLED, "a dependency was not met", (story.plan.id, outcome))
-
-
-def _dependencies(array: ArrayPlan) -> list[tuple[Plan, After]]:
-    found = [(plan, kind) for parent, kind in array.after for plan in plans_of(parent)]
-    return found + [(plan, After.OK) for parent in array.inputs for plan in plans_of(parent)]
+        auditor.expect(found != {Reason.NONE}, "skipped though its parents ended as asked", about)
+    elif Reason.NONE not in found:
+        auditor.expect(outcome[0] is JobState.CANCELLED, "a dependency was not met", about)
 
 
 def _judge_inputs(auditor: Auditor, story: Story) -> None:
@@ -80,7 +81,8 @@ def _judge_retries(auditor: Auditor, story: Story, outcome: Outcome) -> None:
     about = (story.plan.id, outcome, story.charged)
     auditor.expect(certain <= tries, "tried more often than asked for", about)
     own_fault = (Reason.USER_ERROR, Reason.TIMEOUT, Reason.CRASHED, Reason.UNPREPARED)
-    if state is JobState.FAILED and reason in own_fault:
+    # a failure that comes when the array was given up is the job's last
+    if state is JobState.FAILED and reason in own_fault and not story.plan.array.max_failures:
         auditor.expect(len(story.charged) >= tries, "given up too early", about)
     if state is JobState.SUCCEEDED:
         auditor.expect(bool(story.entries), "succeeded without being entered", about)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from kos_ray.model.dependency import Rule
 from kos_ray.model.hashing import spec_hash
 from kos_ray.model.ids import item_id
 from kos_ray.model.job import NO_DEMANDS, After, Backoff, Demands, Eviction, Guarantee, Spec
@@ -39,6 +40,10 @@ class ArrayPlan:
     name: str
     after: tuple[tuple["ArrayPlan | Plan", After], ...]
     inputs: tuple["ArrayPlan | Plan", ...]
+    rule: Rule = Rule.ALL_MET
+    singleton: str = ""
+    at_most: int = 0
+    max_failures: int = 0
     refs: dict[str, str] = field(default_factory=dict)
     jobs: list[Plan] = field(default_factory=list)
 
@@ -52,6 +57,10 @@ class ArrayPlan:
             name=self.name,
             after=tuple((self.refs[parent.id], int(kind)) for parent, kind in self.after),
             inputs=tuple(self.refs[parent.id] for parent in self.inputs),
+            rule=int(self.rule),
+            singleton=self.singleton,
+            at_most=self.at_most,
+            max_failures=self.max_failures,
         )
 
 
@@ -138,6 +147,11 @@ class Workload:
         parents = [parent for parent in (*own, *earlier[-4:]) if parent.spec.namespace == spec.namespace]
         if parents and world.chance(0.6):
             self._depend(array, parents)
+        if world.chance(0.15):
+            array.singleton = world.pick(("a", "b"))
+        if count > 1:
+            array.at_most = world.pick((0, 0, 0, 1, 2, 5))
+            array.max_failures = world.pick((0, 0, 0, 1, 2))
         for index in range(abs(count)):
             public_id = item_id(id_, None if count < 0 else index)
             args = inline(f"args of {public_id}".encode()) if world.chance(0.8) else b""
@@ -157,8 +171,17 @@ class Workload:
             if world.chance(0.4):
                 inputs.append(parent)
             if world.chance(0.7) or parent not in inputs:
-                after.append((parent, world.pick((After.OK, After.OK, After.ANY, After.NOT_OK))))
+                after.append((parent, self._kind(array, parent)))
+        if not inputs and world.chance(0.4):
+            array.rule = world.pick(tuple(Rule))
         array.after, array.inputs = tuple(after), tuple(inputs)
+
+    def _kind(self, array: ArrayPlan, parent: ArrayPlan | Plan) -> After:
+        kinds: tuple[After, ...] = (After.OK, After.OK, After.ANY, After.NOT_OK, After.STARTED)
+        if isinstance(parent, ArrayPlan) and parent.count == array.count:
+            kinds += (After.CORR,) * 4
+        found: After = self._world.pick(kinds)
+        return found
 
     # --- specs and what jobs do
 

@@ -3,17 +3,23 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, ValidationInfo, WithJsonSchema
+from pydantic import BeforeValidator, GetPydanticSchema, ValidationInfo, WithJsonSchema
+from pydantic_core.core_schema import no_info_plain_validator_function
 
-from kos_ray.model.job import BANDS, After, Guarantee
-from kos_ray.spec import parse
+from kos_ray.model.dependency import Conditions
+from kos_ray.model.job import BANDS, Children, Eviction, Guarantee
+from kos_ray.spec import after, parse
 from kos_ray.spec.scale import PRIORITIES
 from kos_ray.spec.settings import MAX_RETRIES, Settings, current
 from kos_ray.spec.units import describe, parse_amount, parse_bytes, parse_milliseconds
 
 _TEXTS: dict[str, Any] = {"type": "array", "items": {"type": "string"}}
 _TEXT_OR_TEXTS: dict[str, Any] = {"anyOf": [{"type": "string"}, _TEXTS]}
-_KINDS = dict.fromkeys(("ok", "any", "not_ok"), _TEXT_OR_TEXTS)
+_AFTER: dict[str, Any] = {
+    **dict.fromkeys((*after.KINDS, "of", "setup"), _TEXT_OR_TEXTS),
+    "rule": {"enum": list(after.RULES)},
+    "singleton": {"anyOf": [{"type": "boolean"}, {"type": "string"}]},
+}
 
 
 def settings_of(info: ValidationInfo) -> Settings:
@@ -76,7 +82,9 @@ JobType = Annotated[str, BeforeValidator(parse.parse_type), WithJsonSchema({"typ
 Namespace = Annotated[
     str,
     BeforeValidator(parse.parse_namespace),
-    WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$"}),
+    WithJsonSchema(
+        {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_-]*(/[A-Za-z0-9][A-Za-z0-9_-]*){0,4}$", "maxLength": 63}
+    ),
 ]
 Priority = Annotated[int, BeforeValidator(parse_priority), WithJsonSchema(_PRIORITY)]
 Run = Annotated[
@@ -95,10 +103,11 @@ Env = Annotated[
     WithJsonSchema({"type": "object", "additionalProperties": {"type": ["string", "number"]}}),
 ]
 Parents = Annotated[
-    tuple[tuple[str, After], ...],
-    BeforeValidator(parse.parse_after),
+    Conditions,
+    # the parser is the whole of it: what the class looks like inside is nothing for editors
+    GetPydanticSchema(lambda _type, _handler: no_info_plain_validator_function(after.parse_conditions)),
     WithJsonSchema(
-        {"anyOf": [{"type": "string"}, _TEXTS, {"type": "object", "properties": _KINDS, "additionalProperties": False}]}
+        {"anyOf": [{"type": "string"}, _TEXTS, {"type": "object", "properties": _AFTER, "additionalProperties": False}]}
     ),
 ]
 Timeout = Annotated[
@@ -113,10 +122,28 @@ PromisedRuns = Annotated[
     BeforeValidator(parse.parse_guarantee),
     WithJsonSchema({"enum": ["at_least_once", "at_most_once", "at-least-once", "at-most-once"]}),
 ]
+Gives = Annotated[
+    Eviction,
+    BeforeValidator(parse.parse_eviction),
+    WithJsonSchema({"enum": [eviction.name.lower() for eviction in Eviction]}),
+]
+Counts = Annotated[
+    tuple[tuple[str, int], ...],
+    BeforeValidator(parse.parse_counts),
+    WithJsonSchema({"type": "object", "additionalProperties": {"type": "integer", "minimum": 1}}),
+]
 Tags = Annotated[tuple[str, ...], BeforeValidator(parse.parse_tags), WithJsonSchema(_TEXTS)]
 Count = Annotated[
     int | None,
     BeforeValidator(parse.parse_count),
+    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": parse.MAX_COUNT}),
+]
+ChildrenEnd = Annotated[
+    Children, BeforeValidator(parse.parse_children), WithJsonSchema({"enum": [kind.name.lower() for kind in Children]})
+]
+AtMost = Annotated[
+    int | None,
+    BeforeValidator(parse.parse_limit),
     WithJsonSchema({"type": "integer", "minimum": 1, "maximum": parse.MAX_COUNT}),
 ]
 Amount = Annotated[

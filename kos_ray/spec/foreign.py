@@ -184,7 +184,6 @@ class UnifiedJob(Common):
     created: Annotated[
         fields.Instant | None, Field(description="When it was written: provenance, kept as the tag `created:INSTANT`.")
     ] = None
-    deadline: Annotated[fields.Instant | None, Field(description="When it must have ended. Not supported yet.")] = None
     data: Any = Field(default_factory=dict, description="The handler's one argument; {from: job} stands for a result.")
     requirements: Requirements = Field(default=Requirements(), description="What it needs.")
     network: Annotated[Network | None, Field(description="How it travels. Not supported yet.")] = None

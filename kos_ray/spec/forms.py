@@ -32,7 +32,7 @@ MARKERS: dict[type[Strict], tuple[str, tuple[str, ...]]] = {
     Task: ("a task", ("action", "run_at", "repeat", "requires_trust")),
     UnifiedJob: (
         "a UnifiedJob",
-        ("scope", "status", "created", "deadline", "data", "requirements", "network", "execution"),
+        ("scope", "status", "created", "data", "requirements", "network", "execution"),
     ),
     Registration: ("an agent's registration", ("agent_id", "capabilities", "exec_env", "entry_point")),
     HandedJob: ("a job with a payload", ("payload", "role", "receiver")),
@@ -164,7 +164,6 @@ def _of_task(data: Mapping[str, Any], task: Task) -> tuple[dict[str, Any], list[
 
 def _of_unified(data: Mapping[str, Any], job: UnifiedJob, settings: Settings) -> tuple[dict[str, Any], list[Wish]]:
     wishes = [] if job.scope == "local" else [Wish(("scope",), f"scope: {job.scope}")]
-    wishes += _wishes(data, ("deadline",))
     needs = data.get("requirements", {})
     wishes += _wishes(
         needs, [name for name in ("capabilities", "security", "reputation") if needs.get(name)], ("requirements",)

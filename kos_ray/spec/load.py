@@ -12,7 +12,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from kos_ray.model.dependency import Rule
 from kos_ray.model.errors import InvalidSpec
+from kos_ray.model.job import After
 from kos_ray.spec import fields
 from kos_ray.spec.arguments import find_references
 from kos_ray.spec.explain import MAX_PROBLEMS, explain, join
@@ -158,14 +160,15 @@ def _check(
             raise source.problem(at(index, "id"), f"expected every id once, found {job.id!r} again (line {first})")
     by_id = {job.id: job for job in jobs if job.id}
     for index, job in enumerate(jobs):
-        field = "after" if job.after else "dependencies"
+        field = "after" if job.after.given else "dependencies"
         for name in (name for name, _ in job.parents):
             _check_reference(source, at(index, field), name, by_id, closed=closed)
         for name in references(job):
             _check_reference(source, at(index, "args" if job.args else "kwargs"), name, by_id, closed=closed)
-            if dict(job.parents).get(name, 0) != 0:
+            if dict(job.parents).get(name, After.OK) is not After.OK or job.waits_for.rule is not Rule.ALL_MET:
+                found = "another kind" if job.waits_for.rule is Rule.ALL_MET else "a rule"
                 raise source.problem(
-                    at(index, field), f"expected ok for {name!r}, whose result is an argument, found another kind"
+                    at(index, field), f"expected ok for {name!r}, whose result is an argument, found {found}"
                 )
     _check_cycles(source, jobs, [at(index) for index in range(len(jobs))])
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePath
 
+from kos_ray.model.dependency import Rule
 from kos_ray.model.errors import InvalidSpec
 from kos_ray.model.job import After, Spec
 from kos_ray.spec.arguments import pack, replace_references
@@ -30,6 +31,11 @@ class Draft:
     after: tuple[tuple[str, After], ...] = ()
     #: parents whose results the arguments refer to by position
     inputs: tuple[str, ...] = ()
+    rule: Rule = Rule.ALL_MET
+    singleton: str = ""
+    #: of an array: so many at once, and so many failures before the rest is given up; 0 for no limit
+    at_most: int = 0
+    max_failures: int = 0
 
 
 def lower(documents: Iterable[Document], *, namespace: str = "default") -> list[Draft]:
@@ -85,6 +91,10 @@ def _lower_job(job: JobSpec, workflow: str, local: set[str], namespace: str) -> 
         name=public(job.id) if job.id else "",
         count=-1 if job.count is None else job.count,
         after=tuple((public(name), kind) for name, kind in after.items()),
+        rule=job.waits_for.rule,
+        singleton=job.waits_for.singleton or (job.type or default_type(job) if job.waits_for.by_type else ""),
+        at_most=job.at_most or 0,
+        max_failures=job.max_failures or 0,
         inputs=tuple(public(name) for name in inputs),
     )
 
@@ -105,6 +115,12 @@ def lower_spec(job: JobSpec, namespace: str = "default") -> Spec:
         retries=job.retry,
         backoff=job.backoff.lower(),
         guarantee=job.guarantee,
+        children=job.children,
+        run_ms=job.run_time,
+        deadline_us=round(job.deadline.timestamp() * 1_000_000) if job.deadline else 0,
+        eviction=job.preemption,
+        grace_ms=job.grace,
+        demands=job.demands,
         tags=(*job.tags, f"sender:{job.sender}") if job.sender else job.tags,
     )
 

@@ -14,7 +14,8 @@ from kos_ray.spec.schema import JobSpec, near
 #: what a job may say of its children
 _OF_CHILDREN = (
     *("resources", "priority", "retry", "backoff", "timeout", "env", "type", "guarantee", "tags"),
-    *("namespace", "sender"),
+    *("run_time", "deadline", "preemption", "grace", "licences", "rates", "concurrency", "namespace", "sender"),
+    "children",
 )
 
 

@@ -12,19 +12,18 @@ from typing import Any
 
 from croniter import croniter
 
-from kos_ray.model.job import After, Guarantee
+from kos_ray.model.job import Children, Eviction, Guarantee
 from kos_ray.spec.units import describe, parse_amount, shorten
 
 MAX_COUNT = 1_000_000
 MAX_NAME = 200
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:+@/-]*", re.ASCII)
-_NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}", re.ASCII)
+_NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}(?:/[A-Za-z0-9][A-Za-z0-9_-]{0,62}){0,4}", re.ASCII)
 _UUID = re.compile(r"[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}(?:\.[0-9]+)?", re.ASCII)
 _ENTRY = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
-_AFTER_WORDS = {"ok": After.OK, "any": After.ANY, "not_ok": After.NOT_OK}
 
 
 def is_job_id(text: str) -> bool:
@@ -97,10 +96,10 @@ def parse_type(value: object) -> str:
 
 
 def parse_namespace(value: object) -> str:
-    """A namespace: a tenant's name, short enough for a label."""
+    """A namespace: a tenant's name, short enough for a label; `a/b` stands below `a`."""
     name = parse_text(value, "a namespace")
-    if not _NAMESPACE.fullmatch(name):
-        raise ValueError(f"expected at most 63 letters, digits, - and _, found {shorten(name)}")
+    if not _NAMESPACE.fullmatch(name) or len(name) > 63:
+        raise ValueError(f"expected at most 63 letters, digits, - and _, with / between levels, found {shorten(name)}")
     return name
 
 
@@ -161,25 +160,19 @@ def parse_env(value: object) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(result.items()))
 
 
-def parse_after(value: object) -> tuple[tuple[str, After], ...]:
-    """Parents with the kind of dependency: a name, a list of names, or lists by kind."""
-    form = "a list of job names, or a mapping of ok, any and not_ok to such lists"
-    groups = {"ok": value} if isinstance(value, list | tuple | str) else parse_mapping(value, form)
-    result: dict[str, After] = {}
-    for word, parents in groups.items():
-        kind = _AFTER_WORDS.get(word)
-        if kind is None:
-            raise ValueError(f"expected ok, any or not_ok, found {describe(word)}{near(word, _AFTER_WORDS)}")
-        for parent in [parents] if isinstance(parents, str) else parse_list(parents, "a list of job names"):
-            name = parse_text(parent, "a job's name or id")
-            if name in result:
-                raise ValueError(f"expected every job once, found {shorten(name)} twice")
-            result[name] = kind
-    return tuple(result.items())
-
-
 def parse_count(value: object) -> int:
     """The number of items of an array."""
+    return parse_integer(value, "a number of items", 1, MAX_COUNT)
+
+
+def parse_children(value: object) -> Children:
+    """What becomes of a job's children."""
+    words = {kind.name.lower(): kind for kind in Children}
+    return words[one_of(*words)(value)]
+
+
+def parse_limit(value: object) -> int:
+    """How many items of an array."""
     return parse_integer(value, "a number of items", 1, MAX_COUNT)
 
 
@@ -208,6 +201,28 @@ def parse_guarantee(value: object) -> Guarantee:
     if word in words:
         return words[word]
     raise ValueError(f"expected {' or '.join(words)}, found {describe(value)}{near(word, words) if word else ''}")
+
+
+def parse_eviction(value: object) -> Eviction:
+    """What happens to a job whose room is wanted for another one."""
+    words = {eviction.name.lower(): eviction for eviction in Eviction}
+    word = value.lower() if isinstance(value, str) else None
+    if word in words:
+        return words[word]
+    hint = near(word, words) if word else ""
+    raise ValueError(f"expected one of {', '.join(words)}, found {describe(value)}{hint}")
+
+
+def parse_counts(value: object) -> tuple[tuple[str, int], ...]:
+    """Whole numbers of one or more by name, in the order of names."""
+    found = {}
+    for name, count in parse_mapping(value, "a mapping of names to numbers").items():
+        text = parse_text(name, "a name")
+        try:
+            found[text] = parse_integer(count, "a number", 1, MAX_COUNT)
+        except ValueError as error:
+            raise ValueError(f"{text}: {error}") from None
+    return tuple(sorted(found.items()))
 
 
 def parse_tags(value: object) -> tuple[str, ...]:

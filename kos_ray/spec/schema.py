@@ -9,8 +9,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
-from kos_ray.model.job import After, Backoff, Guarantee
-from kos_ray.model.resources import Resources
+from kos_ray.model.dependency import Conditions
+from kos_ray.model.job import NO_DEMANDS, After, Backoff, Children, Demands, Eviction, Guarantee
+from kos_ray.model.resources import UNIT, Resources
 from kos_ray.spec import fields
 from kos_ray.spec.parse import MAX_COUNT, MAX_NAME, is_job_id, near, parse_name, parse_namespace
 from kos_ray.spec.scale import PRIORITIES
@@ -96,10 +97,13 @@ class Common(Strict):
     )
     env: fields.Env = Field(default=(), description="Environment variables of the attempt.")
     after: fields.Parents = Field(
-        default=(),
-        description="Jobs to wait for: a list of names or ids (all must succeed), or lists under ok, any and not_ok.",
+        default_factory=Conditions,
+        description="Jobs to wait for: a list of names or ids (all must succeed), lists under ok, any, not_ok, started "
+        "and corr, a rule over them, a singleton, or Slurm's text; see Dependencies.",
     )
-    dependencies: fields.Parents = Field(default=(), description="The same as `after`; only one of both.")
+    dependencies: fields.Parents = Field(
+        default_factory=Conditions, description="The same as `after`; only one of both."
+    )
     timeout: fields.Timeout = Field(
         default=None,
         validate_default=True,
@@ -111,18 +115,61 @@ class Common(Strict):
     guarantee: fields.PromisedRuns = Field(
         default=Guarantee.AT_LEAST_ONCE, description="at_least_once, or at_most_once (then no retry)."
     )
+    children: fields.ChildrenEnd = Field(
+        default=Children.ABANDON,
+        description="What becomes of jobs that it submits while it runs, when it is over: abandon (they go on), "
+        "cancel, or wait (what waits for its end waits for theirs).",
+    )
     tags: fields.Tags = Field(default=(), description="Words to find it by.")
+    run_time: fields.Duration = Field(
+        default=0,
+        description="How long an attempt is expected to run. Believed for backfill and critical paths, not enforced.",
+    )
+    deadline: fields.Instant | None = Field(
+        default=None, description="When it should have ended: orders jobs where the discipline is `deadline`."
+    )
+    preemption: fields.Gives = Field(
+        default=Eviction.REQUEUE,
+        description="When its room is wanted for a more urgent job: requeue, checkpoint (it saves its state and goes "
+        "on from there), cancel, or never.",
+    )
+    grace: fields.Duration = Field(
+        default=0, description="Between asking it to make room and ending it; the scheduler's where nothing is said."
+    )
+    licences: fields.Counts = Field(default=(), description="Licences of the cluster that it holds while it runs.")
+    rates: fields.Counts = Field(default=(), description="Units of the cluster's rate limits that its start uses up.")
+    concurrency: fields.Counts = Field(
+        default=(), description="Of the jobs of a namespace with the same key, so many run at once: `{database: 2}`."
+    )
     sender: fields.Text = Field(default="", description="Who handed it in: provenance, kept as the tag `sender:NAME`.")
 
     @property
+    def demands(self) -> Demands:
+        """What it needs that has no node."""
+        if not (self.licences or self.rates or self.concurrency):
+            return NO_DEMANDS
+        licences = tuple((name, count * UNIT) for name, count in self.licences)
+        return Demands(licences=licences, rates=self.rates, concurrency=self.concurrency)
+
+    @property
     def parents(self) -> tuple[tuple[str, After], ...]:
+        """The jobs that are named under `after` or `dependencies`."""
+        return self.waits_for.parents
+
+    @property
+    def waits_for(self) -> Conditions:
         """What is written under `after` or `dependencies`."""
-        return self.after or self.dependencies
+        return self.after if self.after.given else self.dependencies
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> "Common":
-        if self.after and self.dependencies:
+        if self.after.given and self.dependencies.given:
             raise ValueError("expected either after or dependencies, found both; they mean the same")
+        if self.guarantee is Guarantee.AT_MOST_ONCE and self.preemption is Eviction.CHECKPOINT:
+            raise ValueError(
+                "expected preemption cancel or never with at_most_once, whose code is never entered twice, "
+                "found checkpoint"
+            )
         if self.guarantee is Guarantee.AT_MOST_ONCE and self.retry:
             raise ValueError(
                 f"expected retry 0 with at_most_once, whose code is never entered twice, found {self.retry}"
@@ -146,6 +193,11 @@ class JobSpec(Common):
     )
     kwargs: fields.Kwargs = Field(default_factory=dict, description="Its named arguments.")
     count: fields.Count = Field(default=None, description="Makes it an array of so many jobs.")
+    at_most: fields.AtMost = Field(default=None, description="Of an array, so many items run at once.")
+    max_failures: fields.AtMost = Field(
+        default=None,
+        description="Of an array: when so many items have failed, those that have not started are cancelled.",
+    )
 
     _wishes: tuple[str, ...] = PrivateAttr(default=())
 
@@ -156,6 +208,13 @@ class JobSpec(Common):
             raise ValueError(f'expected either run (a command) or entry ("module:function"), found {found}')
         if self.run and (self.args or self.kwargs):
             raise ValueError("expected args and kwargs beside entry only; a command has its arguments in run")
+        return self
+
+    @model_validator(mode="after")
+    def _limits_an_array(self) -> "JobSpec":
+        for word, limit in (("at_most", self.at_most), ("max_failures", self.max_failures)):
+            if limit is not None and self.count is None:
+                raise ValueError(f"expected {word} of an array only (with count), found {limit} on a single job")
         return self
 
     @property

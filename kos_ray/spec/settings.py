@@ -12,16 +12,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from kos_ray.model.errors import InvalidSpec
 from kos_ray.model.job import BANDS
+from kos_ray.spec import policies
 from kos_ray.spec.explain import explain, join
 from kos_ray.spec.parse import (
     integer_between,
     is_entry,
     near,
-    number_between,
     one_of,
     parse_flag,
     parse_mapping,
@@ -43,6 +43,8 @@ Handler = str | tuple[str, ...]
 
 #: the keys that something acts on
 ACTS = ("priorities", "handlers", "job_timeout_default", "max_retry", "retry_backoff")
+#: those that `kos up` hands to the scheduler
+SCHEDULING = (*policies.CLUSTER, "namespaces")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +63,8 @@ class Settings:
     not_yet: tuple[str, ...] = ()
     #: keys of the file that act
     written: tuple[str, ...] = ()
+    #: what the file changes in the scheduler's policy, see `spec.policies`
+    scheduling: Mapping[str, Any] = field(default_factory=dict)
 
     def in_effect(self) -> dict[str, str]:
         """What each key of `ACTS` comes to, written or not, for people to read."""
@@ -105,15 +109,6 @@ def _parse_handlers(value: object) -> dict[str, Handler]:
     return handlers
 
 
-def _parse_share(value: object) -> float:
-    """`85%`, or a number of percent."""
-    number = value.removesuffix("%").strip() if isinstance(value, str) else value
-    try:
-        return number_between(0, 100)(float(number) if isinstance(number, str) else number)
-    except ValueError:
-        raise ValueError(f"expected a share such as 85%, found {describe(value)}") from None
-
-
 def _parse_host(value: object) -> str:
     text = parse_text(value, "a host")
     if any(sign.isspace() for sign in text) or len(text) > 255:
@@ -124,7 +119,6 @@ def _parse_host(value: object) -> str:
 _Flag = Annotated[bool, BeforeValidator(parse_flag)]
 _Time = Annotated[int, BeforeValidator(parse_milliseconds)]
 _Backend = Annotated[str, BeforeValidator(one_of("sqlite", "redis", "rabbitmq", "nats", "zeromq"))]
-_Share = Annotated[float, BeforeValidator(_parse_share)]
 
 
 class QueueSettings(BaseModel):
@@ -145,8 +139,13 @@ class QueueSettings(BaseModel):
     )
 
 
+def _checked_namespaces(value: object) -> object:
+    policies.parse_namespaces(value)
+    return value
+
+
 class SettingsFile(BaseModel):
-    """The keys of `scheduler.yaml` and `scheduler_config.yaml`."""
+    """The keys of `scheduler.yaml` and `scheduler_config.yaml`, and what the scheduler can be told besides."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -173,14 +172,33 @@ class SettingsFile(BaseModel):
     max_concurrent_agents: Annotated[int, BeforeValidator(integer_between(1, 1_000_000))] = Field(
         default=1, description="The most agents at once. Not supported yet."
     )
-    scheduler_mode: Annotated[str, BeforeValidator(one_of("priority", "fifo", "lifo", "dependency"))] = Field(
-        default="priority", description="The discipline of the queue. Not supported yet."
-    )
     allow_agent_preemption: _Flag = Field(
         default=False, description="Whether agents may be preempted. Not supported yet."
     )
-    max_memory_usage: _Share = Field(
-        default=100.0, description="The share of memory that may be used. Not supported yet."
+    scheduler_mode: Any = Field(
+        default=None, description="The discipline of the queue: " + ", ".join(policies.MODES) + "."
+    )
+    max_memory_usage: Any = Field(default=None, description="Of each node's memory, what jobs may reserve: 85%.")
+    preemption: Any = Field(default=None, description="Whether work is taken back for what is more urgent.")
+    grace: Any = Field(default=None, description="Between asking an attempt to make room and ending it: 2s.")
+    exempt_time: Any = Field(default=None, description="An attempt that has run for less than this is left alone: 1s.")
+    patience: Any = Field(default=None, description="What is measured to end within this is waited for: 500ms.")
+    max_evictions: Any = Field(default=None, description="A job that was evicted this often is left alone.")
+    aging: Any = Field(default=None, description="How long a job may be passed, by band: {critical: 10m}, or for all.")
+    time_slices: Any = Field(default=None, description="How long a job runs until it makes room for an equal, by band.")
+    half_life: Any = Field(default=None, description="After this time, what an account used counts half: 5m.")
+    entry_penalty: Any = Field(default=None, description="What a start is charged at once, of its share: 0.1.")
+    burst: Any = Field(
+        default=None,
+        description="More jobs of a namespace than this wait one band lower: 20000/1m.",
+    )
+    licences: Any = Field(default=None, description="Licences of the cluster by name: {matlab: 2}.")
+    rates: Any = Field(default=None, description="Rate limits by name: {tokens: 1000/1m}.")
+    idle_slot: Any = Field(default=None, description="An idle slot gives its reservation back after this: 1s.")
+    claims: Any = Field(default=None, description="For so many jobs that do not fit at most, a node is kept free.")
+    namespaces: Annotated[Any, BeforeValidator(_checked_namespaces)] = Field(
+        default=None,
+        description="Settings by namespace: " + ", ".join(policies.NAMESPACE) + ". `a/b` stands below `a`.",
     )
     log_retention_days: Annotated[int, BeforeValidator(integer_between(0, 36_500))] = Field(
         default=0, description="Days that logs are kept. Not supported yet."
@@ -191,6 +209,13 @@ class SettingsFile(BaseModel):
     reschedule_on_crash: _Flag = Field(
         default=False, description="Whether crashed agents are started again. Not supported yet."
     )
+
+    @field_validator(*policies.CLUSTER, mode="before")
+    @classmethod
+    def _is_one(cls, value: object, info: ValidationInfo) -> object:
+        """A setting of the scheduler's is kept as it is written, once it is known to be one."""
+        policies.CLUSTER[str(info.field_name)][1](value)
+        return value
 
 
 def load_settings(path: str | Path) -> Settings:
@@ -222,9 +247,20 @@ def parse_settings(text: str, name: str = "<settings>") -> Settings:
         handlers=found.handlers,
         timeout_ms=found.job_timeout_default,
         max_retry=found.max_retry,
-        not_yet=tuple(key for key in source.data if key not in ACTS),
+        not_yet=tuple(key for key in source.data if key not in (*ACTS, *SCHEDULING)),
+        scheduling=_scheduling(source.data),
         written=tuple(key for key in source.data if key in ACTS),
     )
+
+
+def _scheduling(data: Mapping[str, Any]) -> policies.Change:
+    change: policies.Change = {}
+    for key, value in data.items():
+        if key == "namespaces":
+            change = policies.merged(change, {"namespaces": policies.parse_namespaces(value)})
+        elif key in policies.CLUSTER:
+            change = policies.merged(change, policies.change_of(key, value))
+    return change
 
 
 def current() -> Settings:

@@ -8,8 +8,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from kos_ray.model import decisions as d
 from kos_ray.model import events as e
+from kos_ray.model.dependency import Rule
 from kos_ray.model.ids import JobKey, NodeId, SpecKey
-from kos_ray.model.job import After, AttemptEnd, Backoff, Guarantee, JobState, Spec
+from kos_ray.model.job import After, AttemptEnd, Backoff, Children, Guarantee, JobState, Spec
 from kos_ray.model.node import Node
 from kos_ray.model.policy import Policy
 from kos_ray.model.resources import Resources
@@ -31,6 +32,7 @@ _SPECS = st.builds(
     retries=st.integers(0, 2),
     backoff=st.builds(Backoff, first_ms=st.sampled_from((0, 10)), jitter=st.sampled_from((0.0, 1.0))),
     guarantee=st.sampled_from(Guarantee),
+    children=st.sampled_from((Children.ABANDON, Children.ABANDON, Children.CANCEL, Children.WAIT)),
 )
 _POLICIES = st.builds(
     Policy,
@@ -44,6 +46,14 @@ _POLICIES = st.builds(
     claims_max=st.integers(0, 2),
     idle_specs_max=st.sampled_from((0, 1, 64)),
 )
+_WAITS = st.fixed_dictionaries({"rule": st.sampled_from(Rule).map(int), "singleton": st.sampled_from(("", "a", "b"))})
+_LIMITS = st.builds(
+    e.ArrayLimits,
+    index=st.just(0),
+    group=st.sampled_from(("g", "h")),
+    at_most=st.integers(0, 2),
+    max_failures=st.integers(0, 2),
+).map(lambda limits: (limits,))
 _RUNS_US = st.sampled_from((0, 10, 2_000, 10**6))
 
 
@@ -89,6 +99,8 @@ class Scheduling(RuleBasedStateMachine):
         if first > 1:
             parents = st.tuples(st.integers(1, first - 1), st.just(1), st.sampled_from(After).map(int))
             after = tuple(data.draw(st.lists(parents, max_size=3)))
+        waits = data.draw(_WAITS) if data.draw(st.booleans()) else {}
+        limits = data.draw(_LIMITS) if data.draw(st.booleans()) else ()
         keys = [JobKey(first + i) for i in range(abs(count))]
         spec_key = self.spec_keys.setdefault(spec, SpecKey(len(self.spec_keys) + 1))
         ended = {JobKey(key): self.finals[JobKey(key)] for key, _, _ in after if key in self.finals}
@@ -101,8 +113,12 @@ class Scheduling(RuleBasedStateMachine):
                 specs=(spec_key,),
                 args=(b"",) * len(keys),
                 new_specs=() if spec_key in self.live.specs else ((spec_key, spec),),
-                dependencies=tuple(e.JobDependency(key=key, after=after) for key in keys) if after else (),
+                dependencies=tuple(e.JobDependency(key=key, after=after, **waits) for key in keys)
+                if after or waits
+                else (),
                 ended_parents=tuple(ended.items()),
+                limits=limits,
+                parent=data.draw(st.sampled_from(sorted(self.live.jobs))) if self.live.jobs else JobKey(0),
             )
         )
 

@@ -2,8 +2,10 @@
 
     node a cpu=4 mem=8            a node joins            lost a               it is lost
     submit j cpu=1 band=3         a job                   submit j x3 cpu=1    an array: j.0, j.1, j.2
-           once single retries=2 backoff=100ms after=ok:p,any:q
+           once single retries=2 backoff=100ms after=ok:p,any:q (or ok:p?not_ok:q; kinds: `After`)
+           rule=one_success (over those after=) singleton=key at_most=2 max_failures=1
            in=team/a user=ann run=10s deadline=30s evict=checkpoint|cancel|never grace=1s
+           of=parent (its child) children=cancel|wait
            licence=matlab:2 rate=tokens:100 key=db:1
     enter j                       its code runs           end j failed ran=2ms how its attempt ends
     cancel j   hold j   pause j   release j   band j 0    what people want
@@ -22,8 +24,20 @@ from typing import Any
 
 from kos_ray.model import decisions as d
 from kos_ray.model import events as e
+from kos_ray.model.dependency import Rule, ended_as
 from kos_ray.model.ids import JobKey, NodeId, SpecKey
-from kos_ray.model.job import After, AttemptEnd, Backoff, Demands, Eviction, Guarantee, JobState, SlotKind, Spec
+from kos_ray.model.job import (
+    After,
+    AttemptEnd,
+    Backoff,
+    Children,
+    Demands,
+    Eviction,
+    Guarantee,
+    JobState,
+    SlotKind,
+    Spec,
+)
 from kos_ray.model.node import Node
 from kos_ray.model.policy import Against, Discipline, Namespace, Policy, Rate
 from kos_ray.model.reasons import Reason
@@ -48,6 +62,8 @@ class Play:
         self.specs: dict[Spec, SpecKey] = {}
         #: final states of jobs that the scheduler no longer holds
         self.finals: dict[JobKey, int] = {}
+        #: and how rules count those of them of which the state alone does not tell it
+        self.ended_as: dict[JobKey, int] = {}
         self.next_key = 1
         self.step([e.SchedulerStarted(epoch=1, version="0", policy=written(Policy(), policy or {}))])
 
@@ -63,6 +79,7 @@ class Play:
         return [self.tell(decision) for decision in self.step(events)]
 
     def step(self, events: list[e.Event]) -> list[d.Decision]:
+        attempts = {key: job.attempt for key, job in self.state.jobs.items()}
         decisions = step(self.state, events, self.now_us)
         assert invariants.check(self.state) == []
         recover(self.folded, events, decisions, self.now_us)
@@ -70,6 +87,9 @@ class Play:
         for decision in decisions:
             if isinstance(decision, d.Finish):
                 self.finals.update(dict.fromkeys(decision.keys, decision.state))
+                for key in decision.keys:
+                    ended = ended_as(JobState(decision.state), decision.reason, attempts.get(key, 0))
+                    self.ended_as[key] = int(ended)
         # A snapshot between any two steps loses nothing.
         self.state = state_from_plain(state_to_plain(self.state))
         return decisions
@@ -100,6 +120,7 @@ class Play:
             eviction=Eviction[options.get("evict", "requeue").upper()],
             grace_ms=microseconds(options.get("grace", "0s")) // 1_000,
             demands=demands(options),
+            children=Children[options.get("children", "abandon").upper()],
         )
         known = spec in self.specs
         spec_key = self.specs.setdefault(spec, SpecKey(len(self.specs) + 1))
@@ -108,9 +129,15 @@ class Play:
         self.arrays[name] = (first, abs(count))
         names = [name] if count < 0 else [f"{name}.{i}" for i in range(count)]
         self.keys.update({text: JobKey(first + i) for i, text in enumerate(names)})
-        after = tuple(self._parent(text) for text in options.get("after", "").split(",") if text)
-        keys = range(first, first + abs(count))
-        parents = [JobKey(key) for start, number, _ in after for key in range(start, start + number)]
+        dependencies = self._dependencies(first, abs(count), options)
+        parents = [
+            JobKey(key)
+            for dependency in dependencies
+            for start, number, _ in dependency.after
+            for key in range(start, start + number)
+        ]
+        at_most, max_failures = int(options.get("at_most", 0)), int(options.get("max_failures", 0))
+        limits = e.ArrayLimits(index=0, group=name, at_most=at_most, max_failures=max_failures)
         return e.JobsSubmitted(
             request_id=name,
             first=first,
@@ -119,10 +146,32 @@ class Play:
             specs=(spec_key,),
             args=(b"",) * abs(count),
             new_specs=() if known else ((spec_key, spec),),
-            dependencies=tuple(e.JobDependency(key=JobKey(key), after=after) for key in keys) if after else (),
+            dependencies=dependencies,
             sender=options.get("user", ""),
+            parent=self.keys[options["of"]] if "of" in options else JobKey(0),
             ended_parents=tuple((key, self.finals[key]) for key in parents if key in self.finals),
+            ended_as=tuple((key, self.ended_as[key]) for key in parents if key in self.finals),
+            limits=(limits,) if at_most or max_failures else (),
         )
+
+    def _dependencies(self, first: int, count: int, options: dict[str, str]) -> tuple[e.JobDependency, ...]:
+        written = options.get("after", "")
+        after = tuple(self._parent(text) for text in re.split("[,?]", written) if text)
+        rule = Rule.ONE_MET if "?" in written else Rule[options.get("rule", "all_met").upper()]
+        found = tuple(
+            e.JobDependency(
+                key=JobKey(first + index),
+                after=tuple(self._of_item(parent, index) for parent in after),
+                rule=int(rule),
+                singleton=options.get("singleton", ""),
+            )
+            for index in range(count)
+        )
+        return found if found[0].waits else ()
+
+    def _of_item(self, parent: tuple[int, int, int], index: int) -> tuple[int, int, int]:
+        first, _, kind = parent
+        return (first + index, 1, kind) if kind == After.CORR else parent
 
     def _parent(self, text: str) -> tuple[int, int, int]:
         kind, name = text.split(":")

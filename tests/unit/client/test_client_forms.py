@@ -68,7 +68,10 @@ def test_resources_and_options_reach_the_spec(cluster: FakeCluster, client: Clie
         ),
         ({"backoff": {"frist": "1s"}}, "backoff.frist: expected a known field, found 'frist'; did you mean \"first\""),
         ({"resources": kos.Resources(memory="1 parsec")}, "resources.memory: expected a size"),
-        ({"after": {"okay": ["a"]}}, "after: expected ok, any or not_ok, found 'okay'"),
+        (
+            {"after": {"okay": ["a"]}},
+            "after: expected one of ok, any, not_ok, started, corr, rule",
+        ),
         ({"name": "0190b7a0-0000-7000-8000-000000000000"}, "name: expected a name"),
         ({"name": "a.1"}, "name: expected a name that does not end in a dot"),
     ],

@@ -6,10 +6,13 @@ from typing import Any
 import pytest
 from engine_build import SPEC, Hands, array
 
+from kos_ray.model.dependency import Rule
 from kos_ray.model.errors import Refused
+from kos_ray.model.events import CancelRequested
 from kos_ray.model.hashing import spec_hash
-from kos_ray.model.job import After, Backoff, Spec
+from kos_ray.model.job import After, Backoff, JobState, Spec
 from kos_ray.model.protocol import Accepted, Array, Submit
+from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import Resources
 
 
@@ -49,6 +52,13 @@ def test_a_spec_that_makes_no_sense_is_refused(change: dict[str, Any], words: st
         ([array("a", after=(("a", 0),))], "depends on itself or on a job behind it"),
         ([array("a", after=(("b", 0),)), array("b")], "depends on itself or on a job behind it"),
         ([array("p", count=2), array("a", inputs=("p.2",))], "depends on 'p.2'"),
+        ([array(after=(("a", 9),))], "after: expected kinds [0, 1, 2, 3, 4], found [9]"),
+        ([array(rule=99)], "rule: expected 0 to 14, found 99"),
+        ([array("p"), array("a", inputs=("p",), rule=4)], "expected no rule, found all_done"),
+        ([array(singleton="x" * 201)], "singleton: expected at most 200 characters"),
+        ([array(at_most=-1)], "expected at_most and max_failures of 0 or more, found -1 and 0"),
+        ([array("p", count=2), array("a", count=3, after=(("p", 4),))], "as many items as p has (2), found 3"),
+        ([array("p", count=2), array("a", after=(("p", 4),))], "as many items as p has (2), found one job"),
     ],
 )
 def test_a_request_that_makes_no_sense_is_refused(arrays: list[Array], words: str) -> None:
@@ -111,3 +121,31 @@ def test_inputs_are_waited_for_as_successes() -> None:
     dependency = hands.engine.state.jobs[4].dependency
     assert dependency.inputs == ((1, 2), (3, -1))
     assert dependency.after == ((3, 1, After.OK), (1, 2, After.OK))
+
+
+def test_items_of_two_arrays_are_paired_and_conditions_go_with_each_job() -> None:
+    hands = Hands()
+    hands.submit(array("p", count=2), array("j", count=2, after=(("p", int(After.CORR)),), singleton="db"))
+    dependencies = [hands.engine.state.jobs[key].dependency for key in (3, 4)]
+    assert [found.after for found in dependencies] == [((1, 1, After.CORR),), ((2, 1, After.CORR),)]
+    assert {found.singleton for found in dependencies} == {"db"}
+
+
+def test_of_a_parent_that_is_over_admission_tells_how_rules_count_it() -> None:
+    hands = Hands()
+    hands.submit(array("p"))
+    hands.engine.post(CancelRequested(request_id="c", keys=(1,)))
+    hands.tick()
+    rule = {"rule": int(Rule.ONE_DONE)}
+    hands.submit(array("j", after=(("p", int(After.ANY)),), **rule), request="2")
+    assert hands.journal.ends([1, 2]) == {
+        1: (JobState.CANCELLED, Reason.CANCELLED_BY_USER, 0),
+        2: (JobState.SKIPPED, Reason.SKIPPED_BY_RULE, 0),
+    }
+
+
+def test_limits_of_arrays_hold_for_their_group() -> None:
+    hands = Hands()
+    hands.submit(array("p", count=2, at_most=1), request="1")
+    hands.submit(array("q", count=2, at_most=1, group="p"), request="2")
+    assert {name: list(group.live) for name, group in hands.engine.state.groups.items()} == {"default\0p": [1, 2, 3, 4]}

@@ -19,7 +19,9 @@ from journal_build import (
 from kos_ray.journal import reader as reader_module
 from kos_ray.journal.reader import JournalReader, connect_read_only
 from kos_ray.journal.store import Journal
+from kos_ray.model import decisions as d
 from kos_ray.model import events as e
+from kos_ray.model.dependency import Rule
 from kos_ray.model.errors import NotFound
 from kos_ray.model.ids import JobKey
 from kos_ray.model.job import After, AttemptEnd, JobState, Spec
@@ -87,6 +89,36 @@ def test_parents_are_named_as_they_were_asked_for(story, reader):
     assert view.state == "blocked"
     assert view.after == (("array", "ok"), ("array.1", "any"), ("single", "not_ok"))
     assert reader.job("default", "single").after == ()
+
+
+def test_a_rule_and_a_line_are_shown_and_submitted_again_as_they_were(story, reader):
+    rule, one = int(Rule.ONE_SUCCESS), int(Rule.ONE_MET)
+    dependencies = (
+        e.JobDependency(key=JobKey(4), after=((1, 3, After.ANY),), rule=rule),
+        e.JobDependency(key=JobKey(5), after=((1, 1, After.NOT_OK),), rule=one),
+        e.JobDependency(key=JobKey(6), after=(), singleton="db"),
+    )
+    arrays = (("by-rule", -1), ("one", -1), ("line", -1))
+    story.add(submitted(4, arrays, dependencies=dependencies))
+    assert reader.job("default", "by-rule").after == (("array", "one_success"),)
+    assert reader.job("default", "one").after == (("array.0", "not_ok?"),)
+    assert reader.job("default", "line").state == "blocked"
+    (by_rule,) = reader.again("default", "by-rule", from_failed=False)
+    assert (by_rule["after"], by_rule["rule"]) == ((("array", After.ANY),), Rule.ONE_SUCCESS)
+    (line,) = reader.again("default", "line", from_failed=False)
+    assert (line["after"], line["rule"], line["singleton"]) == ((), Rule.ALL_MET, "db")
+
+
+def test_failed_items_of_paired_arrays_are_submitted_again_each_with_its_own_parent(story, reader):
+    dependencies = tuple(e.JobDependency(key=JobKey(4 + i), after=((1 + i, 1, After.CORR),)) for i in range(3))
+    limits = (e.ArrayLimits(index=0, group="pairs", at_most=2, max_failures=1),)
+    story.add(submitted(4, (("pairs", 3),), dependencies=dependencies, limits=limits))
+    (whole,) = reader.again("default", "pairs", from_failed=False)
+    assert (whole["count"], whole["after"]) == (3, (("array", After.CORR),))
+    assert (whole["at_most"], whole["max_failures"]) == (2, 1)
+    story.add(d.Finish(keys=(JobKey(5),), state=JobState.SKIPPED, reason=Reason.DEPENDENCY_NEVER_MET))
+    (one,) = reader.again("default", "pairs", from_failed=True)
+    assert (one["count"], one["after"]) == (-1, (("array.1", After.CORR),))
 
 
 def test_names_and_what_comes_near(story, reader):

@@ -61,7 +61,7 @@ def test_the_newest_is_loaded_and_three_are_kept(kept):
         (lambda data: data[:-3], "its content has hash"),
         (lambda data: b"", "not a snapshot"),
         (lambda data: b"kos snap", "not a snapshot"),
-        (lambda data: data[:11] + b"\x63" + data[12:], "format 99, expected 1"),
+        (lambda data: data[:11] + b"\x63" + data[12:], f"format 99, expected {snapshots.SNAPSHOT_FORMAT}"),
         (lambda data: data[:25] + bytes([data[25] ^ 1]) + data[26:], "it follows frame"),
     ],
 )
@@ -120,6 +120,6 @@ def test_a_failure_while_saving_leaves_the_others(tmp_path):
 
 def test_the_format_is_versioned(kept, monkeypatch):
     kept.save(3)
-    monkeypatch.setattr(snapshots, "SNAPSHOT_FORMAT", 2)
+    monkeypatch.setattr(snapshots, "SNAPSHOT_FORMAT", 3)
     assert kept.load() is None
-    assert kept.store.warnings == ["snapshot 3 is passed over: format 1, expected 2"]
+    assert kept.store.warnings == ["snapshot 3 is passed over: format 2, expected 3"]

@@ -45,8 +45,9 @@ def test_jitter_is_a_hash_not_chance() -> None:
 @pytest.mark.parametrize("kind", After)
 @pytest.mark.parametrize("parent", JobState)
 def test_dependencies_know_when_they_are_met(kind: After, parent: JobState) -> None:
-    met = {After.OK: parent is JobState.SUCCEEDED, After.ANY: True, After.NOT_OK: parent is not JobState.SUCCEEDED}
-    assert kind.verdict(parent) is (met[kind] if parent.final else None)
+    succeeded = parent is JobState.SUCCEEDED
+    met = {After.OK: succeeded, After.CORR: succeeded, After.NOT_OK: not succeeded}
+    assert kind.verdict(parent) is (met.get(kind, True) if parent.final else None)
 
 
 def test_nothing_is_due_in_an_empty_cluster() -> None:

@@ -45,7 +45,6 @@ REFUSED = {
     "unified-hybrid.json": ("scope: hybrid",),
     "unified-network.json": (
         "scope: network",
-        "deadline",
         "requirements.capabilities",
         "requirements.security",
         "requirements.reputation",

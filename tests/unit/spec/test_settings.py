@@ -31,10 +31,8 @@ def test_the_other_files_as_they_stand_act_later() -> None:
     found = load_settings(CONFIGS / "scheduler_config.yaml")
     assert found.not_yet == (
         "max_concurrent_agents",
-        "scheduler_mode",
         "heartbeat_interval",
         "allow_agent_preemption",
-        "max_memory_usage",
         "log_retention_days",
         "agent_timeout_default",
         "reschedule_on_crash",

@@ -1,0 +1,23 @@
+"""`kos explain JOB`: why it waits, and what would wake it."""
+
+from kos_ray.cli.output import emit, now_us, plain, say, show_panel, show_table
+from kos_ray.cli.shell import Address, JobRef, Json, Namespace, example, open_client
+from kos_ray.observe.explained import explained_panel, nodes_table
+
+EXAMPLE = example("kos explain train-3", "kos explain train-3 --json | jq .reason")
+
+
+def explain(job: JobRef, address: Address = None, namespace: Namespace = "default", as_json: Json = False) -> None:
+    """Say why a job waits: its reason, what each node lacks, who goes before it, and what would wake it."""
+    with open_client(address, namespace) as client:
+        found = client.explain(job)
+        view = client.get(job)
+    if as_json:
+        emit({"job": view.id, "state": view.state, **(plain(found) if found else {"reason": view.reason})})
+        return
+    if found is None:
+        say(f"{view.name or view.id} has ended: {view.state}")
+        return
+    show_panel(explained_panel(found, view, now_us()))
+    if found.nodes:
+        show_table(nodes_table(found))

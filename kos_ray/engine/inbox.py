@@ -1,0 +1,69 @@
+"""What stands before the engine, and what one tick makes of it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from kos_ray.model import events as e
+from kos_ray.model.ids import NodeId
+from kos_ray.model.node import Node
+from kos_ray.model.protocol import Holding, Orders, Report, Submit
+
+#: jobs that may stand in the inbox; beyond that a submission is refused, so that memory stays bounded
+INBOX_JOBS_MAX = 500_000
+
+Reply = Callable[[object], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """The answer to what somebody wants of jobs (cancel, hold, …): how many were live; of a release, how many held."""
+
+    count: int
+
+
+#: what somebody wants of jobs
+WANTED = (e.CancelRequested, e.HoldRequested, e.ReleaseRequested, e.PriorityChanged)
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsWish:
+    """Somebody wants other settings: a change of `spec.policies`. Answered with the policy that is then in force."""
+
+    request_id: str
+    change: dict[str, Any]
+    by: str = ""
+
+
+What = Submit | Report | SettingsWish | e.Event | tuple[Node, Holding, int]
+
+
+@dataclass(slots=True)
+class Item:
+    """One thing in the inbox, and who gets the answer: a value, or the exception that refused it."""
+
+    what: What
+    reply: Reply | None
+
+
+@dataclass(slots=True)
+class Round:
+    """What one tick gathers from the inbox, to be done once it is on disk."""
+
+    events: list[e.Event] = field(default_factory=list)
+    replies: list[tuple[Reply, object]] = field(default_factory=list)
+    orders: list[tuple[NodeId, Orders]] = field(default_factory=list)
+    greeted: list[tuple[NodeId, int]] = field(default_factory=list)
+    #: outboxes and the jobs whose outcomes they get
+    watches: list[tuple[str, range]] = field(default_factory=list)
+
+
+def portions(items: list[Item]) -> Iterator[list[Item]]:
+    """What may be one round: a greeting is compared with the state, so nothing before it may be left to do."""
+    portion: list[Item] = []
+    for item in items:
+        if isinstance(item.what, tuple) and portion:
+            yield portion
+            portion = []
+        portion.append(item)
+    yield portion

@@ -1,0 +1,62 @@
+"""An explanation for people: a sentence for each thing that holds a job."""
+
+from kos_ray.model.job import BANDS
+from kos_ray.model.views import Explanation, JobView
+from kos_ray.observe.tables import Table, format_duration
+
+#: shares are in millionths
+_WHOLE = 1_000_000
+
+
+def explained_panel(found: Explanation, view: JobView, now_us: int) -> list[tuple[str, str]]:
+    """Labelled lines; what does not apply is left out."""
+    lines = [
+        ("job", f"{view.name}  {view.id}".strip()),
+        ("state", found.state),
+        ("reason", _sentence(found.reason)),
+        ("what helps", found.remedy if found.reason != "none" else ""),
+        ("waits for", ", ".join(found.parent_names)),
+        ("room", _room(found)),
+        ("ready since", format_duration(max(0, now_us - found.since_us)) + " ago" if found.since_us else ""),
+        ("order", _order(found, view)),
+        ("ahead of it", _ahead(found)),
+    ]
+    return [(label, text) for label, text in lines if text]
+
+
+def nodes_table(found: Explanation) -> Table:
+    """What each node says to it."""
+    return Table(
+        columns=("node", "what it lacks"),
+        rows=tuple((verdict.node, verdict.lacks or "nothing: it would fit") for verdict in found.nodes),
+    )
+
+
+def _sentence(reason: str) -> str:
+    return "nothing: it is on its way" if reason == "none" else reason.replace("_", " ")
+
+
+def _room(found: Explanation) -> str:
+    if not found.target:
+        return ""
+    if found.making_room:
+        return f"{found.making_room} attempts were asked to make room for it"
+    return "made for it; it starts in a moment"
+
+
+def _order(found: Explanation, view: JobView) -> str:
+    if found.overdue:
+        return "it has waited as long as its band allows, and goes before everything that came later"
+    band = BANDS[view.band]
+    where = "" if found.order == view.band else f", ordered as {BANDS[found.order]}"
+    shares = ", ".join(f"{share / _WHOLE:.1%}" for share in found.standing)
+    return f"band {band}{where}; its accounts have had {shares} of the cluster of late"
+
+
+def _ahead(found: Explanation) -> str:
+    if found.state != "ready":
+        return ""
+    if not found.ahead:
+        return "nobody of its account or of a more urgent order"
+    more = f" and {found.ahead - len(found.ahead_names)} more" if found.ahead > len(found.ahead_names) else ""
+    return f"{', '.join(found.ahead_names)}{more}"

@@ -1,0 +1,71 @@
+"""The scheduler's policy as people write it."""
+
+from kos_ray.model.job import BANDS
+from kos_ray.model.policy import Amounts, Discipline, Namespace, Policy
+from kos_ray.model.resources import UNIT
+
+_NAMES = {"CPU": "cpu", "GPU": "gpu"}
+
+
+def settings_in_force(policy: Policy, namespace: str = "") -> dict[str, str]:
+    """Settings by the names that `kos scheduler set` knows; of one namespace, or of the cluster with all of them."""
+    if namespace:
+        return _of_namespace(
+            next((one for one in policy.namespaces if one.name == namespace), Namespace(name=namespace))
+        )
+    found = {
+        "scheduler_mode": _mode(policy.discipline),
+        "preemption": "true" if policy.preemption else "false",
+        "grace": f"{policy.stop_grace_ms / 1_000:g}s",
+        "exempt_time": _time(policy.exempt_us),
+        "patience": _time(policy.patience_us),
+        "max_evictions": str(policy.evictions_max),
+        "aging": _by_band(policy.aging_us),
+        "time_slices": _by_band(policy.slice_us),
+        "half_life": _time(policy.half_life_us),
+        "entry_penalty": f"{policy.entry_penalty / 1_000:g}",
+        "burst": f"{policy.burst_jobs}/{_time(policy.burst_us)}" if policy.burst_jobs else "0",
+        "licences": _amounts(policy.licences) or "none",
+        "rates": ", ".join(f"{rate.name}: {rate.amount}/{_time(rate.per_us)}" for rate in policy.rates) or "none",
+        "max_memory_usage": f"{policy.memory_share / 10:g}%",
+        "idle_slot": _time(policy.idle_slot_us),
+        "claims": str(policy.claims_max),
+    }
+    for one in policy.namespaces:
+        said = ", ".join(f"{key} {value}" for key, value in _of_namespace(one).items() if value)
+        found[f"namespace {one.name}"] = said or "nothing"
+    return found
+
+
+def _of_namespace(one: Namespace) -> dict[str, str]:
+    return {
+        "scheduler_mode": "" if one.discipline is None else _mode(one.discipline),
+        "weight": f"{one.weight / 1_000:g}",
+        "guaranteed": _amounts(one.guaranteed),
+        "limit": _amounts(one.limit),
+        "borrow": _amounts(one.borrow),
+        "lend": _amounts(one.lend),
+        "preempt_within": one.within.name.lower(),
+        "reclaim": one.reclaim.name.lower(),
+        "preempt_while_borrowing": one.borrowing.name.lower(),
+    }
+
+
+def _mode(discipline: Discipline) -> str:
+    return discipline.name.lower()
+
+
+def _amounts(amounts: Amounts) -> str:
+    pairs = ", ".join(f"{_NAMES.get(name, name)}: {amount / UNIT:g}" for name, amount in amounts)
+    return f"{{{pairs}}}" if pairs else ""
+
+
+def _by_band(times_us: tuple[int, ...]) -> str:
+    return "{" + ", ".join(f"{band}: {_time(time_us)}" for band, time_us in zip(BANDS, times_us, strict=True)) + "}"
+
+
+def _time(time_us: int) -> str:
+    for unit, size in (("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000)):
+        if time_us and time_us % size == 0:
+            return f"{time_us // size}{unit}"
+    return f"{time_us / 1_000:g}ms"

@@ -1,0 +1,115 @@
+"""Why a job waits: what holds it, how each node falls short, who stands before it, and what would wake it.
+
+Nothing is kept for this: placement leaves each class's reason behind anyway, and the rest is read off when asked.
+"""
+
+from kos_ray.model.ids import JobKey
+from kos_ray.model.job import JobState
+from kos_ray.model.reasons import Reason
+from kos_ray.model.resources import UNIT, add
+from kos_ray.model.views import Explanation, NodeVerdict
+from kos_ray.scheduler.fit import pausing, usable
+from kos_ray.scheduler.queues import rank
+from kos_ray.scheduler.shares import standing
+from kos_ray.scheduler.state import OVERDUE, Job, JobClass, NodeState, State
+
+#: jobs before it that are named
+_NAMED = 10
+
+
+#: why jobs wait that are not ready
+_OUT_OF_TURN = {
+    JobState.BLOCKED: Reason.DEPENDENCY,
+    JobState.BACKOFF: Reason.RETRY_LATER,
+    JobState.HELD: Reason.HELD_BY_USER,
+}
+
+
+def explain(state: State, job: Job, now_us: int) -> Explanation:
+    """How a live job stands at an instant."""
+    reason = why(state, job)
+    waits = job.state is JobState.READY
+    ahead = _ahead(state, job) if waits else []
+    return Explanation(
+        key=job.key,
+        state=job.state.name.lower(),
+        reason=reason.name.lower(),
+        remedy=reason.remedy,
+        since_us=max(0, job.since_us),
+        order=job.job_class.order,
+        overdue=job.job_class.order == OVERDUE,
+        standing=standing(state, job.job_class.account, now_us),
+        ahead=len(ahead),
+        ahead_keys=tuple(other.key for other in ahead[:_NAMED]),
+        making_room=state.making.get(job.key, 0),
+        target=state.nominated.get(job.key, ""),
+        nodes=tuple(_verdict(state, job, node, now_us) for node in state.nodes.values()) if waits else (),
+        parents=_parents(state, job),
+    )
+
+
+def why(state: State, job: Job) -> Reason:
+    """The one reason that a live job waits for; NONE for one that runs, or that only its turn is wanting."""
+    if job.state is not JobState.READY:
+        return _OUT_OF_TURN.get(job.state, Reason.NONE)
+    if job.key in state.nominated:
+        return Reason.ROOM_BEING_MADE
+    if not state.nodes:
+        return Reason.NO_NODES
+    return job.job_class.why or Reason.KEPT_FOR_OTHERS
+
+
+def _ahead(state: State, job: Job) -> list[Job]:
+    """Ready jobs that have their turn before this one, as accounts stand now; the nearest to their turn first."""
+    own = job.job_class
+    found = [
+        other
+        for other in state.jobs.values()
+        if other.state is JobState.READY and other is not job and _before(state, other, job, own)
+    ]
+    return sorted(found, key=lambda other: (other.job_class.order, _place(state, other)))
+
+
+def _before(state: State, other: Job, job: Job, own: JobClass) -> bool:
+    theirs = other.job_class
+    if theirs.order != own.order:
+        return theirs.order < own.order
+    # whose turn it is between two accounts depends on what they use until then
+    return theirs.account == own.account and _place(state, other) < _place(state, job)
+
+
+def _place(state: State, job: Job) -> tuple[int, int]:
+    return (rank(state, job) if job.job_class.ranked else 0, job.key)
+
+
+def _parents(state: State, job: Job) -> tuple[JobKey, ...]:
+    """Parents that have not ended, the first ones."""
+    if job.dependency is None or job.state is not JobState.BLOCKED:
+        return ()
+    keys = (JobKey(key) for first, count, _ in job.dependency.after for key in range(first, first + count))
+    return tuple(key for key in keys if key in state.jobs)[:_NAMED]
+
+
+def _verdict(state: State, job: Job, node: NodeState, now_us: int) -> NodeVerdict:
+    """What one node lacks for a job, in words; "" where it would fit at once."""
+    kind = job.entry.kind
+    whole = dict(node.node.resources.amounts)
+    small = kind.resources.lacking(whole)
+    if small:
+        return NodeVerdict(node=node.node.name, lacks=f"too small: {_amounts(job, small, whole)}", ever=False)
+    if pausing(node, kind, now_us):
+        return NodeVerdict(node=node.node.name, lacks="other Ray work holds the room")
+    free = dict(usable(state, node, kind))
+    for lane in node.lanes.values():
+        add(free, lane.kind.resources, lane.idle)
+    short = kind.resources.lacking(free)
+    if short:
+        return NodeVerdict(node=node.node.name, lacks=f"in use: {_amounts(job, short, free)}")
+    if node.slots >= state.policy.slots_per_node_max:
+        return NodeVerdict(node=node.node.name, lacks=f"it runs {node.slots} slots already, as many as it may")
+    return NodeVerdict(node=node.node.name)
+
+
+def _amounts(job: Job, names: tuple[str, ...], there: dict[str, int]) -> str:
+    wanted = dict(job.entry.kind.resources.amounts)
+    return ", ".join(f"{name} {wanted[name] / UNIT:g} of {max(0, there.get(name, 0)) / UNIT:g}" for name in names)

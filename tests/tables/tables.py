@@ -1,0 +1,5 @@
+"""All decision tables. A further one is a folder under `data`, an adapter beside this file, and a line here."""
+
+from tests.tables import airflow_rules, slurm_dependencies
+
+TABLES = [slurm_dependencies.TABLE, airflow_rules.TABLE]

@@ -1,0 +1,68 @@
+"""Each reason to wait, and what is said of it."""
+
+import pytest
+
+from kos_ray.model.views import Explanation
+from kos_ray.scheduler.explain import explain
+from kos_ray.scheduler.machine import step
+from tests.scenarios.language import Play, written
+
+#: what happens, whom we ask about, the reason, what one node lacks ("" where it is not asked)
+CASES = {
+    "too small": (["node a cpu=2", "submit j cpu=4"], "j", "never_fits", "too small: CPU 4 of 2"),
+    "in use": (["node a cpu=2", "submit x cpu=1", "submit j cpu=2"], "j", "no_room", "in use: CPU 2 of 1"),
+    "no nodes": (["submit j cpu=1"], "j", "no_nodes", ""),
+    "a parent": (["submit p cpu=1", "submit j cpu=1 after=ok:p"], "j", "dependency", ""),
+    "held": (["submit j cpu=1", "hold j"], "j", "held_by_user", ""),
+    "a licence": (["node a cpu=2", "submit x cpu=1 licence=l:1", "submit j cpu=1 licence=l:1"], "j", "no_licence", ""),
+    "a key": (["node a cpu=2", "submit x cpu=1 key=k:1 single", "submit j cpu=1 key=k:1"], "j", "concurrency", ""),
+    "a rate": (["node a cpu=2", "submit x cpu=1 rate=r:9 single", "submit j cpu=1 rate=r:9"], "j", "rate_limit", ""),
+    "a quota": (["node a cpu=4", "submit x cpu=1 in=q single", "submit j cpu=1 in=q band=5"], "j", "quota", ""),
+    "above it": (["node a cpu=4", "submit j cpu=2 in=q"], "j", "above_quota", ""),
+    "behind": (["node a cpu=1", "submit x cpu=1", "submit y cpu=1", "submit j cpu=1 band=5"], "j", "no_room", ""),
+    "it runs": (["node a cpu=1", "submit j cpu=1"], "j", "none", ""),
+}
+POLICY = {
+    "licences": {"l": 1},
+    "rates": [{"name": "r", "amount": 1, "per_us": 1_000_000, "burst": 9}],
+    "namespaces": [{"name": "q", "limit": "cpu=1"}],
+    "preemption": 0,
+}
+
+
+def ask(play: Play, name: str) -> Explanation:
+    step(play.state, [], play.now_us)  # reasons are left behind by a pass; a copy of the state has had none
+    return explain(play.state, play.job(name), play.now_us)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_reason_and_what_a_node_lacks(case: str) -> None:
+    lines, name, reason, lacks = CASES[case]
+    play = Play(POLICY)
+    for line in lines:
+        play.do([line])
+    found = ask(play, name)
+    assert found.reason == reason
+    assert bool(found.remedy)
+    if lacks:
+        assert [verdict.lacks for verdict in found.nodes] == [lacks]
+
+
+def test_room_that_is_being_made_and_who_is_ahead() -> None:
+    play = Play({"exempt_us": 0})
+    play.do(["node a cpu=1", "submit low cpu=1 band=5 single"])
+    play.do(["wait 1s", "submit high cpu=1 band=0", "submit mid cpu=1", "submit mid2 cpu=1"])
+    found = ask(play, "high")
+    assert (found.reason, found.making_room, found.target) == ("room_being_made", 1, "a")
+    found = ask(play, "mid2")
+    assert found.ahead_keys == (play.keys["high"], play.keys["mid"])
+    assert found.ahead == 2
+
+
+def test_a_parent_is_named_and_a_job_that_waited_too_long_says_so() -> None:
+    play = Play({"aging_us": [1_000_000] * 6})
+    play.do(["submit p cpu=1", "submit c cpu=1 after=ok:p"])
+    play.do(["wait 2s"])
+    assert ask(play, "c").parents == (play.keys["p"],)
+    assert ask(play, "p").overdue
+    assert written(play.state.policy, {}) == play.state.policy
