@@ -12,6 +12,7 @@ from kos_ray.model.errors import JournalDamaged, NotFound
 from kos_ray.model.events import AttemptsEnded, CheckpointsStored, JobsSubmitted
 from kos_ray.model.ids import JobKey, SpecKey, item_id, split_item_id
 from kos_ray.model.job import JobState, Spec
+from kos_ray.model.payload import raised_by
 from kos_ray.model.protocol import Outcomes
 
 #: decoded frames kept, by the size of their bodies in bytes
@@ -158,9 +159,10 @@ class Lookups:
         The result of one that failed is the exception that its code raised, where that could travel.
         """
         ends = [row for row in bulk.select(self._connection, _ENDS, (), list(keys)) if JobState(row[1]).final]
-        told = (JobState.SUCCEEDED, JobState.FAILED)
-        results = self.results([JobKey(key) for key, state, _ in ends if state in told])
+        succeeded = [JobKey(key) for key, state, _ in ends if state == JobState.SUCCEEDED]
         failed = [JobKey(key) for key, state, _ in ends if state != JobState.SUCCEEDED]
+        raised = self.results([JobKey(key) for key, state, _ in ends if state == JobState.FAILED])
+        results = self.results(succeeded) | {key: result for key, result in raised.items() if raised_by(result)}
         place = {key: index for index, (key, _, _) in enumerate(ends)}
         errors = bulk.select(self._connection, _ERRORS, (), failed)
         return Outcomes(
