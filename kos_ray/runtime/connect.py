@@ -266,6 +266,8 @@ def _import_ray() -> None:
 
 def _join(address: str) -> None:
     """Become a driver of the cluster at an address. Ray is imported here, after the environment is as it needs it."""
+    if wrong := heads.nobody_at(address):
+        raise ClusterUnreachable(f"no Ray cluster answers at {address}: {wrong}")
     import ray  # noqa: PLC0415
 
     with _joining:

@@ -25,6 +25,8 @@ LOG = "ray.log"
 #: seconds that a head may take to open its port; cold disks are slow
 _START_S = 90.0
 _STOP_S = 20.0
+#: seconds in which whoever is named answers a connection
+_ANSWER_S = 10.0
 #: outside of Ray's range for worker ports (10002 to 19999) and of the kernel's for clients (from 32768)
 _PORTS = range(20_000, 32_000)
 
@@ -123,6 +125,18 @@ def wait_for_port(head: Head, state_dir: Path) -> None:
         time.sleep(0.02)
     tail = (state_dir / LOG).read_text(errors="replace").strip().splitlines()[-5:]
     raise ClusterUnreachable("the local Ray head did not start: " + " / ".join(tail))
+
+
+def nobody_at(address: str) -> str:
+    """Why nothing takes connections at HOST:PORT, "" where something does: Ray itself tries for more than a minute."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or "/" in host:
+        return ""
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S):
+            return ""
+    except (OSError, OverflowError) as error:
+        return getattr(error, "strerror", None) or str(error)
 
 
 def stop(state_dir: Path) -> bool:
