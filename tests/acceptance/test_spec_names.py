@@ -5,7 +5,8 @@ blocks, code in running text, first cells of tables, and what bullets begin with
 sample values, prose in drawings) are listed as such, so that nothing can be left out without somebody writing it down.
 
 A row says `acts` (with the test that proves it), `mapped` (to what is called otherwise here, with its test), `refused`
-(with the message that the code gives, and its test), or `later` (with the room that it belongs to, which ARCHITECTURE.md knows).
+(with the message that the code gives, and its test), or `later` (with the room that it belongs to, which
+ARCHITECTURE.md knows).
 """
 
 import ast
