@@ -15,8 +15,9 @@ from kos_ray.model.ids import JobKey, NodeId
 from kos_ray.model.job import Eviction, Guarantee, JobState, SlotKind
 from kos_ray.model.policy import Against, Namespace
 from kos_ray.model.reasons import Reason
-from kos_ray.model.resources import Resources, add
+from kos_ray.model.resources import add
 from kos_ray.scheduler.claims import Claims
+from kos_ray.scheduler.queues import count_ready
 from kos_ray.scheduler.quota import ROOT
 from kos_ray.scheduler.shares import paths, step_of
 from kos_ray.scheduler.state import Job, JobClass, NodeState, State
@@ -59,6 +60,8 @@ class Search:
         self._now_us = now_us
         self._left = state.policy.evictions_per_pass
         self._used: _Used = {}
+        #: whose room is free soon
+        self._going: list[Job] = []
         #: whether the claimer's own are to make so much room that it ends within what is guaranteed to it
         self._to_end_within = False
         self.retry_us: int | None = None
@@ -72,6 +75,8 @@ class Search:
         self._used = self._use_to_come(head)
         self._fresh = {key for keys in self._launched.values() for key in keys}
         self._to_end_within = False
+        if self._comes_by_itself(job_class, claimer):
+            return None
         best = self._best(job_class, claimer)
         if best is None and self._may_end_within(claimer):
             self._to_end_within = True
@@ -80,6 +85,14 @@ class Search:
             return None
         self._left -= len(best.victims)
         return best
+
+    def _comes_by_itself(self, job_class: JobClass, claimer: Job) -> bool:
+        """Whether the job fits once those have gone who were asked to stop for other reasons."""
+        nodes = {job.node for job in self._going if job.evicted_for is None}
+        if not nodes:
+            return False
+        near = (node for node in self._targets(job_class) if node.node.id in nodes or self._state.tree.matters)
+        return any(self._fits(node, claimer, []) for node in near)
 
     def _best(self, job_class: JobClass, claimer: Job) -> Plan | None:
         """The least harmful of the plans for all nodes."""
@@ -155,7 +168,7 @@ class Search:
         free = dict(node.free)
         for lane in node.lanes.values():
             add(free, lane.kind.resources, lane.idle)
-        for job in _leaving(self._state):
+        for job in self._going:
             if job.node == node.node.id:
                 add(free, job.kind.resources, 1)
         for victim in gone:
@@ -184,12 +197,13 @@ class Search:
     def _use_to_come(self, claimer: JobKey) -> _Used:
         """What is reserved by namespace once idle slots are closed, those asked have gone, and others have come."""
         state = self._state
+        self._going = _leaving(state, state.jobs[claimer])
         if not state.tree.matters:
             return {}
         used = {name: dict(found) for name, found in state.reserved.items()}
         for node_id, idle in state.idle_lanes:
             _count(used, idle, -state.nodes[node_id].lanes[idle].idle)
-        for job in _leaving(state):
+        for job in self._going:
             _count(used, job.kind, -1)
         for key in state.nominated:
             if key != claimer:
@@ -319,17 +333,26 @@ def _apart(name: str, other: str) -> tuple[str, ...]:
     return tuple(part for part in paths(name) if part not in above) or (name,)
 
 
-def _leaving(state: State) -> Iterator[Job]:
-    """Those who were asked to stop and have not done so yet, where nothing waits ahead that would take their place."""
+def _leaving(state: State, claimer: Job) -> list[Job]:
+    """Those who were asked to make room and have not done so yet; and others who were asked to stop, if enough.
+
+    Enough is as many as wait in the claimer's class: of that only the head is looked at, and it would hold up the rest.
+    """
+    asked: list[Job] = []
+    others: list[Job] = []
     for key in state.stopping:
         job = state.jobs[key]
-        lane = job.lane
-        if job.evicted_for is not None or (lane is not None and len(lane.held) <= lane.slots):
-            yield job
+        if job.evicted_for is not None:
+            asked.append(job)
+        elif job.lane is not None and len(job.lane.held) <= job.lane.slots:
+            # nothing waits ahead that would take its place
+            others.append(job)
+    enough = count_ready(claimer.job_class, state.jobs, len(others) + 1) <= len(others)
+    return asked + others if enough else asked
 
 
 def _cost(victims: list[Victim]) -> _Cost:
-    """Plans compared: the worst victim's right and band, then work lost, then how many, then how recently they began."""
+    """Plans compared: the worst victim's right and band, then work lost, then how many, and how recently they began."""
     return (
         *max(victim.harm[:2] for victim in victims),
         sum(victim.harm[2] for victim in victims),
