@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks import jobs, order, report, startup
+from benchmarks import jobs, order, report, scale, startup
 
 _STARTUP = ("import_kos_ray", "kos_help", "kos_up")
 _JOBS = ("map_10k", "round_trip", "submit_only")
@@ -21,12 +21,14 @@ def _rows(only: str | None) -> Iterator[report.Row]:
         yield from jobs.rows(wanted)
     if any(map(wanted, order.NAMES)):
         yield from order.rows(wanted)
+    if any(map(wanted, scale.NAMES)):
+        yield from scale.rows(wanted)
 
 
 def main() -> int:
     """Run, show, write; exit code 1 when a goal is missed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
-    parser.add_argument("--only", choices=(*_STARTUP, *_JOBS, *order.NAMES), help="one benchmark")
+    parser.add_argument("--only", choices=(*_STARTUP, *_JOBS, *order.NAMES, *scale.NAMES), help="one benchmark")
     arguments = parser.parse_args()
     rows = []
     for row in _rows(arguments.only):

@@ -2,12 +2,13 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kos_ray.cli.output import emit, now_us, say, show_table, width
-from kos_ray.cli.select import LIVE_STATES, checked_band, find_live, parse_where
+from kos_ray.cli.select import LIVE_STATES, Filters, checked_band, find_live, parse_where
 from kos_ray.cli.shell import Address, Exit, JobRef, Json, Namespace, example, fail, open_client
 from kos_ray.model.views import JobView
 from kos_ray.observe.tables import band_name, job_table
@@ -37,7 +38,8 @@ Where = Annotated[
         "--where",
         metavar="FILTERS",
         help="All jobs with state=,type=,tag=,namespace=,priority=,name~PREFIX (commas between); "
-        "without a state, those that have not ended; of release and resume, those that are held.",
+        "without a state, those that have not ended; of release and resume, those that are held; "
+        "without a namespace, those of --namespace.",
     ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="List the jobs that would be touched, and touch none.")]
@@ -179,7 +181,7 @@ def _chosen(
     interactive = sys.stdin.isatty() and not yes
     if refs and not (dry_run or interactive):
         return list(refs)
-    views = find_live(client, parse_where(where), touched) if where else client.views(refs or ())
+    views = find_live(client, _within(parse_where(where), client), touched) if where else client.views(refs or ())
     views = [view for view in views if view.state in touched]
     if not views:
         what = "held job" if touched == _HELD else "job that has not ended"
@@ -192,6 +194,11 @@ def _chosen(
         if not typer.confirm("go on?", err=True):
             raise fail("nothing was done")
     return list(refs) if refs else [view.id for view in views]
+
+
+def _within(filters: Filters, client: "Client") -> Filters:
+    """The filters for this command's namespace, unless they name another: nobody touches others' jobs by mistake."""
+    return replace(filters, namespace=filters.namespace or client.namespace)
 
 
 def _show_dry_run(verb: str, views: Sequence[JobView], *, as_json: bool) -> None:

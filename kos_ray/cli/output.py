@@ -21,6 +21,7 @@ from kos_ray.observe.tables import Table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.text import Text
 
 #: a table, or labelled lines
 Part = Table | Sequence[tuple[str, str]]
@@ -108,16 +109,20 @@ def picture(parts: "Table | Sequence[Part]") -> "RenderableType":
 def _drawn(table: Table) -> "RenderableType":
     from rich.box import SIMPLE_HEAD
     from rich.table import Table as RichTable
-    from rich.text import Text
 
     drawn = RichTable(box=SIMPLE_HEAD, pad_edge=False)
     for title in table.columns:
-        drawn.add_column(
-            title, justify="right" if title in table.numbers else "left", no_wrap=True, overflow="ellipsis"
-        )
+        drawn.add_column(_cell(title), justify="right" if title in table.numbers else "left")
     for row in table.rows:
-        drawn.add_row(*(Text(cell, style=COLOURS.get(cell.partition(" ")[0], "")) for cell in row))
+        drawn.add_row(*(_cell(cell, COLOURS.get(cell.partition(" ")[0], "")) for cell in row))
     return drawn
+
+
+def _cell(text: str, style: str = "") -> "Text":
+    """One line. It says so itself: of columns that say so rich takes the same from each, short ones too."""
+    from rich.text import Text
+
+    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
 
 
 def _show_columns(table: Table) -> None:

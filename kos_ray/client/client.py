@@ -1,6 +1,7 @@
 """The client: requests out, handles and answers back."""
 
 import atexit
+import contextlib
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ from kos_ray.model.events import CancelRequested, HoldRequested, PriorityChanged
 from kos_ray.model.ids import JobKey
 from kos_ray.model.job import JobState
 from kos_ray.model.policy import Policy
+from kos_ray.model.reasons import Reason
 from kos_ray.model.views import AttemptView, ClusterStatus, EventView, Explanation, JobView, NodeView
 from kos_ray.model.wire import tagged
 from kos_ray.runtime import connect as connections
@@ -120,8 +122,15 @@ class Client(Submitter):
         return JobArray(self, [(array_id, first, abs(count))])
 
     def get(self, ref: str) -> JobView:
-        """How a job stands."""
-        return self._views([self.job(ref)._key])[0]
+        """How a job stands; of one that is ready, what holds it now."""
+        view = self._views([self.job(ref)._key])[0]
+        if view.state != "ready":
+            return view
+        with contextlib.suppress(connections.Away):
+            why = Reason(self._connection.ask_scheduler("why", view.key))
+            if why is not Reason.NONE:
+                return replace(view, reason=why.name.lower(), remedy=why.remedy)
+        return view
 
     def jobs(
         self,

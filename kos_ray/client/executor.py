@@ -3,6 +3,7 @@
 import ast
 import builtins
 import itertools
+import pickle
 import queue
 import sys
 import threading
@@ -15,9 +16,11 @@ from kos_ray.client.client import Client
 from kos_ray.client.current import current_client
 from kos_ray.client.job import Job
 from kos_ray.client.options import Options
+from kos_ray.client.outcomes import Outcome
 from kos_ray.client.remote import run_chunk
 from kos_ray.model.errors import JobCancelled, JobFailed
 from kos_ray.model.ids import JobKey
+from kos_ray.model.payload import raised_by
 
 #: behind the last call, in the queue of ends; keys are not negative
 _ALL_SENT = JobKey(-1)
@@ -46,8 +49,8 @@ class KosExecutor(Executor):
     """Runs calls as jobs of a client (the current one), with `options` as in `Client.submit`.
 
     Calls that are submitted while a request is on its way travel together in the next one. A future's exception is
-    the one that the code raised, made again from its type and message, with the job's error and traceback as its
-    `__cause__`; where its type cannot be made again here, it is the `JobFailed` itself.
+    the one that the code raised, with the job's error and traceback as its `__cause__`. It travels as it is; where it
+    cannot, it is made again from its type and message, and where that fails as well, it is the `JobFailed` itself.
     """
 
     def __init__(self, client: Client | None = None, **options: Unpack[Options]) -> None:
@@ -183,7 +186,7 @@ class KosExecutor(Executor):
             self._finish(future)
         except JobFailed as error:
             (outcome,) = self._client._outcomes([job._key], None) or (None,)
-            self._finish(future, error=original(error, outcome.error if outcome else None))
+            self._finish(future, error=original(error, outcome) if outcome else error)
         except Exception as error:  # noqa: BLE001 - a result that cannot be unpickled belongs to its future
             self._finish(future, error=error)
         else:
@@ -200,10 +203,30 @@ class KosExecutor(Executor):
             future.set_result(value)
 
 
-def original(failed: JobFailed, described: tuple[str, str, str] | None) -> Exception:
+def original(failed: JobFailed, outcome: Outcome) -> Exception:
     """The exception that a job's code raised, with `failed` as its cause; `failed` where it cannot be made again."""
-    if described is None:
+    error = _unpickled(raised_by(outcome.result)) or _rebuilt(outcome.error)
+    if error is None:
         return failed
+    error.__cause__ = failed
+    return error
+
+
+def _unpickled(data: bytes) -> Exception | None:
+    """The exception itself: its class may be one that only its sender knows."""
+    if not data:
+        return None
+    try:
+        error = pickle.loads(data)
+    except Exception:  # noqa: BLE001 - modules that are not here, a constructor that takes what it likes
+        return None
+    return error if isinstance(error, Exception) else None
+
+
+def _rebuilt(described: tuple[str, str, str] | None) -> Exception | None:
+    """An exception of the same type with the same text, where that type takes one."""
+    if described is None:
+        return None
     kind, message, _ = described
     module, _, _ = kind.rpartition(".")
     while module and module not in sys.modules:
@@ -212,11 +235,9 @@ def original(failed: JobFailed, described: tuple[str, str, str] | None) -> Excep
     for name in kind[len(module) :].strip(".").split("."):
         found = getattr(found, name, None)
     if not (isinstance(found, type) and issubclass(found, Exception)):
-        return failed
+        return None
     try:
         # the text of a KeyError is the repr of its key
-        error = found(ast.literal_eval(message) if found is KeyError else message)
+        return found(ast.literal_eval(message) if found is KeyError else message)
     except Exception:  # noqa: BLE001 - its constructor is the user's, and takes what it likes
-        return failed
-    error.__cause__ = failed
-    return error
+        return None

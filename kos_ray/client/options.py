@@ -70,6 +70,8 @@ def spec_of(function: Callable[..., Any], options: Mapping[str, Any], namespace:
         InvalidSpec: the function cannot be pickled, an option is not known or has a value that it cannot have.
 
     """
+    if not callable(function):
+        raise InvalidSpec(f"expected a function to call, found {function!r}, a {type(function).__name__}")
     template = _template({"type": label(function), **options}, namespace)
     return replace(template, entry="", function=pack_function(function), code=code, python=PYTHON)
 

@@ -25,10 +25,11 @@ from kos_ray.model.job import JobState
 from kos_ray.model.node import Node
 from kos_ray.model.policy import Policy, changed
 from kos_ray.model.protocol import Acked, Holding, Outcomes, Report, Submit
+from kos_ray.model.reasons import Reason
 from kos_ray.model.views import Explanation
-from kos_ray.scheduler.explain import explain
+from kos_ray.scheduler.explain import explain, why
 from kos_ray.scheduler.machine import next_due_us, recover, step
-from kos_ray.scheduler.snapshot import state_from_plain
+from kos_ray.scheduler.snapshot import resumed
 from kos_ray.scheduler.state import State
 
 
@@ -88,12 +89,7 @@ class Engine:
         reach("engine.after_boot")
 
     def _fold(self) -> None:
-        self.state = State()
-        after = 0
-        snapshot = self._snapshots.load_newest()
-        if snapshot is not None:
-            after, plain = snapshot
-            self.state = state_from_plain(plain)
+        after, self.state = resumed(self._snapshots.load_newest())
         for frame in self._journal.frames(after):
             recover(self.state, frame.events, frame.decisions, frame.now_us)
         self._last_us = self._journal.last_now_us
@@ -303,6 +299,11 @@ class Engine:
         """How a live job stands now; None for one that has ended."""
         job = self.state.jobs.get(key)
         return None if job is None else explain(self.state, job, self.now_us())
+
+    def why(self, key: JobKey) -> Reason:
+        """What holds a live job: rows do not have it for ready ones, since it changes with every pass."""
+        job = self.state.jobs.get(key)
+        return Reason.NONE if job is None else why(self.state, job)
 
     # --- clients that come back
 

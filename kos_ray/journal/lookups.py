@@ -12,6 +12,7 @@ from kos_ray.model.errors import JournalDamaged, NotFound
 from kos_ray.model.events import AttemptsEnded, CheckpointsStored, JobsSubmitted
 from kos_ray.model.ids import JobKey, SpecKey, item_id, split_item_id
 from kos_ray.model.job import JobState, Spec
+from kos_ray.model.payload import raised_by
 from kos_ray.model.protocol import Outcomes
 
 #: decoded frames kept, by the size of their bodies in bytes
@@ -96,7 +97,7 @@ class Lookups:
         return JobKey(self._connection.execute("SELECT coalesce(max(key), 0) + 1 FROM jobs").fetchone()[0])
 
     def resolve(self, namespace: str, id_or_name: str) -> tuple[JobKey, int] | None:
-        """What a text means: a public id of an array or of one of its items, or a name in `namespace`.
+        """What a text means: an array or one of its items, by public id or by name in `namespace`.
 
         Returns:
             `(first key, jobs)`, where -1 jobs is one single job; None where it means nothing.
@@ -113,6 +114,9 @@ class Lookups:
                 return JobKey(row[0] + index), -1
         text = "SELECT first, count FROM arrays WHERE namespace = ? AND name = ? AND name <> ''"
         row = self._connection.execute(text, (namespace, id_or_name)).fetchone()
+        if row is None and index is not None:
+            row = self._connection.execute(text, (namespace, array)).fetchone()
+            return (JobKey(row[0] + index), -1) if row and index < row[1] else None
         return (JobKey(row[0]), row[1]) if row else None
 
     def states(self, keys: Iterable[JobKey]) -> dict[JobKey, JobState]:
@@ -150,11 +154,15 @@ class Lookups:
         return {JobKey(key): (attempt, number) for key, _, _, attempt, number in rows}
 
     def outcomes(self, keys: Iterable[JobKey]) -> Outcomes:
-        """How those of the jobs ended that are over: results of the ones that succeeded, errors of the others."""
+        """How those of the jobs ended that are over: results of the ones that succeeded, errors of the others.
+
+        The result of one that failed is the exception that its code raised, where that could travel.
+        """
         ends = [row for row in bulk.select(self._connection, _ENDS, (), list(keys)) if JobState(row[1]).final]
         succeeded = [JobKey(key) for key, state, _ in ends if state == JobState.SUCCEEDED]
         failed = [JobKey(key) for key, state, _ in ends if state != JobState.SUCCEEDED]
-        results = self.results(succeeded)
+        raised = self.results([JobKey(key) for key, state, _ in ends if state == JobState.FAILED])
+        results = self.results(succeeded) | {key: result for key, result in raised.items() if raised_by(result)}
         place = {key: index for index, (key, _, _) in enumerate(ends)}
         errors = bulk.select(self._connection, _ERRORS, (), failed)
         return Outcomes(

@@ -57,7 +57,8 @@ UPDATE jobs SET band = ?1 WHERE key IN {{rows}} AND state < {JobState.SUCCEEDED}
 
 _RETRY_LATER = f"""
 WITH r (key, due, reason) AS {{rows}}
-UPDATE jobs SET state = {JobState.BACKOFF}, reason = r.reason, due_us = r.due, failures = failures + 1, {_NO_ATTEMPT}
+UPDATE jobs SET state = {JobState.BACKOFF}, reason = r.reason, due_us = r.due,
+    failures = failures + (r.reason <> {Reason.UNDELIVERED}), {_NO_ATTEMPT}
 FROM r WHERE jobs.key = r.key AND jobs.state IN {_sources(JobState.BACKOFF)}"""
 
 _STOP = f"""

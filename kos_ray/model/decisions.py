@@ -24,7 +24,7 @@ class Hold:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryLater:
-    """These jobs failed an attempt and get another one at `due_us`."""
+    """These jobs failed an attempt, or their launch did not arrive (not charged); the next one is due at `due_us`."""
 
     keys: tuple[JobKey, ...]
     due_us: tuple[int, ...]

@@ -91,6 +91,11 @@ class Policy:
     #: after Ray gave a kind's room to others, it is left alone this long, doubling with each time
     taken_pause_us: int = 1_000_000
     taken_pause_us_max: int = 30_000_000
+    #: the second launch in a row of a job that does not arrive is followed by this pause, which doubles with each time
+    undelivered_pause_us: int = 1_000_000
+    undelivered_pause_us_max: int = 30_000_000
+    #: after so many in a row nobody can send it: the job is over
+    undelivered_max: int = 8
     #: heads that do not fit get a node kept free for them; so many at most
     claims_max: int = 8
     #: specs without live jobs that stay known, so that the next submission need not carry them

@@ -45,6 +45,7 @@ class Reason(IntEnum):
     PREEMPTED = 46
     RECLAIMED = 47
     ROTATED = 48
+    NEVER_DELIVERED = 49
 
     @property
     def remedy(self) -> str:
@@ -79,6 +80,7 @@ _REMEDY: dict[Reason, str] = {
     _R.ROOM_WANTED: "another job needed the room; it waits again at its old place",
     _R.RECALLED: "it was taken back before it ran and waits again at its old place",
     _R.UNDELIVERED: "the message that started it was lost; it waits again at its old place",
+    _R.NEVER_DELIVERED: "no node could take the message that starts it; see the scheduler's and the agent's logs",
     _R.PAUSED_BY_USER: "somebody paused it; resume it, and it starts again",
     _R.NO_LICENCE: "starts when a job that holds a licence it needs ends",
     _R.NO_SUCH_LICENCE: "the cluster has fewer licences of the kind than it needs; ask for fewer, or set `licences`",

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import socket
 import sys
 import threading
 import time
@@ -35,6 +36,8 @@ __all__ = [
 
 #: seconds for the scheduler to answer after it was started or restarted
 _ANSWER_S = 60.0
+#: seconds for a connection to a cluster's address
+_KNOCK_S = 10.0
 #: Ray cannot be joined by two threads at once
 _joining = threading.Lock()
 
@@ -167,10 +170,11 @@ def up(*, address: str | None = None, state_dir: Path | None = None, num_cpus: i
     directory = state_dir or default_state_dir()
     started: list[str] = []
     if address is None:
-        head = heads.read_record(directory)
-        if head is None:
-            head = heads.start(directory, num_cpus)
-            started.append(f"Ray head (process {head.pid})")
+        with heads.alone(directory):
+            head = heads.read_record(directory)
+            if head is None:
+                head = heads.start(directory, num_cpus)
+                started.append(f"Ray head (process {head.pid})")
         running.note(directory)
         _join_head(head, directory)
     else:
@@ -262,15 +266,34 @@ def _import_ray() -> None:
 
 def _join(address: str) -> None:
     """Become a driver of the cluster at an address. Ray is imported here, after the environment is as it needs it."""
+    if wrong := heads.nobody_at(address):
+        raise ClusterUnreachable(f"no Ray cluster answers at {address}: {wrong}")
     import ray  # noqa: PLC0415
 
     with _joining:
         if ray.is_initialized():
             return
+        _knock(address)
         try:
             ray.init(address, namespace=RAY_NAMESPACE, log_to_driver=False, configure_logging=False)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise ClusterUnreachable(f"no Ray cluster answers at {address}: {error}") from None
+
+
+def _knock(address: str) -> None:
+    """See whether somebody listens there: where nobody does, Ray would try for minutes.
+
+    Raises:
+        ClusterUnreachable: nobody does.
+
+    """
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdigit() or "/" in host:
+        return  # "auto", or another form that Ray knows
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_S).close()
+    except (OSError, OverflowError) as error:
+        raise ClusterUnreachable(f"no Ray cluster answers at {address}: {error}") from None
 
 
 def _gcs_address() -> str:
@@ -345,7 +368,12 @@ def _answer(scheduler: Any) -> dict[str, Any]:
                 raise ClusterUnreachable(f"the scheduler does not answer: {error}") from None
             time.sleep(0.05)
         except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError) as error:
-            raise ClusterUnreachable(f"the scheduler does not start: {error}") from None
+            raise ClusterUnreachable(f"the scheduler does not start: {_cause(str(error))}") from None
+
+
+def _cause(text: str) -> str:
+    """What an actor died of, from Ray's text: of a traceback, its last line."""
+    return text.strip().splitlines()[-1].strip() if "in its creation task" in text else text
 
 
 def _leave() -> tuple[str, ...]:

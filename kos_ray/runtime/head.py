@@ -1,6 +1,7 @@
 """A local Ray head: started as our child, found again by its record, ended by its process id alone."""
 
 import contextlib
+import fcntl
 import json
 import os
 import secrets
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import sysconfig
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,10 +20,13 @@ import psutil
 from kos_ray.model.errors import ClusterUnreachable
 
 RECORD = "cluster.json"
+LOCK = "cluster.lock"
 LOG = "ray.log"
 #: seconds that a head may take to open its port; cold disks are slow
 _START_S = 90.0
 _STOP_S = 20.0
+#: seconds in which whoever is named answers a connection
+_ANSWER_S = 10.0
 #: outside of Ray's range for worker ports (10002 to 19999) and of the kernel's for clients (from 32768)
 _PORTS = range(20_000, 32_000)
 
@@ -50,12 +55,20 @@ def read_record(state_dir: Path) -> Head | None:
     return head if head.alive else None
 
 
+@contextlib.contextmanager
+def alone(state_dir: Path) -> Iterator[None]:
+    """Look and start while nobody else does: two that start at once would have a head each, and one record."""
+    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (state_dir / LOCK).open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def start(state_dir: Path, num_cpus: int | None) -> Head:
-    """Start a Ray head for a state directory. It serves when `ready` has returned.
+    """Start a Ray head for a state directory, which `alone` has made. It serves when `ready` has returned.
 
     `ray start --block` stays the parent of all of Ray's processes and takes them along when it ends.
     """
-    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     port = free_port()
     token_path = state_dir / "ray_token"
     if not token_path.exists():
@@ -112,6 +125,18 @@ def wait_for_port(head: Head, state_dir: Path) -> None:
         time.sleep(0.02)
     tail = (state_dir / LOG).read_text(errors="replace").strip().splitlines()[-5:]
     raise ClusterUnreachable("the local Ray head did not start: " + " / ".join(tail))
+
+
+def nobody_at(address: str) -> str:
+    """Why nothing takes connections at HOST:PORT, "" where something does: Ray itself tries for more than a minute."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or "/" in host:
+        return ""
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S):
+            return ""
+    except (OSError, OverflowError) as error:
+        return getattr(error, "strerror", None) or str(error)
 
 
 def stop(state_dir: Path) -> bool:

@@ -1,12 +1,15 @@
 """The way to the node agents: one message on its way to each at a time, what comes meanwhile goes with the next."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Any
 
 from kos_ray.model.ids import NodeId
 from kos_ray.model.protocol import Orders
 from kos_ray.runtime.messages import pack_all
+
+_log = logging.getLogger("kos_ray.links")
 
 
 class Link:
@@ -32,7 +35,8 @@ class Link:
             while self._queue:
                 batch, self._queue = self._queue, []
                 await self.agent.orders.remote(pack_all(batch))
-        except Exception:  # noqa: BLE001 - whatever went wrong, the next greeting finds out what arrived
+        except Exception as error:  # noqa: BLE001 - whatever went wrong, the next greeting finds out what arrived
+            _log.warning("orders did not arrive; what is missing is sent again after a greeting: %r", error)
             self.broken = True
             self._queue = []
             self._on_broken()

@@ -16,8 +16,7 @@ from kos_ray.model.ids import JobKey
 from kos_ray.model.job import JobState
 from kos_ray.model.views import AttemptView, ClusterStatus, EventView, JobView, NodeView
 from kos_ray.scheduler.machine import recover
-from kos_ray.scheduler.snapshot import state_from_plain, state_to_plain
-from kos_ray.scheduler.state import State
+from kos_ray.scheduler.snapshot import resumed, state_to_plain
 
 #: bytes that one blob may have
 BLOB_BYTES_MAX = 16 * 2**30
@@ -123,11 +122,7 @@ class ReaderActor:
         """Fold the frames after the newest snapshot and save the state; the sequence number it holds."""
         with self._snapshot_lock:
             store = FileSnapshots(self._dir / "snapshots")
-            state, seq = State(), 0
-            loaded = store.load_newest(self._journal)
-            if loaded is not None:
-                seq, plain = loaded
-                state = state_from_plain(plain)
+            seq, state = resumed(store.load_newest(self._journal))
             frame = None
             for frame in self._journal.frames(seq):
                 recover(state, frame.events, frame.decisions, frame.now_us)

@@ -164,6 +164,10 @@ class SchedulerActor:
         assert isinstance(answer, Touched)
         return answer.count
 
+    async def why(self, key: int) -> int:
+        """See `Engine.why`."""
+        return int(self._engine.why(JobKey(key)))
+
     async def settings(self, data: bytes) -> bytes:
         """A change of settings (`spec.policies`; empty for none) to the whole `Policy` then in force, both packed."""
         change = msgpack.unpackb(data, use_list=False)

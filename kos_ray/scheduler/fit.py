@@ -17,7 +17,7 @@ def why_not(state: State, job_class: JobClass, head: JobKey, search: Search, now
     if not nodes:
         return Reason.NO_NODES
     kind = job_class.kind
-    able = [node for node in nodes if kind.resources.fits(_empty(state, node, kind))]
+    able = able_nodes(state, kind)
     if not able:
         return Reason.NEVER_FITS
     if search.forbidden(job_class, head):
@@ -26,6 +26,15 @@ def why_not(state: State, job_class: JobClass, head: JobKey, search: Search, now
     if all(pausing(node, kind, now_us) for node in able):
         return Reason.TAKEN_BY_OTHERS
     return Reason.NO_ROOM
+
+
+def able_nodes(state: State, kind: SlotKind) -> list[NodeState]:
+    """The nodes that could hold a slot of a kind when they are empty, in the order in which they joined."""
+    found = state.able.get(kind)
+    if found is None:
+        found = [node for node in state.nodes.values() if kind.resources.fits(_empty(state, node, kind))]
+        state.able[kind] = found
+    return found
 
 
 def _empty(state: State, node: NodeState, kind: SlotKind) -> dict[str, int]:

@@ -53,11 +53,11 @@ def _hold(state: State, decision: d.Hold, _now_us: int) -> None:
 
 
 def _retry_later(state: State, decision: d.RetryLater, _now_us: int) -> None:
-    for key, due_us in zip(decision.keys, decision.due_us, strict=True):
+    for key, due_us, reason in zip(decision.keys, decision.due_us, decision.reasons, strict=True):
         job = state.jobs[key]
         settled(state, key)
         move(job, JobState.BACKOFF)
-        job.failures += 1
+        job.failures += reason != Reason.UNDELIVERED
         job.due_us = due_us
         heappush(state.due, (due_us, key))
 

@@ -54,6 +54,7 @@ def _use(state: State, policy: Policy, now_us: int) -> None:
     if before == policy:
         return
     state.tree = Tree(policy.namespaces, state.capacity)
+    state.able.clear()
     for job_class in state.classes.values():
         job_class.ready.clear()
     classes, state.classes = state.classes, {}
@@ -149,6 +150,7 @@ def _nodes_joined(state: State, event: e.NodesJoined, _now_us: int) -> None:
         for lane in known.lanes.values():
             add(known.free, lane.kind.resources, -lane.slots)
     state.tree = Tree(state.policy.namespaces, state.capacity)
+    state.able.clear()
 
 
 def _node_lost(state: State, event: e.NodeLost, now_us: int) -> None:
@@ -157,6 +159,7 @@ def _node_lost(state: State, event: e.NodeLost, now_us: int) -> None:
         return
     add(state.capacity, lost.node.resources, -1)
     state.tree = Tree(state.policy.namespaces, state.capacity)
+    state.able.clear()
     for kind, lane in lost.lanes.items():
         reserve(state, kind.namespace, kind.resources, -lane.slots, now_us)
         state.idle_lanes.pop((event.node, kind), None)
@@ -194,6 +197,7 @@ def _attempts_ended(state: State, event: e.AttemptsEnded, now_us: int) -> None:
         end = AttemptEnd(event.ends[i])
         leave_lane(state, job, now_us)
         ended[key] = end
+        job.undelivered = job.undelivered + 1 if end is AttemptEnd.UNDELIVERED else 0
         if end is AttemptEnd.SUCCEEDED:
             entry = job.entry
             run_us = max(1, event.ended_us[i] - event.entered_us[i])

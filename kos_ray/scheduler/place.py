@@ -16,7 +16,7 @@ from kos_ray.scheduler import gates
 from kos_ray.scheduler.apply import apply_decision
 from kos_ray.scheduler.claims import NEVER_US, Claims, ready_us
 from kos_ray.scheduler.evict import Plan, Search
-from kos_ray.scheduler.fit import deficit, leftover, pausing, usable, why_not
+from kos_ray.scheduler.fit import able_nodes, deficit, leftover, pausing, usable, why_not
 from kos_ray.scheduler.ledger import launch, set_slots
 from kos_ray.scheduler.queues import first_ready, place_in_class, take_first
 from kos_ray.scheduler.state import Job, JobClass, Lane, NodeState, State
@@ -104,7 +104,7 @@ class Pass:
         """The node on which a new slot leaves the least over."""
         kind = turn.job_class.kind
         best: tuple[float, NodeId] | None = None
-        for node in self.state.nodes.values():
+        for node in able_nodes(self.state, kind):
             fits = kind.resources.fits(usable(self.state, node, kind))
             if fits and self._can_open(node, kind) and self._let(node, turn):
                 rank = (leftover(node, kind), node.node.id)
@@ -273,8 +273,8 @@ class Pass:
             return
         wanted = job_class.kind.resources
         best: tuple[int, float, NodeId] | None = None
-        for node in state.nodes.values():
-            if not self.claims.taken(node) and wanted.fits(dict(node.node.resources.amounts)):
+        for node in able_nodes(state, job_class.kind):
+            if not self.claims.taken(node):
                 rank = (ready_us(state, node, wanted, self.now_us), deficit(node, job_class.kind), node.node.id)
                 best = min(best, rank) if best else rank
         if best is None:

@@ -3,8 +3,8 @@
 from heapq import heappop
 
 from kos_ray.model import decisions as d
-from kos_ray.model.ids import JobKey, NodeId
-from kos_ray.model.job import AttemptEnd, Eviction, Guarantee, JobState
+from kos_ray.model.ids import MS_US, JobKey, NodeId
+from kos_ray.model.job import AttemptEnd, Backoff, Eviction, Guarantee, JobState
 from kos_ray.model.reasons import Reason
 from kos_ray.scheduler.apply import apply_decision
 from kos_ray.scheduler.groups import given_up
@@ -25,7 +25,6 @@ _CAUSE = {
 _RETURNED = {
     AttemptEnd.RECALLED: Reason.RECALLED,
     AttemptEnd.NOT_ADMITTED: Reason.TAKEN_BY_OTHERS,
-    AttemptEnd.UNDELIVERED: Reason.UNDELIVERED,
 }
 
 
@@ -191,6 +190,8 @@ def _ended(groups: _Groups, state: State, job: Job, end: AttemptEnd, now_us: int
     elif end in _RETURNED:
         over = None
         groups.back(job, _RETURNED[end])
+    elif end is AttemptEnd.UNDELIVERED:
+        over = _undelivered(groups, state, job, now_us)
     elif end is AttemptEnd.LOST:
         over = _lost(groups, state, job)
     elif end is AttemptEnd.STOPPED:
@@ -207,6 +208,19 @@ def _wanted_over(state: State, job: Job) -> Reason:
         return Reason.PARENT_ENDED
     wanted = job.cancelled or job.key in state.todo.cancelled
     return Reason.CANCELLED_BY_USER if wanted else Reason.NONE
+
+
+def _undelivered(groups: _Groups, state: State, job: Job, now_us: int) -> tuple[JobState, Reason] | None:
+    """A message can be lost. One that never arrives is tried again ever later, away from those sent along with it."""
+    policy, times = state.policy, job.undelivered
+    if times >= policy.undelivered_max:
+        return (JobState.FAILED, Reason.NEVER_DELIVERED)
+    if times <= 1:
+        groups.back(job, Reason.UNDELIVERED)
+        return None
+    pause = Backoff(policy.undelivered_pause_us // MS_US, 2, policy.undelivered_pause_us_max // MS_US, 0.5)
+    groups.retry.append((job.key, now_us + backoff_us(pause, job.key, times - 1), Reason.UNDELIVERED))
+    return None
 
 
 def _lost(groups: _Groups, state: State, job: Job) -> tuple[JobState, Reason] | None:

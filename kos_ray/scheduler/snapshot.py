@@ -18,7 +18,8 @@ from kos_ray.scheduler.shares import account_of, paths
 from kos_ray.scheduler.state import ClassKey, Group, Job, Lane, NodeState, SpecEntry, State, Waiting
 
 _JOB_FIELDS = (
-    *("spec", "attempt", "failures", "losses", "node", "entered", "due_us", "estimate_us", "recall_asked"),
+    *("spec", "attempt", "failures", "losses", "undelivered", "node", "entered", "due_us", "estimate_us"),
+    "recall_asked",
     *("held", "cancelled", "since_us", "started_us", "saved_us", "path_us", "evicted_for", "evictions", "barred"),
 )
 
@@ -63,6 +64,20 @@ def state_to_plain(state: State) -> Any:
         "nodes": [_node_to_plain(node) for node in state.nodes.values()],
         "idle_lanes": [(node, to_plain(kind)) for node, kind in state.idle_lanes],
     }
+
+
+def resumed(loaded: tuple[int, Any] | None) -> tuple[int, State]:
+    """The sequence number and the state to fold on from: 0 and an empty one without a snapshot that can be read.
+
+    One of another version may lack or have what this one does not expect. The frames have it all.
+    """
+    if loaded is None:
+        return 0, State()
+    seq, plain = loaded
+    try:
+        return seq, state_from_plain(plain)
+    except Exception:  # noqa: BLE001 - its form is another version's: nothing is known of how it fails
+        return 0, State()
 
 
 def state_from_plain(plain: Any) -> State:

@@ -130,6 +130,7 @@ class Job:
         "started_us",
         "state",
         "stopped_by",
+        "undelivered",
         "waiting",
     )
 
@@ -149,6 +150,8 @@ class Job:
         self.attempt = 0
         self.failures = 0
         self.losses = 0
+        #: launches in a row that did not arrive
+        self.undelivered = 0
         self.node: NodeId | None = None
         self.dependency: JobDependency | None = None
         #: what it waits for while it is BLOCKED
@@ -321,6 +324,8 @@ class State:
     savers: int = 0
     #: when the last pass could have done more though nothing had happened
     retry_us: int | None = None
+    #: nodes that could hold a slot of a kind when empty; made when asked for, forgotten when nodes or policy change
+    able: dict[SlotKind, list[NodeState]] = field(default_factory=dict)
     #: the policy's namespaces with the cluster's capacity; made anew when either changes
     tree: Tree = field(default_factory=lambda: Tree((), {}))
 

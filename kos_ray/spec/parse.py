@@ -22,6 +22,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:+@/-]*", re.ASCII)
 _NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}(?:/[A-Za-z0-9][A-Za-z0-9_-]{0,62}){0,4}", re.ASCII)
 _UUID = re.compile(r"[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}(?:\.[0-9]+)?", re.ASCII)
 _ENTRY = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
@@ -43,9 +44,16 @@ def parse_text(value: object, form: str) -> str:
         raise ValueError(f"expected {form}, found {describe(value)}{quote}")  # noqa: TRY004 - pydantic reports it
     if not value:
         raise ValueError(f"expected {form}, found an empty text")
-    if "\0" in value:
-        raise ValueError(f"expected {form}, found a zero character in {shorten(value)}")
+    if wrong := _not_sendable(value):
+        raise ValueError(f"expected {form}, found {wrong} in {shorten(value)}")
     return value
+
+
+def _not_sendable(text: str) -> str:
+    """What no command, no environment and no UTF-8 can hold, "" where it is as it should be."""
+    if "\0" in text:
+        return "a zero character"
+    return "half of a surrogate pair" if not text.isascii() and _SURROGATE.search(text) else ""
 
 
 def parse_list(value: object, form: str, limit: int = 100_000) -> list[Any]:
@@ -106,10 +114,9 @@ def parse_run(value: object) -> tuple[str, ...]:
     if not words:
         raise ValueError(f"expected {form}, found an empty list")
     for index, word in enumerate(words):
-        if not isinstance(word, str) or "\0" in word:
-            raise ValueError(
-                f"expected a text as word {index} of the command, found {describe(word)}; put it in quotes"
-            )
+        wrong = _not_sendable(word) if isinstance(word, str) else f"{describe(word)}; put it in quotes"
+        if wrong:
+            raise ValueError(f"expected a text as word {index} of the command, found {wrong}")
     if not words[0]:
         raise ValueError(f"expected {form}, found an empty program name")
     return tuple(words)
@@ -147,8 +154,8 @@ def parse_env(value: object) -> tuple[tuple[str, str], ...]:
         plain = isinstance(text, int | float) and not isinstance(text, bool)
         if not isinstance(text, str) and not plain:
             raise ValueError(f"expected a text for {name}, found {describe(text)}; put it in quotes")
-        if "\0" in str(text):
-            raise ValueError(f"expected a text for {name}, found a zero character")
+        if wrong := _not_sendable(str(text)):
+            raise ValueError(f"expected a text for {name}, found {wrong}")
         result[name] = str(text)
     return tuple(sorted(result.items()))
 

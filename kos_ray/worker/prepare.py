@@ -78,7 +78,7 @@ class Preparer:
         return unpickler.load()
 
     def value(self, payload: bytes | tuple[bytes, ...]) -> Any:
-        """The value of one payload, None for the empty one; a list for the results of an array.
+        """The value of one payload, None where it holds none; a list for the results of an array.
 
         Raises:
             Exception: whatever unpickling raises.
@@ -86,7 +86,8 @@ class Preparer:
         """
         if isinstance(payload, tuple):
             return [self.value(item) for item in payload]
-        return pickle.loads(self._bytes(payload)) if payload else None
+        data = self._bytes(payload)
+        return pickle.loads(data) if data else None
 
     def _bytes(self, payload: bytes) -> bytes:
         opened = open_payload(payload)

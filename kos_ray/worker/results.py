@@ -1,6 +1,7 @@
 """What an attempt leaves behind: its result as a payload, or its error as text."""
 
 import hashlib
+import io
 import os
 import pickle
 import signal
@@ -11,7 +12,7 @@ from typing import Any
 import cloudpickle
 
 from kos_ray.model.errors import KosError
-from kos_ray.model.payload import INLINE_LIMIT, BlobRef, inline, referring
+from kos_ray.model.payload import INLINE_LIMIT, BlobRef, inline, raising, referring
 from kos_ray.worker.packets import OUTBOX
 
 #: type, message, traceback
@@ -71,6 +72,52 @@ def describe(error: BaseException) -> Error:
     except Exception as broken:  # noqa: BLE001 - an exception whose own text raises must not take the slot down
         message, text = f"(its text cannot be shown: {type(broken).__name__})", ""
     return name, _cut(message), _cut(text)
+
+
+def pack_exception(error: BaseException) -> bytes:
+    """The payload of an exception, so that whoever waits may raise it again; b"" where it cannot travel, or is large.
+
+    It goes beside its description, which is always there: nothing depends on this. Many classes cannot be unpickled,
+    because they take other arguments than their text; those go as what they consist of.
+    """
+    if not isinstance(error, Exception):
+        return b""
+    for form in (error, _Parts(error)):
+        written = _Bounded()
+        try:
+            cloudpickle.Pickler(written, protocol=5).dump(form)
+            if type(pickle.loads(written.getvalue())) is type(error):
+                return raising(written.getvalue())
+        except Exception:  # noqa: BLE001 - what it holds is the user's, and so is how that is pickled
+            continue
+    return b""
+
+
+class _Parts:
+    """What is pickled in place of an exception, and unpickled as one."""
+
+    def __init__(self, error: Exception) -> None:
+        self._parts = type(error), error.args, dict(error.__dict__)
+
+    def __reduce__(self) -> Any:
+        return remade, self._parts
+
+
+def remade(kind: type[Exception], args: tuple[Any, ...], attributes: dict[str, Any]) -> Exception:
+    """An exception of these parts, made without its constructor."""
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(attributes)
+    return error
+
+
+class _Bounded(io.BytesIO):
+    """Takes no more than what travels inline: an exception may hold on to half of its process's memory."""
+
+    def write(self, data: Any, /) -> int:
+        if self.tell() + memoryview(data).nbytes > INLINE_LIMIT:
+            raise Unpicklable("it is too large")
+        return super().write(data)
 
 
 def describe_exit(code: int) -> str:

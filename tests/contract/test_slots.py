@@ -1,12 +1,14 @@
 """What only real slots show: arguments, results, commands, logs, processes."""
 
 import asyncio
+import contextlib
 import dataclasses
 import hashlib
 import io
 import os
 import pickle
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -283,6 +285,20 @@ def test_a_crash_says_how_the_process_ended_and_keeps_its_log(tell):
         assert stored.file == file
         assert (agent.blobs.folder / stored.blob).read_bytes()[start:stop] == b"last words\n"
         assert list((agent.folder / "node" / "scratch").iterdir()) == []
+
+    tell(story)
+
+
+def test_what_no_slot_says_ends_the_attempt(tell):
+    async def story(agent: RealAgent) -> None:
+        def chatter() -> None:
+            for path in Path("/proc/self/fd").iterdir():
+                with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(path.name))) as found:
+                    if found.family == socket.AF_UNIX and found.type == socket.SOCK_STREAM:
+                        found.send(b"hello")
+
+        assert (await failure(agent, function(chatter)))[0] is AttemptEnd.CRASHED
+        assert await value(agent, function(len), arguments("abc"), key=2, spec_key=2) == 3
 
     tell(story)
 

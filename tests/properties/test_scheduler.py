@@ -10,10 +10,10 @@ from kos_ray.model import decisions as d
 from kos_ray.model import events as e
 from kos_ray.model.dependency import Rule
 from kos_ray.model.ids import JobKey, NodeId, SpecKey
-from kos_ray.model.job import After, AttemptEnd, Backoff, Children, Guarantee, JobState, Spec
+from kos_ray.model.job import After, AttemptEnd, Backoff, Children, Demands, Eviction, Guarantee, JobState, Spec
 from kos_ray.model.node import Node
-from kos_ray.model.policy import Policy
-from kos_ray.model.resources import Resources
+from kos_ray.model.policy import Discipline, Namespace, Policy, Rate
+from kos_ray.model.resources import UNIT, Resources
 from kos_ray.scheduler import invariants
 from kos_ray.scheduler.machine import next_due_us, recover, step
 from kos_ray.scheduler.snapshot import state_from_plain, state_to_plain
@@ -33,6 +33,21 @@ _SPECS = st.builds(
     backoff=st.builds(Backoff, first_ms=st.sampled_from((0, 10)), jitter=st.sampled_from((0.0, 1.0))),
     guarantee=st.sampled_from(Guarantee),
     children=st.sampled_from((Children.ABANDON, Children.ABANDON, Children.CANCEL, Children.WAIT)),
+    eviction=st.sampled_from(Eviction),
+    run_ms=st.sampled_from((0, 5, 5_000)),
+    deadline_us=st.sampled_from((0, 1, 10**9)),
+    demands=st.builds(
+        Demands,
+        licences=st.sampled_from(((), (("l", 1),), (("l", 2),))),
+        rates=st.sampled_from(((), (("r", 3),))),
+        concurrency=st.sampled_from(((), (("k", 1),))),
+    ),
+)
+_QUOTAS = (
+    (),
+    (Namespace(name="team", limit=(("CPU", 2 * UNIT),)),),
+    (Namespace(name="team", guaranteed=(("CPU", 2 * UNIT),), lend=(("CPU", UNIT),), weight=3_000),),
+    (Namespace(name="default", guaranteed=(("CPU", 3 * UNIT),)), Namespace(name="team", discipline=Discipline.LIFO)),
 )
 _POLICIES = st.builds(
     Policy,
@@ -45,6 +60,16 @@ _POLICIES = st.builds(
     taken_pause_us=st.sampled_from((1, 1_000)),
     claims_max=st.integers(0, 2),
     idle_specs_max=st.sampled_from((0, 1, 64)),
+    discipline=st.sampled_from(Discipline),
+    aging_us=st.sampled_from(((0,) * 6, (1_000,) * 6, (10, 100, 1_000, 10**4, 10**5, 10**6))),
+    burst_jobs=st.sampled_from((0, 2)),
+    half_life_us=st.sampled_from((0, 1_000)),
+    exempt_us=st.sampled_from((0, 1_000)),
+    patience_us=st.sampled_from((0, 1_000)),
+    slice_us=st.sampled_from(((0,) * 6, (1_000,) * 6)),
+    licences=st.sampled_from(((), (("l", 2),))),
+    rates=st.sampled_from(((), (Rate(name="r", amount=1, per_us=1_000, burst=5),))),
+    namespaces=st.sampled_from(_QUOTAS),
 )
 _WAITS = st.fixed_dictionaries({"rule": st.sampled_from(Rule).map(int), "singleton": st.sampled_from(("", "a", "b"))})
 _LIMITS = st.builds(

@@ -237,12 +237,14 @@ class Fleet:
         handed = slot.handed
         before = len(handed)
         for message in heard:
-            kind = message[0]
+            kind = message[0] if isinstance(message, tuple) and message else None
+            mine = bool(handed) and (handed[0].key, handed[0].number)
+            if kind is None or (kind == ENDED and mine != message[1:3]):
+                # Only user code that writes to our descriptors can bring this about: nothing that follows counts.
+                slot.finished = True
+                slot.kill()
+                return
             if kind == ENDED:
-                if not handed or (handed[0].key, handed[0].number) != message[1:3]:
-                    # Only user code that writes to our descriptors can bring this about.
-                    slot.kill()
-                    return
                 endings.outcome(slot, handed.popleft(), message)
                 slot.ran(message[5] - message[4])
             elif kind == COMMAND and handed:

@@ -10,6 +10,8 @@ import struct
 from collections import deque
 from typing import Any
 
+import msgpack
+
 from kos_ray.runtime.agent.attempt import Attempt, Stage
 from kos_ray.runtime.agent.files import NodeFiles
 from kos_ray.runtime.agent.ports import AgentLimits, SlotHandle
@@ -156,7 +158,7 @@ class SlotEnd:
 
     def listen(self) -> list[tuple[Any, ...]] | None:
         """What it has said; None when it says nothing now, or (`finished`) nothing any more."""
-        if self._stream is None:
+        if self._stream is None or self.finished:
             return None
         try:
             data = self._stream.recv(65536)
@@ -165,10 +167,10 @@ class SlotEnd:
         except OSError:
             data = b""
         if data:
-            self._unpacker.feed(data)
             try:
+                self._unpacker.feed(data)
                 return list(self._unpacker)
-            except ValueError:
+            except (ValueError, msgpack.BufferFull):
                 # User code has written to the slot's descriptors: nothing that follows can be understood.
                 pass
         self.finished = True
@@ -208,7 +210,8 @@ class SlotEnd:
         if group:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(group, signal.SIGKILL)
-        if self.handle is not None:
+        # A task whose process has been seen ends with it; cancelled, it would not tell what the process died of.
+        if self.handle is not None and self.pidfd < 0:
             self.handle.kill()
 
     def close(self) -> None:

@@ -178,6 +178,18 @@ def test_tables_fit_the_terminal(columns: int, world: World, monkeypatch: pytest
         assert any(title in lines[1] for title in table.columns)
 
 
+def test_short_columns_of_narrow_tables_stay_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(output, "on_terminal", lambda: True)
+    monkeypatch.setattr(output.shutil, "get_terminal_size", lambda: os.terminal_size((60, 24)))
+    ended = JobView(
+        id="0190-" + "1" * 31, key=JobKey(1), name="", type="shell", state="succeeded", entered_us=1, ended_us=3_001
+    )
+    line = next(line for line in drawn(job_table([ended], 10**15, output.width())) if "0190" in line)
+    assert line.split()[1:2] == ["succeeded"]
+    assert line.rstrip().endswith("3 ms")
+    assert "1…" in line, "the longest column gives way"
+
+
 def drawn(table: output.Table) -> list[str]:
     from rich.console import Console
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,14 @@ def test_where_acts_on_what_it_can_touch(kos: Kos, world: World, verb: str, stat
     assert out.startswith("3 ")
     assert json.loads(kos(verb, "train/2", "--json")[1])
     assert (verb, ["train/2"]) in world.calls
+
+
+def test_where_stays_in_the_commands_namespace(kos: Kos, world: World) -> None:
+    world.views = [replace(view, namespace="other") if view.key == 2 else view for view in jobs(3)]
+    assert kos("cancel", "--where", "state=ready")[0] == 0
+    assert ("cancel", ["0190-3", "0190-1"]) in world.calls
+    assert kos("hold", "--where", "state=ready,namespace=other")[0] == 0
+    assert ("hold", ["0190-2"]) in world.calls
 
 
 def test_reprioritise(kos: Kos, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from kos_ray.model.job import JobState, Spec
 from kos_ray.model.protocol import Accepted, Outcomes, Submit
 from kos_ray.model.views import JobView
 from kos_ray.model.wire import from_plain, to_plain
-from kos_ray.worker.results import describe
+from kos_ray.worker.results import describe, pack_exception
 
 
 class FakeCluster:
@@ -73,7 +73,7 @@ class FakeCluster:
             positional, named = self._arguments(array, args)
             self.values[key] = pickle.loads(spec.function)(*positional, **named)
         except Exception as error:  # noqa: BLE001 - jobs raise what they like
-            self.finish(key, JobState.FAILED, b"", describe(error))
+            self.finish(key, JobState.FAILED, pack_exception(error), describe(error))
         else:
             self.finish(key, JobState.SUCCEEDED, payload.inline(pickle.dumps(self.values[key])), None)
 

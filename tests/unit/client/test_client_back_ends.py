@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import pickle
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +17,10 @@ from kos_ray.client.aio import AsyncClient, AsyncJob
 from kos_ray.client.client import Client
 from kos_ray.client.executor import KosExecutor, KosFuture, original
 from kos_ray.client.joblib import register
+from kos_ray.client.outcomes import Outcome
 from kos_ray.model.errors import JobFailed, KosError
+from kos_ray.model.job import JobState
+from kos_ray.model.payload import raising
 
 
 @pytest.fixture
@@ -34,9 +38,26 @@ class Mine(Exception):
     pass
 
 
-class Odd(Exception):
+class Two(Exception):
+    """Takes other arguments than its text."""
+
     def __init__(self, one: str, two: str) -> None:
         super().__init__(one + two)
+        self.two = two
+
+
+class Odd(Exception):
+    """Cannot be made again: from its text not, and by unpickling not."""
+
+    def __init__(self, one: str, two: str) -> None:
+        super().__init__(one + two)
+        self.held = threading.Lock()
+
+
+class Stuck(ValueError):
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.held = threading.Lock()
 
 
 def double(number: int) -> int:
@@ -77,6 +98,19 @@ def test_exceptions_are_those_of_the_code(client: Client, kind: type[Exception],
     assert "in fail" in error.__cause__.remote_traceback
 
 
+def test_an_exception_travels_as_it_is(client: Client) -> None:
+    with KosExecutor(client) as executor:
+        own = executor.submit(fail, Two, "a", "b").exception(5)
+        missing = executor.submit(open, "/is/not/there").exception(5)
+        stuck = executor.submit(fail, Stuck, "x").exception(5)
+    assert isinstance(own, Two)
+    assert own.two == "b"
+    assert isinstance(own.__cause__, JobFailed)
+    assert isinstance(missing, FileNotFoundError)
+    assert (missing.errno, missing.filename) == (2, "/is/not/there")
+    assert isinstance(stuck, Stuck), "what cannot be pickled is made again from its text"
+
+
 def test_an_exception_that_cannot_be_made_again_is_the_failure(client: Client) -> None:
     with KosExecutor(client) as executor:
         assert isinstance(executor.submit(fail, Odd, "a", "b").exception(5), JobFailed)
@@ -85,7 +119,13 @@ def test_an_exception_that_cannot_be_made_again_is_the_failure(client: Client) -
         assert isinstance(bad.exception(5), kos.InvalidSpec), "the others of its request are not harmed"
     failed = JobFailed("x")
     for kind in ("SystemExit", "gone.Error", "os.path", "print"):
-        assert original(failed, (kind, "1", "")) is failed
+        assert original(failed, ended((kind, "1", ""))) is failed
+    for data in (b"", b"no pickle", pickle.dumps(1), pickle.dumps(SystemExit(1))):
+        assert original(failed, ended(("gone.Error", "1", ""), raising(data))) is failed
+
+
+def ended(error: tuple[str, str, str], result: bytes = b"") -> Outcome:
+    return Outcome(JobState.FAILED, 0, result, error)
 
 
 def test_cancel_and_shutdown(cluster: FakeCluster, client: Client) -> None:

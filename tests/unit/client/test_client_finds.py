@@ -1,7 +1,10 @@
 """Which cluster is meant where nobody names one."""
 
+import contextlib
 import json
 import os
+import socket
+import threading
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,6 +13,7 @@ import pytest
 
 from kos_ray.model.errors import ClusterUnreachable
 from kos_ray.runtime import connect, running
+from kos_ray.runtime import head as heads
 from kos_ray.runtime.head import RECORD, Head
 
 
@@ -43,6 +47,54 @@ def test_the_newest_that_runs_is_meant(home: Path, monkeypatch: pytest.MonkeyPat
     assert connect.here()[0] == second
     monkeypatch.setenv("KOS_STATE_DIR", str(first))
     assert connect.here() == (first, "KOS_STATE_DIR")
+
+
+def test_an_address_where_nobody_listens_is_said_at_once() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+        with pytest.raises(ClusterUnreachable, match=f"no Ray cluster answers at {address}: .*refused"):
+            connect.attach(address)
+
+
+def test_of_a_scheduler_that_dies_at_its_start_the_error_is_told() -> None:
+    text = """The actor died because of an error raised in its creation task, ray::SchedulerActor.__init__()
+  File "store.py", line 69, in open
+JournalUnusable: it is held by process 7
+"""
+    assert connect._cause(text) == "JournalUnusable: it is held by process 7"
+    assert connect._cause("The actor is dead: its node has died.") == "The actor is dead: its node has died."
+
+
+def test_two_that_start_at_once_start_one(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[Path] = []
+    meeting = threading.Barrier(2)
+
+    def start(directory: Path, _num_cpus: int | None) -> Head:
+        started.append(directory)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            meeting.wait(0.5)  # whoever looks before there is a record gets here as well
+        cluster(directory)
+        head = heads.read_record(directory)
+        assert head is not None
+        return head
+
+    def join(*_: object) -> None:
+        raise ClusterUnreachable("far enough")
+
+    monkeypatch.setattr(heads, "start", start)
+    monkeypatch.setattr(connect, "_join_head", join)
+
+    def up() -> None:
+        with contextlib.suppress(ClusterUnreachable):
+            connect.up(state_dir=home / "one")
+
+    threads = [threading.Thread(target=up) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert started == [home / "one"]
 
 
 def test_the_file_lies_where_the_user_keeps_state(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,17 +3,19 @@
 from dataclasses import replace
 
 import pytest
-from engine_build import NODE, Hands, array, ended
+from engine_build import NODE, SPEC, Hands, array, ended
 
 from kos_ray.engine.inbox import Touched
 from kos_ray.journal.store import Journal
 from kos_ray.model.errors import JournalUnwritable, Refused
 from kos_ray.model.events import AttemptError, CancelRequested, HoldRequested, ReleaseRequested
-from kos_ray.model.ids import NodeId
+from kos_ray.model.ids import JobKey, NodeId
 from kos_ray.model.job import AttemptEnd, JobState
 from kos_ray.model.node import Node
 from kos_ray.model.protocol import Accepted, Acked
+from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import Resources
+from kos_ray.scheduler.snapshot import state_to_plain
 
 
 def test_a_job_goes_its_way() -> None:
@@ -25,6 +27,31 @@ def test_a_job_goes_its_way() -> None:
     hands.tick()
     assert hands.answers[-1] == Acked(incarnation="first", number=1, epoch=1)
     assert hands.outcomes("w") == {1: (JobState.SUCCEEDED, b"\x00r")}
+
+
+def test_a_ready_job_is_told_what_holds_it() -> None:
+    hands = Hands()
+    hands.submit(array("none"), request="n")
+    assert hands.engine.why(JobKey(1)) is Reason.NO_NODES
+    hands.greet()
+    large = replace(SPEC, resources=Resources.of({"unobtainium": 1}))
+    hands.submit(array("large", spec=large), request="l", spec=large)
+    hands.submit(array("more", count=2), request="m")
+    assert [hands.engine.why(JobKey(key)).name for key in (1, 2, 3, 4, 5)] == [
+        *("NONE", "NEVER_FITS", "NONE", "NO_ROOM", "NONE"),
+    ]
+
+
+def test_a_snapshot_of_another_version_is_passed_over() -> None:
+    hands = Hands()
+    hands.greet()
+    hands.submit(array(count=3))
+    last = next(iter(reversed(list(hands.journal.frames())))).last_seq
+    plain = state_to_plain(hands.engine.state)
+    plain["jobs"] = [(*job[:-1], job[-1][:-1]) for job in plain["jobs"]]
+    hands.load_newest = lambda: (last, plain)  # type: ignore[method-assign, assignment, return-value]
+    hands.engine._fold()
+    assert sorted(hands.engine.state.jobs) == [1, 2, 3]
 
 
 def test_nothing_is_answered_or_sent_when_the_disk_is_full(full: list[bool]) -> None:

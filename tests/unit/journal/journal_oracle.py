@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from kos_ray.model import decisions as d
 from kos_ray.model import events as e
 from kos_ray.model.job import AttemptEnd, JobState, SlotKind
+from kos_ray.model.reasons import Reason
 
 S = JobState
 SENT = (S.LAUNCHED, S.RUNNING, S.STOPPING)
@@ -118,7 +119,7 @@ class Oracle:
             job = self.jobs[key]
             job.leave_attempt(self.now)
             job.state, job.reason, job.due_us = S.BACKOFF, reason, due
-            job.failures += 1
+            job.failures += reason != Reason.UNDELIVERED
 
     def Launch(self, decision: d.Launch) -> None:  # noqa: N802
         assert isinstance(decision.kind, SlotKind)

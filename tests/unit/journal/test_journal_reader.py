@@ -1,6 +1,7 @@
 """The reader: views of a journal that a scheduler is writing at the same time."""
 
 import sqlite3
+from dataclasses import replace
 
 import pytest
 from journal_build import (
@@ -25,7 +26,7 @@ from kos_ray.model.dependency import Rule
 from kos_ray.model.errors import NotFound
 from kos_ray.model.ids import JobKey
 from kos_ray.model.job import After, AttemptEnd, JobState, Spec
-from kos_ray.model.payload import inline
+from kos_ray.model.payload import inline, raising
 from kos_ray.model.reasons import Reason
 
 OTHER = Spec(type="serve", namespace="lab", tags=("nightly",), band=1)
@@ -203,6 +204,16 @@ def test_results_and_outcomes(story, reader):
         ((index, *error_text),) = outcomes.errors
         assert outcomes.keys[index] == 2
         assert error_text == ["ValueError", "no", "tb"]
+
+
+def test_the_outcome_of_a_failure_carries_the_exception(story, reader):
+    story.add(launch(1, 2))
+    error = e.AttemptError(index=0, type="ValueError", message="no", traceback="tb")
+    done = replace(ended(1, 2, end=AttemptEnd.FAILED, errors=(error,)), results=(raising(b"pickle"), inline(b"odd")))
+    failed = {"state": JobState.FAILED, "reason": Reason.USER_ERROR}
+    story.add(done, finish(1, **failed), finish(2, **failed))
+    for source in (reader, story.journal):
+        assert source.outcomes([1, 2]).results == (raising(b"pickle"), b"")
 
 
 def test_views_by_key(story, reader, monkeypatch):

@@ -300,6 +300,15 @@ def test_a_stopping_job_stays_so_when_it_is_entered():
     assert (story.state(1), story.row(1)["entered_us"]) == (S.STOPPING, 77)
 
 
+def test_a_launch_that_is_sent_again_later_is_not_charged():
+    story = Story().begin()
+    story.add(launch(1))
+    again = d.RetryLater(keys=(JobKey(1),), due_us=(123,), reasons=(Reason.UNDELIVERED,))
+    story.add(ended(1, end=AttemptEnd.UNDELIVERED), again)
+    row = story.row(1)
+    assert (row["state"], row["due_us"], row["failures"]) == (S.BACKOFF, 123, 0)
+
+
 def test_a_retry_leaves_its_attempt_behind():
     story = Story().begin()
     story.add(launch(1))

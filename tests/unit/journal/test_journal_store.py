@@ -426,6 +426,10 @@ def test_resolve_knows_ids_items_and_names():
     assert resolve("default", "dotted.1") == (7, -1)
     assert resolve("default", "report") == (4, -1)
     assert resolve("default", "sweep.0") == (5, 2)
+    assert resolve("default", "sweep.0.1") == (6, -1), "items are named as lists of jobs show them"
+    assert resolve("default", "sweep.0.2") is None
+    assert resolve("default", "report.0") is None, "it is no array"
+    assert resolve("other", "sweep.0.1") is None
     assert resolve("other", "report") is None
     assert resolve("default", "") is None
 

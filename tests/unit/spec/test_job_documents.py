@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -145,6 +146,14 @@ def test_only_so_many_problems_are_told() -> None:
     with pytest.raises(InvalidSpec) as refused:
         load_text("\n".join("- {run: 1}" for _ in range(500)))
     assert str(refused.value).count("\n") <= 21
+
+
+@pytest.mark.parametrize(
+    "more", [{"run": ["echo", "\ud800"]}, {"run": "\ud800"}, {"tags": ["\ud800"]}, {"env": {"A": "\ud800"}}]
+)
+def test_text_that_no_encoding_holds_is_refused(more: dict[str, Any]) -> None:
+    with pytest.raises(InvalidSpec, match=r"x\.json:1: .* found half of a surrogate pair"):
+        load_text(json.dumps({"run": "x"} | more), "x.json")
 
 
 def test_an_alias_bomb_is_refused() -> None:

@@ -106,7 +106,7 @@ WRITTEN = [
     ("agent_id: a\nentry_point: x\npayload: {}", 3, "expected the fields of one form"),
 ]
 #: no field takes any of these, except those that take anything
-STRANGE: list[Any] = [{"": 0}, [[]], -1.5, "\0", True]
+STRANGE: list[Any] = [{"": 0}, [[]], -1.5, "\0", "\ud800", True]
 TAKES_ANYTHING = {"payload", "data", "args", "reward", "task", "issuer"}
 
 

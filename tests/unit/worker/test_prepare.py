@@ -8,6 +8,7 @@ from kos_ray.model.payload import BlobRef, inline, referring
 from kos_ray.model.wire import to_plain
 from kos_ray.worker.packets import pack
 from kos_ray.worker.prepare import Preparer
+from kos_ray.worker.results import pack_exception
 
 
 def write_spec(directory: Path, name: str, spec: Spec) -> None:
@@ -52,3 +53,10 @@ def test_a_persistent_id_of_another_kind_is_refused(tmp_path):
     data = inline(b"\x80\x05\x8c\x04file\x8c\x01x\x86Q.")
     with pytest.raises(pickle.UnpicklingError, match="unknown persistent id"):
         Preparer(tmp_path).arguments(data, (b"",))
+
+
+def test_what_a_failed_parent_raised_is_no_value(tmp_path):
+    prepare = Preparer(tmp_path)
+    raised = pack_exception(ValueError("x"))
+    assert raised
+    assert prepare.value((raised, inline(pickle.dumps(1)), b"")) == [None, 1, None]

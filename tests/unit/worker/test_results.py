@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from kos_ray.model.payload import INLINE_LIMIT, BlobRef, open_payload
-from kos_ray.worker.results import Unpicklable, describe, describe_exit, pack_result
+from kos_ray.model.payload import INLINE_LIMIT, BlobRef, open_payload, raised_by
+from kos_ray.worker.results import Unpicklable, describe, describe_exit, pack_exception, pack_result
 
 
 @pytest.mark.parametrize("value", [None, True, 1, 1.5, "é", b"x", [1, {"a": (2,)}], {1, 2}])
@@ -51,6 +51,24 @@ def test_errors_are_described_without_the_callers_frame():
     assert (kind, message) == ("ValueError", "broken")
     assert "in user_code" in text
     assert "in test_errors" not in text
+
+
+class Told(Exception):
+    """Takes other arguments than it hands on, as most of them do."""
+
+    def __init__(self, one: str, held: object) -> None:
+        super().__init__(f"told {one}")
+        self.held = held
+
+
+def test_exceptions_travel_where_they_can():
+    again = pickle.loads(raised_by(pack_exception(Told("x", b"y"))))
+    assert (type(again), str(again), again.held) == (Told, "told x", b"y")
+    decoding = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "no")
+    assert str(pickle.loads(raised_by(pack_exception(decoding)))) == str(decoding)
+    assert open_payload(pack_exception(Told("x", b"y"))) is None, "it is no value"
+    for stays in (Told("x", bytes(INLINE_LIMIT)), Told("x", threading.Lock()), SystemExit(1)):
+        assert pack_exception(stays) == b""
 
 
 def test_an_error_whose_text_raises_is_still_described():

@@ -1,0 +1,135 @@
+"""The scheduler alone at a size that two cores cannot run: a full cluster, a long queue, and what one step costs."""
+
+import statistics
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from random import Random
+
+from benchmarks.report import Row
+from kos_ray.model import decisions as d
+from kos_ray.model import events as e
+from kos_ray.model.ids import JobKey, NodeId, SpecKey
+from kos_ray.model.job import Eviction, Spec
+from kos_ray.model.node import Node
+from kos_ray.model.policy import Policy
+from kos_ray.model.resources import Resources
+from kos_ray.scheduler.machine import step
+from kos_ray.scheduler.state import State
+
+NODES = 1_000
+WAITING = 100_000
+SHAPES = 200
+ACCOUNTS = 20
+TICKS = 300
+ENDS_PER_TICK = 4
+NAMES = ("scale_tick_p50", "scale_tick_p99", "scale_waiting_job")
+
+
+class World:
+    """Nodes with GPUs, jobs of many shapes in many accounts, and time that passes."""
+
+    def __init__(self) -> None:
+        self.random = Random(1)
+        self.state = State()
+        self.now_us = 1_000_000
+        self.next_key = 1
+        policy = Policy(burst_jobs=0)
+        self.step([e.SchedulerStarted(epoch=1, version="0", policy=policy), e.NodesJoined(nodes=tuple(self._nodes()))])
+        self.specs = [self._spec(number) for number in range(SHAPES)]
+        self.known: set[int] = set()
+
+    def step(self, events: list[e.Event]) -> list[d.Decision]:
+        """One step, a millisecond later."""
+        self.now_us += 1_000
+        return step(self.state, events, self.now_us)
+
+    def _nodes(self) -> Iterator[Node]:
+        for number in range(NODES):
+            units = {"CPU": 64.0, "memory": 256.0 * 2**30, "GPU": self.random.choice((0, 4, 8))}
+            yield Node(NodeId(f"n{number:04}"), f"n{number}", Resources.of(units), incarnation="1")
+
+    def _spec(self, number: int) -> Spec:
+        gpus = self.random.choice((0, 0, 0, 1, 2, 4, 8))
+        units = {"CPU": self.random.choice((1, 2, 4, 8, 16)), "GPU": gpus, "memory": 2.0**30 * (1 + number % 7)}
+        return Spec(
+            type=f"shape{number}",
+            entry="m:f",
+            namespace=f"team{number % ACCOUNTS}",
+            band=self.random.choice((0, 2, 3, 3, 3, 4, 5)),
+            resources=Resources.of(units),
+            single_use=gpus > 0,
+            run_ms=self.random.choice((0, 60_000, 3_600_000)),
+            eviction=self.random.choice((Eviction.REQUEUE, Eviction.CHECKPOINT, Eviction.NEVER)),
+        )
+
+    def submit(self, count: int) -> e.JobsSubmitted:
+        """An array of so many jobs of one shape."""
+        number = self.random.randrange(SHAPES)
+        new = () if number in self.known else ((SpecKey(number + 1), self.specs[number]),)
+        self.known.add(number)
+        first = JobKey(self.next_key)
+        self.next_key += count
+        return e.JobsSubmitted(
+            request_id=str(first),
+            first=first,
+            ids=(str(first),),
+            counts=(count,),
+            specs=(SpecKey(number + 1),),
+            args=(b"",) * count,
+            new_specs=new,
+        )
+
+    def ends(self, count: int) -> list[e.Event]:
+        """Some attempts are over."""
+        found: list[e.Event] = []
+        for node_id in self.random.sample(list(self.state.nodes), count):
+            held = [key for lane in self.state.nodes[node_id].lanes.values() for key in lane.held]
+            if not held:
+                continue
+            job = self.state.jobs[self.random.choice(held)]
+            found.append(
+                e.AttemptsEnded(
+                    node=node_id,
+                    keys=(job.key,),
+                    attempts=(job.attempt,),
+                    ends=(0,),
+                    entered_us=(self.now_us - 60_000_000,),
+                    ended_us=(self.now_us,),
+                    pids=(1,),
+                    results=(b"",),
+                )
+            )
+        return found
+
+
+def rows(wanted: Callable[[str], bool]) -> Iterator[Row]:
+    """`scale_tick_p50`, `scale_tick_p99` and `scale_waiting_job`."""
+    world = World()
+    while len(world.state.jobs) < WAITING // 2:
+        world.step([world.submit(100)])
+    tracemalloc.start()
+    before, jobs = tracemalloc.get_traced_memory()[0], len(world.state.jobs)
+    while len(world.state.jobs) < jobs + WAITING // 2:
+        world.step([world.submit(100)])
+    each = (tracemalloc.get_traced_memory()[0] - before) / (len(world.state.jobs) - jobs)
+    tracemalloc.stop()
+    times = []
+    for _ in range(TICKS):
+        events = [*world.ends(ENDS_PER_TICK), world.submit(2)]
+        start = time.perf_counter()
+        world.step(events)
+        times.append((time.perf_counter() - start) * 1e3)
+    p50, p99 = statistics.median(times), statistics.quantiles(times, n=100)[98]
+    if wanted("scale_tick_p50"):
+        yield _row("scale_tick_p50", p50, "ms", 20)
+    if wanted("scale_tick_p99"):
+        yield _row("scale_tick_p99", p99, "ms", 20)
+    if wanted("scale_waiting_job"):
+        yield _row("scale_waiting_job", each, "bytes", 1_024)
+
+
+def _row(name: str, value: float, unit: str, at_most: float) -> Row:
+    return Row(
+        name=name, value=value, unit=unit, peer=None, ratio=None, goal=f"<= {at_most:g} {unit}", met=value <= at_most
+    )
