@@ -60,6 +60,8 @@ class Search:
         self._now_us = now_us
         self._left = state.policy.evictions_per_pass
         self._used: _Used = {}
+        #: by namespace of victims: whether it uses what is not its own, and whether the claimer may reclaim that
+        self._standing: dict[str, tuple[bool, bool]] = {}
         #: whose room is free soon
         self._going: list[Job] = []
         #: whether the claimer's own are to make so much room that it ends within what is guaranteed to it
@@ -75,11 +77,13 @@ class Search:
         self._used = self._use_to_come(head)
         self._fresh = {key for keys in self._launched.values() for key in keys}
         self._to_end_within = False
+        self._standing.clear()
         if self._comes_by_itself(job_class, claimer):
             return None
         best = self._best(job_class, claimer)
         if best is None and self._may_end_within(claimer):
             self._to_end_within = True
+            self._standing.clear()
             best = self._best(job_class, claimer)
         if best is None or len(best.victims) > self._left:
             return None
@@ -236,16 +240,24 @@ class Search:
 
     def _right_across(self, claimer: Job, job: Job) -> Reason:
         """The same between two namespaces where quotas are set: what is guaranteed is safe from others."""
-        if not self._borrows(self._used, claimer, job):
+        borrows, entitled = self._stands(claimer, job)
+        if not borrows:
             return Reason.NONE
         settings = self._settings(claimer)
-        if self._entitled(claimer, job):
+        if entitled:
             if settings.reclaim is Against.ANY:
                 return Reason.RECLAIMED
             return Reason.PREEMPTED if _allows(settings.reclaim, claimer, job) else Reason.NONE
         if job.job_class.band >= settings.borrowing_band and _allows(settings.borrowing, claimer, job):
             return Reason.PREEMPTED
         return Reason.NONE
+
+    def _stands(self, claimer: Job, job: Job) -> tuple[bool, bool]:
+        """Whether a job's namespace borrows, and whether the claimer is entitled to that: the same for all its jobs."""
+        name = job.kind.namespace
+        if name not in self._standing:
+            self._standing[name] = self._borrows(self._used, claimer, job), self._entitled(claimer, job)
+        return self._standing[name]
 
     def _entitled(self, claimer: Job, job: Job) -> bool:
         """Whether the claimer, or one above it that is not above the job, uses no more than is guaranteed to it."""
@@ -306,7 +318,7 @@ class Search:
 
     def _harm(self, claimer: Job, job: Job) -> tuple[int, int, int, int]:
         across = self._state.tree.matters and claimer.entry.kind.namespace != job.kind.namespace
-        own = 0 if across and self._entitled(claimer, job) else 1
+        own = 0 if across and self._stands(claimer, job)[1] else 1
         saves = job.entry.spec.eviction is Eviction.CHECKPOINT
         lost_us = 0 if saves else self._now_us - max(job.started_us, job.saved_us)
         lost = lost_us * max(1, step_of(self._state, job.kind.resources))
