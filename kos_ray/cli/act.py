@@ -144,13 +144,13 @@ def reprioritise(
 def rerun(
     job: JobRef,
     from_failed: Annotated[
-        bool, typer.Option("--from-failed", "--failed", help="Of an array only the jobs that failed.")
+        bool, typer.Option("--from-failed", "--failed", help="Only what failed, and what waited for it.")
     ] = False,
     address: Address = None,
     namespace: Namespace = "default",
     as_json: Json = False,
 ) -> None:
-    """Submit a job or an array again as it was, under a name of its own."""
+    """Submit a job, an array or a workflow again as it was; a workflow NAME again as NAME@2."""
     with open_client(address, namespace) as client:
         ids = [again.id for again in client.rerun(job, from_failed=from_failed)]
         names = {view.id: view.name for view in client.views(ids)}

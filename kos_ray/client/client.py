@@ -18,6 +18,7 @@ from kos_ray.client.outcomes import Outcome
 from kos_ray.client.packing import unpack_result
 from kos_ray.client.pictures import Views
 from kos_ray.client.printed import printed
+from kos_ray.client.rerunning import parts_of, workflow_drafts
 from kos_ray.client.submitting import Submitter
 from kos_ray.model.errors import ClusterUnreachable, NotFound, Refused
 from kos_ray.model.events import CancelRequested, HoldRequested, PriorityChanged, ReleaseRequested
@@ -34,6 +35,8 @@ from kos_ray.spec.settings import current
 
 #: seconds that the polling thread is waited for
 _CLOSE_S = 5.0
+#: jobs that one question brings
+_PAGE = 1_000
 #: seconds in which the outcome of a job that is over has surely come back
 _BACK_S = 10.0
 
@@ -218,18 +221,48 @@ class Client(Submitter):
         return unpack(Policy, self._call(lambda: self._connection.ask_scheduler("settings", packed)))
 
     def rerun(self, ref: str, *, from_failed: bool = False) -> list[Job | JobArray]:
-        """Submit a job or an array again as it was, under a name of its own; with `from_failed` only what failed.
+        """Submit a job, an array or a workflow again as it was; with `from_failed` only what failed.
 
-        Parents that have ended count as they ended; their results are handed over again.
+        Parents that have ended count as they ended; their results are handed over again. Jobs and arrays get an id and
+        no name; of a workflow `flow`, what is run again is called `flow@2/...`, and waits for what else is run again.
 
         Raises:
+            NotFound: there is nothing of that name.
             Refused: `from_failed`, and nothing of it has failed.
 
         """
-        drafts = [Draft(**fields) for fields in self._ask("again", self.namespace, ref, from_failed=from_failed)]
+        try:
+            drafts = [Draft(**fields) for fields in self._ask("again", self.namespace, ref, from_failed=from_failed)]
+        except NotFound:
+            views = self._of_workflow(ref)
+            if not views:
+                raise
+            parts = parts_of(views, from_failed=from_failed)
+            drafts = workflow_drafts(ref, self._next_name(ref), parts, self._as_it_was)
         if not drafts:
             raise Refused(f"nothing of {ref} has failed: there is nothing to run again")
         return self.submit_drafts(drafts)
+
+    def _of_workflow(self, name: str) -> list[JobView]:
+        """All jobs named `name/...`."""
+        found: list[JobView] = []
+        while True:
+            before = found[-1].key if found else None
+            page = self.jobs(namespace=self.namespace, prefix=f"{name}/", limit=_PAGE, before_key=before)
+            found += page
+            if len(page) < _PAGE:
+                return found
+
+    def _next_name(self, workflow: str) -> str:
+        base, _, number = workflow.partition("@")
+        count = int(number) + 1 if number.isdecimal() else 2
+        while self.jobs(namespace=self.namespace, prefix=f"{base}@{count}/", limit=1):
+            count += 1
+        return f"{base}@{count}"
+
+    def _as_it_was(self, array: str) -> dict[str, Any]:
+        (fields,) = self._ask("again", self.namespace, array, from_failed=False)
+        return dict(fields)
 
     def events(self, since_seq: int = 0, limit: int = 1_000) -> list[EventView]:
         """At most `limit` events and decisions after the sequence number `since_seq`, oldest first."""

@@ -112,6 +112,34 @@ def test_asyncio(kos: KosCluster) -> None:
     asyncio.run(main())
 
 
+def _reach(path: str) -> str:
+    return Path(path).read_text()
+
+
+def _count_words(text: str, others: list[int]) -> int:
+    return len(text.split()) + sum(others)
+
+
+def test_a_workflow_goes_on_from_what_failed(kos: KosCluster, tmp_path: Path) -> None:
+    """What failed and what waited for it run again, under another name; what succeeded is not made twice."""
+    import kos_ray
+
+    missing = tmp_path / "input"
+    with kos_ray.workflow("again", client=kos.client) as flow:
+        text = flow.submit(_reach, str(missing), name="text")
+        numbers = flow.map(abs, [-1, -2, -3], name="numbers")
+        flow.submit(_count_words, text, numbers, name="words")
+    assert flow.wait(60)
+    assert kos.client.get("again/words").state == "skipped"
+    missing.write_text("one two")
+    handles = kos.client.rerun("again", from_failed=True)
+    assert len(handles) == 2, "the array succeeded"
+    assert kos.client.job("again@2/words").result(60) == 2 + 6
+    with pytest.raises(kos_ray.NotFound):
+        kos.client.rerun("nothing of that name")
+    assert {view.name for view in kos.client.jobs(prefix="again@2/")} == {"again@2/text", "again@2/words"}
+
+
 def test_workflow_and_decorated(kos: KosCluster) -> None:
     """A DAG is handed over as one, and shows itself."""
     import kos_ray
