@@ -3,7 +3,8 @@
 Three evictions, each with its own right. *Priority*: the victim's declared band is strictly lower. *Reclaim*: the
 victim's namespace uses more than is guaranteed to it, the claimer's less. *Rotation*: the same band, the victim can
 save its state, its slice is over. The search removes candidates in order of harm until the job fits, then puts back
-whom it can (Kueue's reverse minimisation), so that no proper subset of the victims would do.
+whom it can (Kueue's reverse minimisation), so that no proper subset of the victims would do. Who borrows what is
+guaranteed to the claimer goes before the claimer's own: those would only come back and reclaim it themselves.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,8 +15,9 @@ from kos_ray.model.ids import JobKey, NodeId
 from kos_ray.model.job import Eviction, Guarantee, JobState, SlotKind
 from kos_ray.model.policy import Against, Namespace
 from kos_ray.model.reasons import Reason
-from kos_ray.model.resources import Resources, add
+from kos_ray.model.resources import add
 from kos_ray.scheduler.claims import Claims
+from kos_ray.scheduler.queues import count_ready
 from kos_ray.scheduler.quota import ROOT
 from kos_ray.scheduler.shares import paths, step_of
 from kos_ray.scheduler.state import Job, JobClass, NodeState, State
@@ -24,6 +26,7 @@ from kos_ray.scheduler.state import Job, JobClass, NodeState, State
 _NODES_MAX = 64
 _NO_SETTINGS = Namespace(name="")
 _Used = dict[str, dict[str, int]]
+_Cost = tuple[int, int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +35,9 @@ class Victim:
 
     job: Job
     reason: Reason
-    #: how much is lost: its declared band (lower bands first), work in share times microseconds, then the newest
-    harm: tuple[int, int, int]
+    #: how much is lost: 0 where it borrows what is the claimer's, its declared band (lower bands first), work in share
+    #: times microseconds, then the newest
+    harm: tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,12 @@ class Search:
         self._now_us = now_us
         self._left = state.policy.evictions_per_pass
         self._used: _Used = {}
+        #: by namespace of victims: whether it uses what is not its own, and whether the claimer may reclaim that
+        self._standing: dict[str, tuple[bool, bool]] = {}
+        #: whose room is free soon
+        self._going: list[Job] = []
+        #: whether the claimer's own are to make so much room that it ends within what is guaranteed to it
+        self._to_end_within = False
         self.retry_us: int | None = None
 
     def plan(self, job_class: JobClass, head: JobKey) -> Plan | None:
@@ -66,19 +76,48 @@ class Search:
         claimer = state.jobs[head]
         self._used = self._use_to_come(head)
         self._fresh = {key for keys in self._launched.values() for key in keys}
+        self._to_end_within = False
+        self._standing.clear()
+        if self._comes_by_itself(job_class, claimer):
+            return None
+        best = self._best(job_class, claimer)
+        if best is None and self._may_end_within(claimer):
+            self._to_end_within = True
+            self._standing.clear()
+            best = self._best(job_class, claimer)
+        if best is None or len(best.victims) > self._left:
+            return None
+        self._left -= len(best.victims)
+        return best
+
+    def _comes_by_itself(self, job_class: JobClass, claimer: Job) -> bool:
+        """Whether the job fits once those have gone who were asked to stop for other reasons."""
+        nodes = {job.node for job in self._going if job.evicted_for is None}
+        if not nodes:
+            return False
+        near = (node for node in self._targets(job_class) if node.node.id in nodes or self._state.tree.matters)
+        return any(self._fits(node, claimer, []) for node in near)
+
+    def _best(self, job_class: JobClass, claimer: Job) -> Plan | None:
+        """The least harmful of the plans for all nodes."""
         lacking = self._lacking(claimer.entry.kind, ())
-        everywhere = list(self._victims(claimer, state.nodes.values())) if lacking else []
-        best: tuple[tuple[int, int, int, int], Plan] | None = None
+        everywhere = list(self._victims(claimer, self._state.nodes.values())) if lacking else []
+        best: tuple[_Cost, Plan] | None = None
         for node in self._targets(job_class):
             found = self._on(node, claimer, everywhere)
             if found:
                 cost = _cost(found)
                 if best is None or cost < best[0]:
                     best = (cost, Plan(node.node.id, tuple(found)))
-        if best is None or len(best[1].victims) > self._left:
-            return None
-        self._left -= len(best[1].victims)
-        return best[1]
+        return best[1] if best else None
+
+    def _may_end_within(self, claimer: Job) -> bool:
+        """Whether a claimer that borrows would not if enough of its own gave way, so that it may reclaim besides."""
+        tree, kind, settings = self._state.tree, claimer.entry.kind, self._settings(claimer)
+        if not tree.matters or Against.NEVER in (settings.within, settings.reclaim):
+            return False
+        whole = tree.borrows({}, kind.namespace, kind.resources)
+        return not whole and tree.borrows(self._used, kind.namespace, kind.resources)
 
     def lacks_quota(self, job_class: JobClass, head: JobKey) -> bool:
         """Whether a class's namespace may not use so much now, even with all idle slots closed."""
@@ -133,8 +172,8 @@ class Search:
         free = dict(node.free)
         for lane in node.lanes.values():
             add(free, lane.kind.resources, lane.idle)
-        if self._state.making:
-            for job in _leaving(self._state.jobs, (node,)):
+        for job in self._going:
+            if job.node == node.node.id:
                 add(free, job.kind.resources, 1)
         for victim in gone:
             if victim.job.node == node.node.id:
@@ -142,7 +181,10 @@ class Search:
         for claim in self._claims.by_node.get(node.node.id, ()):
             if claim.key != claimer.key:
                 add(free, claim.resources, -1)
-        return wanted.fits(free) and not self._lacking(claimer.entry.kind, gone)
+        if not wanted.fits(free) or self._lacking(claimer.entry.kind, gone):
+            return False
+        namespace = claimer.entry.kind.namespace
+        return not (self._to_end_within and self._state.tree.borrows(self._without(gone), namespace, wanted))
 
     def _lacking(self, kind: SlotKind, gone: Iterable[Victim]) -> tuple[str, ...]:
         """What a namespace's quota lacks for a kind when these are gone."""
@@ -159,14 +201,14 @@ class Search:
     def _use_to_come(self, claimer: JobKey) -> _Used:
         """What is reserved by namespace once idle slots are closed, those asked have gone, and others have come."""
         state = self._state
+        self._going = _leaving(state, state.jobs[claimer])
         if not state.tree.matters:
             return {}
         used = {name: dict(found) for name, found in state.reserved.items()}
         for node_id, idle in state.idle_lanes:
             _count(used, idle, -state.nodes[node_id].lanes[idle].idle)
-        if state.making:
-            for job in _leaving(state.jobs, state.nodes.values()):
-                _count(used, job.kind, -1)
+        for job in self._going:
+            _count(used, job.kind, -1)
         for key in state.nominated:
             if key != claimer:
                 _count(used, state.jobs[key].entry.kind, 1)
@@ -182,7 +224,7 @@ class Search:
                     job = jobs[key]
                     reason = self._right(claimer, job)
                     if reason is not Reason.NONE and self._now_is_the_time(job, reason):
-                        yield Victim(job, reason, self._harm(job))
+                        yield Victim(job, reason, self._harm(claimer, job))
 
     def _right(self, claimer: Job, job: Job) -> Reason:
         """By which right the claimer may take the job's room; NONE: by none."""
@@ -198,11 +240,11 @@ class Search:
 
     def _right_across(self, claimer: Job, job: Job) -> Reason:
         """The same between two namespaces where quotas are set: what is guaranteed is safe from others."""
-        state, wanted = self._state, claimer.entry.kind.resources
-        if not self._borrows(self._used, job, wanted):
+        borrows, entitled = self._stands(claimer, job)
+        if not borrows:
             return Reason.NONE
         settings = self._settings(claimer)
-        if not state.tree.borrows(self._used, claimer.entry.kind.namespace, wanted):
+        if entitled:
             if settings.reclaim is Against.ANY:
                 return Reason.RECLAIMED
             return Reason.PREEMPTED if _allows(settings.reclaim, claimer, job) else Reason.NONE
@@ -210,16 +252,35 @@ class Search:
             return Reason.PREEMPTED
         return Reason.NONE
 
+    def _stands(self, claimer: Job, job: Job) -> tuple[bool, bool]:
+        """Whether a job's namespace borrows, and whether the claimer is entitled to that: the same for all its jobs."""
+        name = job.kind.namespace
+        if name not in self._standing:
+            self._standing[name] = self._borrows(self._used, claimer, job), self._entitled(claimer, job)
+        return self._standing[name]
+
+    def _entitled(self, claimer: Job, job: Job) -> bool:
+        """Whether the claimer, or one above it that is not above the job, uses no more than is guaranteed to it."""
+        if self._to_end_within:
+            return True
+        wanted, tree = claimer.entry.kind.resources, self._state.tree
+        mine = _apart(claimer.entry.kind.namespace, job.kind.namespace)
+        return any(not tree.borrows(self._used, part, wanted) for part in mine)
+
     def _still_borrows(self, claimer: Job, victim: Victim, gone: list[Victim]) -> bool:
         """Whether a victim in another namespace uses what is not guaranteed to it, when these are gone."""
         if not self._state.tree.matters or victim.job.kind.namespace == claimer.entry.kind.namespace:
             return True
-        return self._borrows(self._without(gone), victim.job, claimer.entry.kind.resources)
+        return self._borrows(self._without(gone), claimer, victim.job)
 
-    def _borrows(self, used: _Used, job: Job, wanted: Resources) -> bool:
-        """Whether a job's namespace, or one above it, uses more than it has of anything that is wanted."""
-        names = [name for name, _ in wanted.amounts]
-        return any(self._state.tree.borrows_already(used, part, names) for part in paths(job.kind.namespace))
+    def _borrows(self, used: _Used, claimer: Job, job: Job) -> bool:
+        """Whether a job's namespace, and all above it that are not above the claimer, use more than they have.
+
+        One that does not keeps all below it safe: they borrow of each other, and not of the claimer.
+        """
+        names = [name for name, _ in claimer.entry.kind.resources.amounts]
+        theirs = _apart(job.kind.namespace, claimer.entry.kind.namespace)
+        return all(self._state.tree.borrows_already(used, part, names) for part in theirs)
 
     def _settings(self, claimer: Job) -> Namespace:
         found = None
@@ -255,10 +316,13 @@ class Search:
         self.retry_us = over_us if self.retry_us is None else min(self.retry_us, over_us)
         return False
 
-    def _harm(self, job: Job) -> tuple[int, int, int]:
+    def _harm(self, claimer: Job, job: Job) -> tuple[int, int, int, int]:
+        across = self._state.tree.matters and claimer.entry.kind.namespace != job.kind.namespace
+        own = 0 if across and self._stands(claimer, job)[1] else 1
         saves = job.entry.spec.eviction is Eviction.CHECKPOINT
         lost_us = 0 if saves else self._now_us - max(job.started_us, job.saved_us)
-        return (-job.job_class.band, lost_us * max(1, step_of(self._state, job.kind.resources)), -job.started_us)
+        lost = lost_us * max(1, step_of(self._state, job.kind.resources))
+        return (own, -job.job_class.band, lost, -job.started_us)
 
 
 def _allows(against: Against, claimer: Job, job: Job) -> bool:
@@ -275,20 +339,35 @@ def _count(used: _Used, kind: SlotKind, times: int) -> None:
         add(used.setdefault(name, {}), kind.resources, times)
 
 
-def _leaving(jobs: Mapping[JobKey, Job], nodes: Iterable[NodeState]) -> Iterator[Job]:
-    """Those who were asked to make room and have not done so yet."""
-    for node in nodes:
-        for lane in node.lanes.values():
-            for key in lane.held:
-                if jobs[key].evicted_for is not None:
-                    yield jobs[key]
+def _apart(name: str, other: str) -> tuple[str, ...]:
+    """A namespace and those above it that are not above another; of one above the other, itself."""
+    above = paths(other)
+    return tuple(part for part in paths(name) if part not in above) or (name,)
 
 
-def _cost(victims: list[Victim]) -> tuple[int, int, int, int]:
-    """Plans compared: the most urgent victim's band, then work lost, then how many, then how recently they began."""
+def _leaving(state: State, claimer: Job) -> list[Job]:
+    """Those who were asked to make room and have not done so yet; and others who were asked to stop, if enough.
+
+    Enough is as many as wait in the claimer's class: of that only the head is looked at, and it would hold up the rest.
+    """
+    asked: list[Job] = []
+    others: list[Job] = []
+    for key in state.stopping:
+        job = state.jobs[key]
+        if job.evicted_for is not None:
+            asked.append(job)
+        elif job.lane is not None and len(job.lane.held) <= job.lane.slots:
+            # nothing waits ahead that would take its place
+            others.append(job)
+    enough = count_ready(claimer.job_class, state.jobs, len(others) + 1) <= len(others)
+    return asked + others if enough else asked
+
+
+def _cost(victims: list[Victim]) -> _Cost:
+    """Plans compared: the worst victim's right and band, then work lost, then how many, and how recently they began."""
     return (
-        max(victim.harm[0] for victim in victims),
-        sum(victim.harm[1] for victim in victims),
+        *max(victim.harm[:2] for victim in victims),
+        sum(victim.harm[2] for victim in victims),
         len(victims),
-        min(victim.harm[2] for victim in victims),
+        min(victim.harm[3] for victim in victims),
     )

@@ -171,6 +171,9 @@ def _counters(state: State) -> Iterator[str]:
     savers = sum(job.entry.spec.eviction is Eviction.CHECKPOINT for job in held)
     if savers != state.savers:
         yield f"{savers} attempts can save their state, counted {state.savers}"
+    stopping = {job.key for job in held if job.state is JobState.STOPPING}
+    if stopping != state.stopping.keys():
+        yield f"attempts {sorted(stopping)} are asked to stop, noted {sorted(state.stopping)}"
     making: dict[JobKey, int] = {}
     for job in held:
         if job.evicted_for is not None:

@@ -99,6 +99,7 @@ def off_node(state: State, job: Job) -> None:
     """A job's attempt is on no node any more: what it held besides its slot is free."""
     job.node = job.lane = None
     count_on_nodes(state, job, -1)
+    state.stopping.pop(job.key, None)
     if job.evicted_for is not None:
         state.making[job.evicted_for] -= 1
         if not state.making[job.evicted_for]:

@@ -119,6 +119,7 @@ def _stop(state: State, decision: d.Stop, _now_us: int) -> None:
         if job.state is JobState.RUNNING:
             lane_of(job).running -= 1
         move(job, JobState.STOPPING)
+        state.stopping[key] = None
         state.todo.orphaned.pop(key, None)
         job.cancelled = decision.reason in (Reason.CANCELLED_BY_USER, Reason.PARENT_ENDED)
         job.stopped_by = Reason(decision.reason)
@@ -134,6 +135,7 @@ def _evict(state: State, decision: d.Evict, now_us: int) -> None:
         if job.state is JobState.RUNNING:
             lane_of(job).running -= 1
         move(job, JobState.STOPPING)
+        state.stopping[key] = None
         job.stopped_by = Reason(decision.reason)
         job.evicted_for = claimer.key
         state.making[claimer.key] = state.making.get(claimer.key, 0) + 1

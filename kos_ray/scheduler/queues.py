@@ -1,6 +1,6 @@
 """Where a job stands among those that wait: its class, its rank there, and the class's heap."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from heapq import heapify, heappop, heappush
 from typing import Any
@@ -111,6 +111,19 @@ def first_ready(state: State, job_class: JobClass) -> JobKey | None:
                 return key
         heappop(ready)
     return None
+
+
+def count_ready(job_class: JobClass, jobs: Mapping[JobKey, Job], at_most: int) -> int:
+    """How many jobs of a class are READY, counted up to a bound."""
+    found: set[JobKey] = set()
+    for entry in job_class.ready:
+        if len(found) >= at_most:
+            break
+        key: JobKey = entry[1] if job_class.ranked else entry
+        job = jobs.get(key)
+        if job is not None and job.queued is job_class and job.state is JobState.READY:
+            found.add(key)
+    return len(found)
 
 
 def take_first(state: State, job_class: JobClass) -> None:

@@ -155,6 +155,8 @@ def _count(state: State) -> None:
                 state.jobs[key].kind = lane.kind
                 state.jobs[key].lane = lane
                 count_on_nodes(state, state.jobs[key], 1)
+                if state.jobs[key].state is JobState.STOPPING:
+                    state.stopping[key] = None
     for job in state.jobs.values():
         if job.evicted_for is not None and job.node is not None:
             state.making[job.evicted_for] = state.making.get(job.evicted_for, 0) + 1

@@ -317,6 +317,8 @@ class State:
     todo: Todo = field(default_factory=Todo)
     #: how many attempts still have to make room for a job
     making: dict[JobKey, int] = field(default_factory=dict)
+    #: attempts that were asked to stop, for whatever reason, and are still there
+    stopping: dict[JobKey, None] = field(default_factory=dict)
     #: attempts on nodes by declared band, and those of jobs that can save their state
     on_nodes: list[int] = field(default_factory=lambda: [0] * 6)
     savers: int = 0
