@@ -10,7 +10,7 @@ from benchmarks.report import Row
 from kos_ray.model import decisions as d
 from kos_ray.model import events as e
 from kos_ray.model.ids import JobKey, NodeId, SpecKey
-from kos_ray.model.job import Eviction, Spec
+from kos_ray.model.job import AttemptEnd, Eviction, Spec
 from kos_ray.model.node import Node
 from kos_ray.model.policy import Policy
 from kos_ray.model.resources import Resources
@@ -23,6 +23,7 @@ SHAPES = 200
 ACCOUNTS = 20
 TICKS = 300
 ENDS_PER_TICK = 4
+STEP_US = 10_000
 NAMES = ("scale_tick_p50", "scale_tick_p99", "scale_waiting_job")
 
 
@@ -34,15 +35,19 @@ class World:
         self.state = State()
         self.now_us = 1_000_000
         self.next_key = 1
+        self.evictions: list[d.Evict] = []
         policy = Policy(burst_jobs=0)
         self.step([e.SchedulerStarted(epoch=1, version="0", policy=policy), e.NodesJoined(nodes=tuple(self._nodes()))])
         self.specs = [self._spec(number) for number in range(SHAPES)]
         self.known: set[int] = set()
 
     def step(self, events: list[e.Event]) -> list[d.Decision]:
-        """One step, a millisecond later."""
-        self.now_us += 1_000
-        return step(self.state, events, self.now_us)
+        """One step, a little later. Who was asked to make room in the one before has done so."""
+        self.now_us += STEP_US
+        stopped = [self._ended(found.node, found.keys, found.attempts, AttemptEnd.STOPPED) for found in self.evictions]
+        decisions = step(self.state, [*stopped, *events], self.now_us)
+        self.evictions = [found for found in decisions if isinstance(found, d.Evict)]
+        return decisions
 
     def _nodes(self) -> Iterator[Node]:
         for number in range(NODES):
@@ -88,19 +93,23 @@ class World:
             if not held:
                 continue
             job = self.state.jobs[self.random.choice(held)]
-            found.append(
-                e.AttemptsEnded(
-                    node=node_id,
-                    keys=(job.key,),
-                    attempts=(job.attempt,),
-                    ends=(0,),
-                    entered_us=(self.now_us - 60_000_000,),
-                    ended_us=(self.now_us,),
-                    pids=(1,),
-                    results=(b"",),
-                )
-            )
+            found.append(self._ended(node_id, (job.key,), (job.attempt,), AttemptEnd.SUCCEEDED))
         return found
+
+    def _ended(
+        self, node: NodeId, keys: tuple[JobKey, ...], attempts: tuple[int, ...], end: AttemptEnd
+    ) -> e.AttemptsEnded:
+        """Attempts on one node that ran for a minute."""
+        return e.AttemptsEnded(
+            node=node,
+            keys=keys,
+            attempts=attempts,
+            ends=(int(end),) * len(keys),
+            entered_us=(self.now_us - 60_000_000,) * len(keys),
+            ended_us=(self.now_us,) * len(keys),
+            pids=(1,) * len(keys),
+            results=(b"",) * len(keys),
+        )
 
 
 def rows(wanted: Callable[[str], bool]) -> Iterator[Row]:

@@ -6,6 +6,7 @@ be over before the claimer could start (backfill as in EASY; Lifka, JSSPP 1995):
 
 from kos_ray.model.ids import JobKey, NodeId
 from kos_ray.model.resources import Resources, add
+from kos_ray.scheduler.rooms import room_of
 from kos_ray.scheduler.state import Job, JobClass, NodeState, State
 
 #: no end is known
@@ -84,28 +85,36 @@ class Claims:
 
 def ready_us(state: State, node: NodeState, wanted: Resources, now_us: int) -> int:
     """When declared run times let a vector fit on a node at the latest; NEVER_US where they do not say."""
-    free = dict(node.free)
-    ends: list[tuple[int, Resources]] = []
-    for lane in node.lanes.values():
-        add(free, lane.kind.resources, lane.idle)
-        ends += [(end_us(state.jobs[key], now_us), lane.kind.resources) for key in list(lane.held)[: lane.slots]]
-    for end, resources in sorted(ends, key=lambda entry: entry[0]):
-        if wanted.fits(free):
-            break
+    free = room_of(node)
+    if wanted.fits(free):
+        return now_us
+    for end, resources in _ends(state, node):
         if end == NEVER_US:
-            return NEVER_US
+            break
         add(free, resources, 1)
-        at_us = end
         if wanted.fits(free):
-            return at_us
-    return now_us if wanted.fits(free) else NEVER_US
+            return max(now_us, end)
+    return NEVER_US
 
 
-def end_us(job: Job, now_us: int) -> int:
+def _ends(state: State, node: NodeState) -> list[tuple[int, Resources]]:
+    """When what runs on a node is declared to be over, the first first; kept until something changes there."""
+    if node.ends is not None and node.node.id not in state.rooms.touched:
+        return node.ends
+    found = [
+        (end_us(state.jobs[key]), lane.kind.resources)
+        for lane in node.lanes.values()
+        for key in list(lane.held)[: lane.slots]
+    ]
+    node.ends = sorted(found, key=lambda entry: entry[0])
+    return node.ends
+
+
+def end_us(job: Job) -> int:
     """When a running job is declared to be over: by its run time, or else by its timeout."""
     spec = job.entry.spec
     length_ms = spec.run_ms or spec.timeout_ms
-    return max(now_us, job.started_us + length_ms * 1_000) if length_ms else NEVER_US
+    return job.started_us + length_ms * 1_000 if length_ms else NEVER_US
 
 
 _MANY = 1 << 30

@@ -16,14 +16,13 @@ from kos_ray.model.job import Eviction, Guarantee, JobState, SlotKind
 from kos_ray.model.policy import Against, Namespace
 from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import add
-from kos_ray.scheduler.claims import Claims
+from kos_ray.scheduler.claims import NEVER_US, Claims
 from kos_ray.scheduler.queues import count_ready
 from kos_ray.scheduler.quota import ROOT
 from kos_ray.scheduler.shares import paths, step_of
 from kos_ray.scheduler.state import Job, JobClass, NodeState, State
+from kos_ray.scheduler.targets import Targets
 
-#: nodes that one search looks at
-_NODES_MAX = 64
 _NO_SETTINGS = Namespace(name="")
 _Used = dict[str, dict[str, int]]
 _Cost = tuple[int, int, int, int, int]
@@ -49,7 +48,7 @@ class Plan:
 
 
 class Search:
-    """One pass's searches for victims. `retry_us` is when one that failed might succeed though nothing happens."""
+    """One pass's searches for victims."""
 
     def __init__(self, state: State, claims: Claims, now_us: int, launched: Mapping[Any, Iterable[JobKey]]) -> None:
         self._state = state
@@ -66,7 +65,9 @@ class Search:
         self._going: list[Job] = []
         #: whether the claimer's own are to make so much room that it ends within what is guaranteed to it
         self._to_end_within = False
-        self.retry_us: int | None = None
+        #: when somebody on the node that is looked at may give way
+        self._later_us: int | None = None
+        self.targets = Targets(state, now_us)
 
     def plan(self, job_class: JobClass, head: JobKey) -> Plan | None:
         """The least harmful plan for a job, or None: nobody may be evicted, or it would not help."""
@@ -74,38 +75,54 @@ class Search:
         if not state.policy.preemption or self._left <= 0 or not self._may_help(job_class):
             return None
         claimer = state.jobs[head]
-        self._used = self._use_to_come(head)
-        self._fresh = {key for keys in self._launched.values() for key in keys}
+        targets = self.targets.find(job_class, head, self._settings(claimer).within)
+        if targets is None:
+            return None
+        best = None
+        if targets:
+            self._used = self._use_to_come(head)
+            if self._comes_by_itself(claimer, targets):
+                return None
+            best = self._search(job_class, claimer, targets)
+        if best is None:
+            self.targets.rest(job_class, head)
+        elif len(best.victims) <= self._left:
+            job_class.rest = None
+            self._left -= len(best.victims)
+            return best
+        return None
+
+    def _search(self, job_class: JobClass, claimer: Job, targets: list[NodeState]) -> Plan | None:
         self._to_end_within = False
         self._standing.clear()
-        if self._comes_by_itself(job_class, claimer):
-            return None
-        best = self._best(job_class, claimer)
+        best = self._best(job_class, claimer, targets)
         if best is None and self._may_end_within(claimer):
             self._to_end_within = True
             self._standing.clear()
-            best = self._best(job_class, claimer)
-        if best is None or len(best.victims) > self._left:
-            return None
-        self._left -= len(best.victims)
+            best = self._best(job_class, claimer, targets)
         return best
 
-    def _comes_by_itself(self, job_class: JobClass, claimer: Job) -> bool:
+    def _comes_by_itself(self, claimer: Job, targets: list[NodeState]) -> bool:
         """Whether the job fits once those have gone who were asked to stop for other reasons."""
-        nodes = {job.node for job in self._going if job.evicted_for is None}
+        nodes = {job.node: None for job in self._going if job.evicted_for is None and job.node is not None}
         if not nodes:
             return False
-        near = (node for node in self._targets(job_class) if node.node.id in nodes or self._state.tree.matters)
-        return any(self._fits(node, claimer, []) for node in near)
+        if self._state.tree.matters:
+            return any(self._fits(node, claimer, []) for node in targets)
+        return any(self._fits(self._state.nodes[node], claimer, []) for node in nodes)
 
-    def _best(self, job_class: JobClass, claimer: Job) -> Plan | None:
-        """The least harmful of the plans for all nodes."""
+    def _best(self, job_class: JobClass, claimer: Job, targets: list[NodeState]) -> Plan | None:
+        """The least harmful of the plans for these nodes."""
         lacking = self._lacking(claimer.entry.kind, ())
         everywhere = list(self._victims(claimer, self._state.nodes.values())) if lacking else []
         best: tuple[_Cost, Plan] | None = None
-        for node in self._targets(job_class):
+        for node in targets:
+            self._later_us = None
             found = self._on(node, claimer, everywhere)
-            if found:
+            if not found:
+                barred_us = claimer.barred[1] if claimer.barred else NEVER_US
+                self.targets.failed(node, job_class, claimer.key, self._later_us, barred_us)
+            else:
                 cost = _cost(found)
                 if best is None or cost < best[0]:
                     best = (cost, Plan(node.node.id, tuple(found)))
@@ -136,16 +153,6 @@ class Search:
         state = self._state
         lower = any(state.on_nodes[job_class.band + 1 :])
         return lower or (state.savers > 0) or state.tree.matters
-
-    def _targets(self, job_class: JobClass) -> Iterator[NodeState]:
-        """Nodes that could hold the job if enough gave way."""
-        wanted, count = job_class.kind.resources, 0
-        for node in self._state.nodes.values():
-            if node.lanes and wanted.fits(dict(node.node.resources.amounts)):
-                yield node
-                count += 1
-                if count >= _NODES_MAX:
-                    return
 
     # --- one node
 
@@ -205,8 +212,8 @@ class Search:
         if not state.tree.matters:
             return {}
         used = {name: dict(found) for name, found in state.reserved.items()}
-        for node_id, idle in state.idle_lanes:
-            _count(used, idle, -state.nodes[node_id].lanes[idle].idle)
+        for kind, nodes in state.idle_lanes.items():
+            _count(used, kind, -sum(state.nodes[node_id].lanes[kind].idle for node_id in nodes))
         for job in self._going:
             _count(used, job.kind, -1)
         for key in state.nominated:
@@ -217,26 +224,30 @@ class Search:
     # --- who may be a victim
 
     def _victims(self, claimer: Job, nodes: Iterable[NodeState]) -> Iterator[Victim]:
-        jobs = self._state.jobs
+        jobs, within = self._state.jobs, self._settings(claimer).within
         for node in nodes:
             for lane in node.lanes.values():
-                for key in list(lane.held)[: lane.slots]:
+                held = list(lane.held)[: lane.slots]
+                self.targets.looked(len(held))
+                for key in held:
                     job = jobs[key]
-                    reason = self._right(claimer, job)
+                    reason = self._right(claimer, job, within)
                     if reason is not Reason.NONE and self._now_is_the_time(job, reason):
                         yield Victim(job, reason, self._harm(claimer, job))
 
-    def _right(self, claimer: Job, job: Job) -> Reason:
-        """By which right the claimer may take the job's room; NONE: by none."""
+    def _right(self, claimer: Job, job: Job, within: Against) -> Reason:
+        """By which right the claimer may take the job's room; NONE: by none. `within`: what its namespace says."""
+        if self._state.tree.matters and claimer.entry.kind.namespace != job.kind.namespace:
+            right = self._right_across(claimer, job)
+        elif _allows(within, claimer, job):
+            right = Reason.PREEMPTED
+        elif job.entry.saves and job.job_class.band == claimer.job_class.band:
+            right = Reason.ROTATED
+        else:
+            return Reason.NONE
         if not self._can_give_way(job) or claimer.barred_from(job, self._now_us):
             return Reason.NONE
-        rotates = job.entry.spec.eviction is Eviction.CHECKPOINT and job.job_class.band == claimer.job_class.band
-        if claimer.entry.kind.namespace == job.kind.namespace or not self._state.tree.matters:
-            within = self._settings(claimer).within
-            if _allows(within, claimer, job):
-                return Reason.PREEMPTED
-            return Reason.ROTATED if rotates else Reason.NONE
-        return self._right_across(claimer, job)
+        return right
 
     def _right_across(self, claimer: Job, job: Job) -> Reason:
         """The same between two namespaces where quotas are set: what is guaranteed is safe from others."""
@@ -283,8 +294,11 @@ class Search:
         return all(self._state.tree.borrows_already(used, part, names) for part in theirs)
 
     def _settings(self, claimer: Job) -> Namespace:
+        return self._settings_of(claimer.entry.kind.namespace)
+
+    def _settings_of(self, namespace: str) -> Namespace:
         found = None
-        for part in paths(claimer.entry.kind.namespace):
+        for part in paths(namespace):
             found = self._state.tree.settings.get(part, found)
         return found or self._state.tree.settings.get(ROOT, _NO_SETTINGS)
 
@@ -313,7 +327,7 @@ class Search:
         over_us = job.started_us + wait_us
         if over_us <= self._now_us:
             return True
-        self.retry_us = over_us if self.retry_us is None else min(self.retry_us, over_us)
+        self._later_us = over_us if self._later_us is None else min(self._later_us, over_us)
         return False
 
     def _harm(self, claimer: Job, job: Job) -> tuple[int, int, int, int]:
@@ -329,9 +343,11 @@ def _allows(against: Against, claimer: Job, job: Job) -> bool:
     if against is Against.ANY:
         return True
     lower = job.job_class.band > claimer.job_class.band
+    if against is Against.LOWER:
+        return lower
     if against is Against.LOWER_OR_NEWER:
         return lower or (job.job_class.band == claimer.job_class.band and job.since_us > claimer.since_us)
-    return lower and against is Against.LOWER
+    return False
 
 
 def _count(used: _Used, kind: SlotKind, times: int) -> None:

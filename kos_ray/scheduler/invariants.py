@@ -68,7 +68,7 @@ def _lanes_consistent(state: State) -> Iterator[str]:
                 yield f"lane on {node_id}: {len(lane.held)} attempts and no slot"
             if any(state.jobs[key].lane is not lane for key in lane.held):
                 yield f"lane on {node_id} holds a job that is elsewhere"
-            if not bool(lane.idle) == lane.noted == ((node_id, lane.kind) in state.idle_lanes):
+            if not bool(lane.idle) == lane.noted == (node_id in state.idle_lanes.get(lane.kind, ())):
                 yield f"lane on {node_id}: idle {lane.idle}, noted otherwise"
 
 

@@ -51,10 +51,7 @@ def launch(
     attempts: Iterable[int] | None = None,
 ) -> None:
     """Put jobs into a lane. Placement calls it with each run it chose, recovery with the recorded decision."""
-    node = state.nodes[node_id]
-    lane = node.lanes.get(kind)
-    if lane is None:
-        lane = node.lanes[kind] = Lane(kind)
+    lane = _lane(state, node_id, kind)
     jobs, nominated = state.jobs, state.nominated
     counts: dict[JobClass, int] = {}
     for key in keys:
@@ -114,6 +111,13 @@ def lane_of(job: Job) -> Lane:
     return job.lane
 
 
+def stops(state: State, job: Job) -> None:
+    """A job's attempt was asked to stop: its room will be free."""
+    assert job.node is not None
+    state.stopping[job.key] = None
+    state.rooms.touched[job.node] = state.nodes[job.node]
+
+
 def leave_lane(state: State, job: Job, now_us: int) -> None:
     """Take a job's attempt out of its lane."""
     lane = lane_of(job)
@@ -129,9 +133,7 @@ def leave_lane(state: State, job: Job, now_us: int) -> None:
 def set_slots(state: State, node_id: NodeId, kind: SlotKind, slots: int, now_us: int) -> None:
     """Change how many reservations a kind holds on a node, and the ledger with it."""
     node = state.nodes[node_id]
-    lane = node.lanes.get(kind)
-    if lane is None:
-        lane = node.lanes[kind] = Lane(kind)
+    lane = _lane(state, node_id, kind)
     add(node.free, kind.resources, lane.slots - slots)
     reserve(state, kind.namespace, kind.resources, slots - lane.slots, now_us)
     node.slots += slots - lane.slots
@@ -139,20 +141,42 @@ def set_slots(state: State, node_id: NodeId, kind: SlotKind, slots: int, now_us:
     note_idle(state, node_id, lane, now_us)
     if not lane.slots and not lane.held:
         del node.lanes[kind]
-        state.idle_lanes.pop((node_id, kind), None)
+        del state.lanes[kind][node_id]
+        if not state.lanes[kind]:
+            del state.lanes[kind]
+        not_idle(state, node_id, kind)
+
+
+def _lane(state: State, node_id: NodeId, kind: SlotKind) -> Lane:
+    """The lane of a kind on a node, made when it is new."""
+    lanes = state.nodes[node_id].lanes
+    lane = lanes.get(kind)
+    if lane is None:
+        lane = lanes[kind] = Lane(kind)
+        state.lanes.setdefault(kind, {})[node_id] = lane
+    return lane
 
 
 def note_idle(state: State, node_id: NodeId, lane: Lane, now_us: int) -> None:
-    """Keep the list of lanes with idle slots, and since when they are."""
+    """A lane has changed: keep the list of those with idle slots, and since when they are."""
+    state.rooms.touched[node_id] = state.nodes[node_id]
     idle = lane.slots > len(lane.held)
     if idle is lane.noted:
         return
     lane.noted = idle
     if idle:
-        state.idle_lanes[node_id, lane.kind] = None
+        state.idle_lanes.setdefault(lane.kind, {})[node_id] = None
         lane.idle_since_us = now_us
     else:
-        del state.idle_lanes[node_id, lane.kind]
+        not_idle(state, node_id, lane.kind)
+
+
+def not_idle(state: State, node_id: NodeId, kind: SlotKind) -> None:
+    """A lane has no idle slot any more, or is no more."""
+    nodes = state.idle_lanes.get(kind, {})
+    nodes.pop(node_id, None)
+    if not nodes:
+        state.idle_lanes.pop(kind, None)
 
 
 def rest_spec(state: State, key: SpecKey) -> None:

@@ -53,8 +53,8 @@ def next_due_us(state: State, now_us: int) -> int | None:
     if state.retry_us is not None:
         instants.append(state.retry_us)
     idle_us = state.policy.idle_slot_us
-    for node_id, kind in state.idle_lanes:
-        instants.append(state.nodes[node_id].lanes[kind].idle_since_us + idle_us)
-    for node in state.nodes.values():
-        instants += [until for until, _ in node.taken.values() if until > now_us]
+    for kind, nodes in state.idle_lanes.items():
+        instants.append(state.nodes[next(iter(nodes))].lanes[kind].idle_since_us + idle_us)
+    for node_id in state.taken_nodes:
+        instants += [until for until, _ in state.nodes[node_id].taken.values() if until > now_us]
     return min(instants, default=None)

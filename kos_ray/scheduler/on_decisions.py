@@ -19,6 +19,7 @@ from kos_ray.scheduler.ledger import (
     rest_spec,
     set_slots,
     settled,
+    stops,
 )
 from kos_ray.scheduler.queues import (
     class_named,
@@ -119,7 +120,7 @@ def _stop(state: State, decision: d.Stop, _now_us: int) -> None:
         if job.state is JobState.RUNNING:
             lane_of(job).running -= 1
         move(job, JobState.STOPPING)
-        state.stopping[key] = None
+        stops(state, job)
         state.todo.orphaned.pop(key, None)
         job.cancelled = decision.reason in (Reason.CANCELLED_BY_USER, Reason.PARENT_ENDED)
         job.stopped_by = Reason(decision.reason)
@@ -135,7 +136,7 @@ def _evict(state: State, decision: d.Evict, now_us: int) -> None:
         if job.state is JobState.RUNNING:
             lane_of(job).running -= 1
         move(job, JobState.STOPPING)
-        state.stopping[key] = None
+        stops(state, job)
         job.stopped_by = Reason(decision.reason)
         job.evicted_for = claimer.key
         state.making[claimer.key] = state.making.get(claimer.key, 0) + 1

@@ -17,6 +17,7 @@ from kos_ray.scheduler.ledger import (
     lane_of,
     leave_lane,
     move,
+    not_idle,
     off_node,
 )
 from kos_ray.scheduler.paths import lengthen_paths
@@ -41,6 +42,8 @@ _MEAN_WEIGHT = 8
 
 def _scheduler_started(state: State, event: e.SchedulerStarted, now_us: int) -> None:
     state.epoch = event.epoch
+    # whoever folds these frames from a snapshot had nothing derived either
+    state.rooms.reset()
     _use(state, event.policy, now_us)
 
 
@@ -55,6 +58,7 @@ def _use(state: State, policy: Policy, now_us: int) -> None:
         return
     state.tree = Tree(policy.namespaces, state.capacity)
     state.able.clear()
+    state.rooms.reset()
     for job_class in state.classes.values():
         job_class.ready.clear()
     classes, state.classes = state.classes, {}
@@ -143,12 +147,13 @@ def _nodes_joined(state: State, event: e.NodesJoined, _now_us: int) -> None:
             add(state.capacity, known.node.resources, -1)
         add(state.capacity, node.resources, 1)
         if known is None:
-            state.nodes[node.id] = NodeState(node)
-            continue
-        known.node = node
-        known.free = dict(node.resources.amounts)
-        for lane in known.lanes.values():
-            add(known.free, lane.kind.resources, -lane.slots)
+            known = state.nodes[node.id] = NodeState(node)
+        else:
+            known.node = node
+            known.free = dict(node.resources.amounts)
+            for lane in known.lanes.values():
+                add(known.free, lane.kind.resources, -lane.slots)
+        state.rooms.join(known)
     state.tree = Tree(state.policy.namespaces, state.capacity)
     state.able.clear()
 
@@ -157,13 +162,16 @@ def _node_lost(state: State, event: e.NodeLost, now_us: int) -> None:
     lost = state.nodes.pop(event.node, None)
     if lost is None:
         return
+    state.rooms.leave(lost)
+    state.taken_nodes.pop(event.node, None)
     add(state.capacity, lost.node.resources, -1)
     state.tree = Tree(state.policy.namespaces, state.capacity)
     state.able.clear()
     for kind, lane in lost.lanes.items():
         reserve(state, kind.namespace, kind.resources, -lane.slots, now_us)
-        state.idle_lanes.pop((event.node, kind), None)
+        not_idle(state, event.node, kind)
         state.todo.long_lanes.pop((event.node, kind), None)
+        state.lanes[kind].pop(event.node)
         for key in lane.held:
             job = state.jobs[key]
             off_node(state, job)
@@ -204,7 +212,7 @@ def _attempts_ended(state: State, event: e.AttemptsEnded, now_us: int) -> None:
             entry.mean_us = (entry.mean_us * (_MEAN_WEIGHT - 1) + run_us) // _MEAN_WEIGHT if entry.mean_us else run_us
             entry.mean_us = max(1, entry.mean_us)
             if taken:
-                taken.pop(job.kind, None)
+                _room_is_ours(state, event.node, job.kind)
         elif end is AttemptEnd.NOT_ADMITTED:
             _room_was_taken(state, event.node, job.kind, now_us)
         elif event.entered_us[i] and end.entered:
@@ -224,6 +232,15 @@ def _room_was_taken(state: State, node: NodeId, kind: SlotKind, now_us: int) -> 
         return  # one refusal speaks for all attempts that it ended
     pause = min(policy.taken_pause_us << min(times, 16), policy.taken_pause_us_max)
     state.nodes[node].taken[kind] = (now_us + pause, times + 1)
+    state.taken_nodes[node] = None
+
+
+def _room_is_ours(state: State, node: NodeId, kind: SlotKind) -> None:
+    """An attempt of this kind ran there: Ray honours the reservation again."""
+    taken = state.nodes[node].taken
+    taken.pop(kind, None)
+    if not taken:
+        state.taken_nodes.pop(node, None)
 
 
 def _cancel_requested(state: State, event: e.CancelRequested, _now_us: int) -> None:
@@ -277,6 +294,7 @@ def _priority_changed(state: State, event: e.PriorityChanged, _now_us: int) -> N
             reclass(state, job, class_for(state, job.entry, event.band, user=user, overdue=overdue, demands=demands))
             if job.node is not None:
                 count_on_nodes(state, job, 1)
+                state.rooms.touched[job.node] = state.nodes[job.node]
 
 
 def _checkpoints_stored(state: State, event: e.CheckpointsStored, now_us: int) -> None:

@@ -16,7 +16,7 @@ from kos_ray.scheduler import gates
 from kos_ray.scheduler.apply import apply_decision
 from kos_ray.scheduler.claims import NEVER_US, Claims, ready_us
 from kos_ray.scheduler.evict import Plan, Search
-from kos_ray.scheduler.fit import able_nodes, deficit, leftover, pausing, usable, why_not
+from kos_ray.scheduler.fit import deficit, leftover, nearest_nodes, pausing, usable, why_not
 from kos_ray.scheduler.ledger import launch, set_slots
 from kos_ray.scheduler.queues import first_ready, place_in_class, take_first
 from kos_ray.scheduler.state import Job, JobClass, Lane, NodeState, State
@@ -42,7 +42,7 @@ class Pass:
         """Let idle slots go whose time is over; then place what can be placed, in order."""
         self._release_taken()
         self._release_idle()
-        idle_kinds = {kind for _, kind in self.state.idle_lanes}
+        idle_kinds = set(self.state.idle_lanes)
         for job_class in self.state.classes.values():
             job_class.why = Reason.NONE
         for key, node_id in self.state.nominated.items():
@@ -54,7 +54,8 @@ class Pass:
             else:
                 self._hold(turn)
                 turns.pass_over()
-        hints = [at_us for at_us in (self._search.retry_us, self._refill_us) if at_us is not None]
+        self._note_claims()
+        hints = [at_us for at_us in (self._search.targets.retry_us, self._refill_us) if at_us is not None]
         self.state.retry_us = min(hints, default=None)
         return self._decisions()
 
@@ -81,12 +82,11 @@ class Pass:
     def _rooms(self, turn: Turn) -> Iterable[tuple[NodeState, int]]:
         """Nodes and how many jobs they can start at once: idle slots first, then best fit, then by closing others'."""
         job_class, kind = turn.job_class, turn.job_class.kind
-        for node_id, idle_kind in list(self.state.idle_lanes):
-            if idle_kind == kind:
-                node = self.state.nodes[node_id]
-                times = self._let(node, turn, opens=False)
-                if times:
-                    yield node, min(times, node.lanes[kind].idle)
+        for node_id in list(self.state.idle_lanes.get(kind, ())):
+            node = self.state.nodes[node_id]
+            times = self._let(node, turn, opens=False)
+            if times:
+                yield node, min(times, node.lanes[kind].idle)
         quota = self._quota(job_class)
         if not quota:
             if not self._close_for_quota(turn):
@@ -95,20 +95,24 @@ class Pass:
         best = self._best_fit(turn)
         if best:
             yield best, min(quota, self._times(best, turn))
-        for node_id in list(dict.fromkeys(node_id for node_id, _ in self.state.idle_lanes)):
-            node = self.state.nodes[node_id]
-            if self._let(node, turn) and self._close_idle(node, kind):
-                yield node, 1
+        if self.state.idle_lanes:
+            for node in self.state.rooms.by_room().large_enough(kind.resources):
+                if self._let(node, turn) and self._close_idle(node, kind):
+                    yield node, 1
 
     def _best_fit(self, turn: Turn) -> NodeState | None:
-        """The node on which a new slot leaves the least over."""
+        """The node on which a new slot leaves the least over, of the tightest ones."""
         kind = turn.job_class.kind
         best: tuple[float, NodeId] | None = None
-        for node in able_nodes(self.state, kind):
+        left = _SCORED
+        for node in self.state.rooms.by_room().large_enough(kind.resources):
             fits = kind.resources.fits(usable(self.state, node, kind))
             if fits and self._can_open(node, kind) and self._let(node, turn):
                 rank = (leftover(node, kind), node.node.id)
                 best = min(best, rank) if best else rank
+                left -= 1
+                if not left:
+                    break
         return self.state.nodes[best[1]] if best else None
 
     def _let(self, node: NodeState, turn: Turn, *, opens: bool = True) -> int:
@@ -131,7 +135,8 @@ class Pass:
     def _close_for_quota(self, turn: Turn) -> bool:
         """Close idle slots, the namespace's own first, until its quota has room; False where that does not do."""
         kind, lacking = turn.job_class.kind, self.state.tree.lacking
-        idle = sorted(self.state.idle_lanes, key=lambda place: (place[1].namespace != kind.namespace, place))
+        places = [(node_id, other) for other, nodes in self.state.idle_lanes.items() for node_id in nodes]
+        idle = sorted(places, key=lambda place: (place[1].namespace != kind.namespace, place))
         if not idle or self._search.lacks_quota(turn.job_class, turn.head):
             return False
         for node_id, other in idle:
@@ -197,10 +202,10 @@ class Pass:
         if kind.single_use or not 0 < estimate_us <= policy.ahead_run_us_max:
             return False
         best: tuple[float, NodeId] | None = None
-        for node in self.state.nodes.values():
-            lane = node.lanes.get(kind)
-            if lane and self._ahead_room(lane, estimate_us) and self._let(node, turn, opens=False):
-                rank = (lane.load_us / lane.slots, node.node.id)
+        for node_id, lane in self.state.lanes.get(kind, {}).items():
+            free = self._ahead_room(lane, estimate_us)
+            if free and self._let(self.state.nodes[node_id], turn, opens=False):
+                rank = (lane.load_us / lane.slots, node_id)
                 best = min(best, rank) if best else rank
         if best is None:
             return False
@@ -273,7 +278,7 @@ class Pass:
             return
         wanted = job_class.kind.resources
         best: tuple[int, float, NodeId] | None = None
-        for node in able_nodes(state, job_class.kind):
+        for node in nearest_nodes(state, job_class.kind, _NEAR):
             if not self.claims.taken(node):
                 rank = (ready_us(state, node, wanted, self.now_us), deficit(node, job_class.kind), node.node.id)
                 best = min(best, rank) if best else rank
@@ -283,6 +288,16 @@ class Pass:
         self._claimed += 1
         self.claims.add(node, job_class, turn.head, best[0])
         self._recall_ahead(node, turn)
+
+    def _note_claims(self) -> None:
+        """A node that is claimed by others than in the last pass has changed for whoever searches there."""
+        state, claimed = self.state, {}
+        for node_id, claims in self.claims.by_node.items():
+            claimed[node_id] = tuple([claim.key for claim in claims])
+        for node_id, keys in state.claimed.items():
+            if node_id in state.nodes and claimed.get(node_id, ()) != keys:
+                state.rooms.touched[node_id] = state.nodes[node_id]
+        state.claimed = claimed
 
     def _recall_ahead(self, node: NodeState, turn: Turn) -> None:
         """Ask back what waits ahead on a claimed node and stands behind the claimer."""
@@ -328,18 +343,22 @@ class Pass:
 
     def _release_taken(self) -> None:
         """Give reservations back that Ray did not honour: they would look like idle slots."""
-        for node_id, kind in list(self.state.idle_lanes):
+        for node_id in self.state.taken_nodes:
             node = self.state.nodes[node_id]
-            if pausing(node, kind, self.now_us):
-                self._resize(node, kind, len(node.lanes[kind].held), Reason.TAKEN_BY_OTHERS)
+            idle = [kind for kind in node.taken if kind in node.lanes and node.lanes[kind].idle]
+            for kind in idle:
+                if pausing(node, kind, self.now_us):
+                    self._resize(node, kind, len(node.lanes[kind].held), Reason.TAKEN_BY_OTHERS)
 
     def _release_idle(self) -> None:
         """Give reservations back that were idle long enough."""
         idle_us = self.state.policy.idle_slot_us
-        for node_id, kind in list(self.state.idle_lanes):
-            node = self.state.nodes[node_id]
-            lane = node.lanes[kind]
-            if lane.idle and lane.idle_since_us + idle_us <= self.now_us:
+        for kind, nodes in list(self.state.idle_lanes.items()):
+            for node_id in list(nodes):
+                node = self.state.nodes[node_id]
+                lane = node.lanes[kind]
+                if lane.idle_since_us + idle_us > self.now_us:
+                    break
                 self._resize(node, kind, len(lane.held), Reason.IDLE)
 
     def _decisions(self) -> list[d.Decision]:
@@ -369,3 +388,7 @@ def _recallable(job: Job) -> bool:
 
 
 _MANY = 1 << 30
+#: nodes that are compared for one start: of the tightest ones that have room
+_SCORED = 16
+#: nodes that are compared for one claim: of those that lack the least
+_NEAR = 16

@@ -28,13 +28,12 @@ class Tree:
                 if lower not in below:
                     below.append(lower)
         self._capacity = capacity
+        #: whether any namespace has settings of amounts
+        self.matters = any(
+            found.guaranteed or found.limit or found.borrow or found.lend for found in self.settings.values()
+        )
         #: what is guaranteed in a subtree, and what of it is kept from others
         self._pool: dict[tuple[str, str], int] = {}
-
-    @property
-    def matters(self) -> bool:
-        """Whether any namespace has settings of amounts."""
-        return any(found.guaranteed or found.limit or found.borrow or found.lend for found in self.settings.values())
 
     def own(self, name: str, resource: str) -> int:
         """What is guaranteed to a namespace itself."""

@@ -56,6 +56,7 @@ def share_at(state: State, name: str, now_us: int) -> int:
 
 def _counted(state: State, name: str, now_us: int) -> Account:
     """An account, its share brought to `now_us`. Only where it changes: a look at it must leave no trace."""
+    state.share_changes += 1
     account = account_of(state, name)
     account.share = share_at(state, name, now_us)
     account.at_us = max(account.at_us, now_us)

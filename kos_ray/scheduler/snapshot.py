@@ -62,7 +62,7 @@ def state_to_plain(state: State) -> Any:
         "buckets": list(state.buckets.items()),
         "retry_us": state.retry_us,
         "nodes": [_node_to_plain(node) for node in state.nodes.values()],
-        "idle_lanes": [(node, to_plain(kind)) for node, kind in state.idle_lanes],
+        "idle_lanes": [(node, to_plain(kind)) for kind, nodes in state.idle_lanes.items() for node in nodes],
     }
 
 
@@ -114,8 +114,12 @@ def state_from_plain(plain: Any) -> State:
     for node_plain in plain["nodes"]:
         node = _node_from_plain(state, node_plain)
         state.nodes[node.node.id] = node
-    state.idle_lanes = {(NodeId(node), from_plain(SlotKind, kind)): None for node, kind in plain["idle_lanes"]}
-    for node_id, kind in state.idle_lanes:
+        state.rooms.join(node)
+        if node.taken:
+            state.taken_nodes[node.node.id] = None
+    for node_id, kind_plain in plain["idle_lanes"]:
+        kind = from_plain(SlotKind, kind_plain)
+        state.idle_lanes.setdefault(kind, {})[NodeId(node_id)] = None
         state.nodes[node_id].lanes[kind].noted = True
     _count(state)
     rebuild(state)
@@ -149,6 +153,7 @@ def _count(state: State) -> None:
     for node in state.nodes.values():
         add(state.capacity, node.node.resources, 1)
         for lane in node.lanes.values():
+            state.lanes.setdefault(lane.kind, {})[node.node.id] = lane
             for name in {ROOT, *paths(lane.kind.namespace)}:
                 add(state.reserved.setdefault(name, {}), lane.kind.resources, lane.slots)
             for key in lane.held:

@@ -10,7 +10,9 @@ from kos_ray.model.job import NO_DEMANDS, AttemptEnd, Demands, Eviction, JobStat
 from kos_ray.model.node import Node
 from kos_ray.model.policy import Discipline, Policy
 from kos_ray.model.reasons import Reason
+from kos_ray.model.resources import Resources
 from kos_ray.scheduler.quota import Tree
+from kos_ray.scheduler.rooms import Rooms
 
 #: the order of jobs that have waited as long as their band allows: before all bands
 OVERDUE = -1
@@ -33,6 +35,18 @@ class ClassKey:
     length: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """A class's head for which no victims were found anywhere: only nodes that change are looked at, for a while."""
+
+    head: JobKey
+    until_us: int
+    #: when time may have changed the outcome
+    hint_us: int | None
+    #: changes of nodes before this one are known
+    position: int
+
+
 class JobClass:
     """Waiting jobs that are alike for placement. `ready` is a heap.
 
@@ -40,7 +54,7 @@ class JobClass:
     ranked anew are skipped when they come up.
     """
 
-    __slots__ = ("account", "band", "demanding", "demands", "kind", "name", "order", "ranked", "ready", "why")
+    __slots__ = ("account", "band", "demanding", "demands", "kind", "name", "order", "ranked", "ready", "rest", "why")
 
     def __init__(self, name: ClassKey, account: str, *, ranked: bool) -> None:
         self.name = name
@@ -55,6 +69,8 @@ class JobClass:
         self.ready: list[Any] = []
         #: why its head was not placed in the last pass
         self.why = Reason.NONE
+        #: its last search for victims, where that was in vain; derived
+        self.rest: Rest | None = None
 
 
 class SpecEntry:
@@ -213,7 +229,7 @@ class Lane:
 class NodeState:
     """A node with our ledger of it. `free` = its resources less all slots; never negative."""
 
-    __slots__ = ("free", "lanes", "node", "slots", "taken")
+    __slots__ = ("ends", "free", "gives", "lanes", "node", "slots", "taken", "tried")
 
     def __init__(self, node: Node) -> None:
         self.node = node
@@ -223,6 +239,17 @@ class NodeState:
         self.slots = 0
         #: kinds that Ray did not admit: no slot is opened before `until`, which came after `times` refusals
         self.taken: dict[SlotKind, tuple[int, int]] = {}
+        #: by when which room will be free, as declared; derived, see `claims.ready_us`
+        self.ends: list[tuple[int, Resources]] | None = None
+        #: what those that can give way hold, by declared band, and of that the savers'; derived, see `evict.gives`
+        self.gives: tuple[list[dict[str, int]], list[dict[str, int]]] | None = None
+        #: heads of classes for which nobody here could give way, until when that holds, and when somebody may; derived
+        self.tried: dict[JobClass, tuple[JobKey, int, int | None]] = {}
+
+    def forget(self) -> None:
+        """What runs here has changed: nothing that was derived from it holds."""
+        self.ends = self.gives = None
+        self.tried.clear()
 
 
 class Account:
@@ -306,8 +333,16 @@ class State:
     due: list[tuple[int, JobKey]] = field(default_factory=list)
     #: heap of `(due_us, keys)` of jobs that became ready together: those that still wait then are overdue
     aging: list[tuple[int, tuple[JobKey, ...]]] = field(default_factory=list)
-    #: lanes with idle slots
-    idle_lanes: dict[tuple[NodeId, SlotKind], None] = field(default_factory=dict)
+    #: nodes whose lanes of a kind have idle slots, the longest idle first
+    idle_lanes: dict[SlotKind, dict[NodeId, None]] = field(default_factory=dict)
+    #: nodes on which Ray gave some room to others
+    taken_nodes: dict[NodeId, None] = field(default_factory=dict)
+    #: lanes by kind, as they came; derived
+    lanes: dict[SlotKind, dict[NodeId, Lane]] = field(default_factory=dict)
+    #: how often shares may have changed, for whoever keeps what it made of them
+    share_changes: int = 0
+    #: who claimed which node in the last pass; derived
+    claimed: dict[NodeId, tuple[JobKey, ...]] = field(default_factory=dict)
     #: jobs for which others make room, and on which node
     nominated: dict[JobKey, NodeId] = field(default_factory=dict)
     #: licences and concurrency keys in use
@@ -324,8 +359,10 @@ class State:
     savers: int = 0
     #: when the last pass could have done more though nothing had happened
     retry_us: int | None = None
-    #: nodes that could hold a slot of a kind when empty; made when asked for, forgotten when nodes or policy change
-    able: dict[SlotKind, list[NodeState]] = field(default_factory=dict)
+    #: nodes by the room they have; derived
+    rooms: Rooms = field(default_factory=Rooms)
+    #: what nodes have in all that could hold a slot of a kind when empty; forgotten when nodes or policy change
+    able: dict[SlotKind, list[Resources]] = field(default_factory=dict)
     #: the policy's namespaces with the cluster's capacity; made anew when either changes
     tree: Tree = field(default_factory=lambda: Tree((), {}))
 

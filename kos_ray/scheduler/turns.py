@@ -53,6 +53,9 @@ class Turns:
         self._state = state
         self._now_us = now_us
         self._idle = idle
+        #: by account and what a start adds, as long as shares stay what they are
+        self._standings: dict[tuple[str, int], tuple[int, ...]] = {}
+        self._changes = state.share_changes
         groups: dict[tuple[int, str], _Group] = {}
         for number, job_class in enumerate(state.classes.values()):
             head = first_ready(state, job_class)
@@ -85,7 +88,16 @@ class Turns:
             return (group.order, (), place[1], number, group)
         # A slot that is there already costs nothing more: that keeps two accounts from changing slots all the time.
         more = 0 if self._idle(job_class.kind) else step_of(self._state, job_class.kind.resources)
-        return (group.order, standing(self._state, group.account, self._now_us, more), place[1], number, group)
+        return (group.order, self._standing(group.account, more), place[1], number, group)
+
+    def _standing(self, account: str, more: int) -> tuple[int, ...]:
+        if self._changes != self._state.share_changes:
+            self._standings.clear()
+            self._changes = self._state.share_changes
+        found = self._standings.get((account, more))
+        if found is None:
+            found = self._standings[account, more] = standing(self._state, account, self._now_us, more)
+        return found
 
     def next(self) -> Turn | None:
         """The first turn; the same again until `placed` or `pass_over` is told."""

@@ -86,7 +86,7 @@ def comparable(state: State) -> dict[str, Any]:
         if (job := state.jobs.get(key)) and job.state is JobState.BACKOFF and job.due_us == due_us
     )
     plain["specs"] = sorted(plain["specs"], key=lambda spec: int(spec[0]))
-    plain["idle_lanes"] = sorted((node, repr(kind)) for node, kind in state.idle_lanes)
+    plain["idle_lanes"] = sorted((node, repr(kind)) for kind, nodes in state.idle_lanes.items() for node in nodes)
     plain["nodes"] = sorted(_node(state, node_id) for node_id in state.nodes)
     return plain
 

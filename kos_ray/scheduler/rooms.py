@@ -1,0 +1,200 @@
+"""Nodes by the room they have, so that a placement costs the nodes that come into question, and not all of them.
+
+A node's *room* is what is free on it and what its idle slots hold, which close for whoever needs it. Nodes stand on
+*shelves* by the magnitude of their room: GPU, then CPU, then memory. What fits is found from the tightest shelf on;
+what fits nowhere is known after a look at the few shelves that are large enough. Other indexes of the same form hold
+what a node would have if others gave way. All of it is derived from the nodes, and in no snapshot.
+"""
+
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from itertools import chain
+from operator import ge
+from typing import TYPE_CHECKING
+
+from kos_ray.model.ids import NodeId
+from kos_ray.model.resources import Resources, add
+
+if TYPE_CHECKING:
+    from kos_ray.scheduler.state import NodeState
+
+#: a shelf: magnitudes of GPU, CPU and memory
+_Shelf = tuple[int, int, int]
+#: bits kept behind the highest one of an amount: finer shelves hold fewer nodes that do not fit after all
+_GPU_BITS, _CPU_BITS, _MEMORY_BITS = 2, 3, 1
+#: changes of nodes that are remembered
+_CHANGES_MAX = 8_192
+
+
+class Index:
+    """Nodes on shelves by one measure of them; brought up to date when it is asked."""
+
+    __slots__ = ("_at", "_measure", "_shelves", "pending")
+
+    def __init__(self, measure: "Callable[[NodeState], Mapping[str, int]]") -> None:
+        self._measure = measure
+        self._shelves: dict[int, dict[int, dict[int, dict[NodeId, NodeState]]]] = {}
+        self._at: dict[NodeId, _Shelf] = {}
+        #: nodes that have changed since it was asked last
+        self.pending: dict[NodeId, NodeState] = {}
+
+    def refresh(self) -> None:
+        """Put the nodes that have changed where they belong."""
+        for node_id, node in self.pending.items():
+            shelf = _shelf(self._measure(node))
+            if self._at.get(node_id) != shelf:
+                self.take(node_id)
+                self._at[node_id] = shelf
+                gpu, cpu, memory = shelf
+                self._shelves.setdefault(gpu, {}).setdefault(cpu, {}).setdefault(memory, {})[node_id] = node
+        self.pending.clear()
+
+    def take(self, node_id: NodeId) -> None:
+        """Take a node off its shelf, and the shelf away when it was the last one."""
+        shelf = self._at.pop(node_id, None)
+        if shelf is None:
+            return
+        gpu, cpu, memory = shelf
+        cpus = self._shelves[gpu]
+        memories = cpus[cpu]
+        del memories[memory][node_id]
+        if not memories[memory]:
+            del memories[memory]
+            if not memories:
+                del cpus[cpu]
+                if not cpus:
+                    del self._shelves[gpu]
+
+    def large_enough(self, wanted: Resources) -> "Iterator[NodeState]":
+        """Nodes that may have room for a vector, the tightest first. Those on a shelf of its own size may be short."""
+        gpu, cpu, memory = _shelf(dict(wanted.amounts))
+        for gpus in sorted([size for size in self._shelves if size >= gpu]):
+            cpus = self._shelves[gpus]
+            for size in sorted([size for size in cpus if size >= cpu]):
+                memories = cpus[size]
+                for found in sorted([size for size in memories if size >= memory]):
+                    yield from memories[found].values()
+
+    def holds(self, node: "NodeState", wanted: Resources) -> bool:
+        """Whether a node may have room for a vector."""
+        shelf = self._at.get(node.node.id)
+        return shelf is not None and all(map(ge, shelf, _shelf(dict(wanted.amounts))))
+
+    def nearest(self, wanted: Resources) -> "Iterator[NodeState]":
+        """All nodes, from the shelves that are the least too small for a vector."""
+        gpu, cpu, memory = _shelf(dict(wanted.amounts))
+        shelves = [
+            (max(0, gpu - gpus) + max(0, cpu - size) + max(0, memory - found), gpus, size, found)
+            for gpus, cpus in self._shelves.items()
+            for size, memories in cpus.items()
+            for found in memories
+        ]
+        for _, gpus, size, found in sorted(shelves):
+            yield from self._shelves[gpus][size][found].values()
+
+
+class Rooms:
+    """All indexes, and the nodes by what they have when they are empty."""
+
+    __slots__ = ("_changes", "_first", "_indexes", "shapes", "touched")
+
+    def __init__(self) -> None:
+        #: whoever changes what is free or held on a node puts it here
+        self.touched: dict[NodeId, NodeState] = {}
+        self.shapes: dict[Resources, dict[NodeId, NodeState]] = {}
+        self._indexes: dict[Hashable, Index] = {}
+        #: nodes that have changed, the last ones; the number of the first of them
+        self._changes: list[NodeState] = []
+        self._first = 0
+
+    def join(self, node: "NodeState") -> None:
+        """A node has come, or what it has in all has changed."""
+        self._forget_shape(node)
+        self.shapes.setdefault(node.node.resources, {})[node.node.id] = node
+        self.touched[node.node.id] = node
+
+    def leave(self, node: "NodeState") -> None:
+        """A node is gone."""
+        node_id = node.node.id
+        self._forget_shape(node)
+        self.touched.pop(node_id, None)
+        for index in self._indexes.values():
+            index.pending.pop(node_id, None)
+            index.take(node_id)
+
+    def _forget_shape(self, node: "NodeState") -> None:
+        for shape, nodes in list(self.shapes.items()):
+            if nodes.pop(node.node.id, None) is not None and not nodes:
+                del self.shapes[shape]
+
+    def index(self, name: Hashable, measure: "Callable[[NodeState], Mapping[str, int]]") -> Index:
+        """The index of that name, up to date; `measure` tells what it goes by and makes it when it is new."""
+        found = self._indexes.get(name)
+        if found is None:
+            found = self._indexes[name] = Index(measure)
+            found.pending.update(chain.from_iterable(nodes.items() for nodes in self.shapes.values()))
+        if self.touched:
+            for index in self._indexes.values():
+                index.pending.update(self.touched)
+            for node in self.touched.values():
+                node.forget()
+            self._changes += self.touched.values()
+            self.touched.clear()
+            if len(self._changes) > _CHANGES_MAX:
+                self._first += len(self._changes) // 2
+                del self._changes[: len(self._changes) // 2]
+        if found.pending:
+            found.refresh()
+        return found
+
+    def by_room(self) -> Index:
+        """Nodes by what they could give at once."""
+        return self.index("", room_of)
+
+    @property
+    def position(self) -> int:
+        """How many changes there were."""
+        return self._first + len(self._changes)
+
+    def changed_since(self, position: int) -> "list[NodeState] | None":
+        """The nodes that have changed since a position and are still there; None: that is too long ago."""
+        if position < self._first:
+            return None
+        changed = {node.node.id: node for node in self._changes[position - self._first :]}
+        return [node for node in changed.values() if self.shapes.get(node.node.resources, {}).get(node.node.id) is node]
+
+    def reset(self) -> None:
+        """Forget what was derived from jobs and policy; nodes stay known."""
+        self._indexes.clear()
+        self.touched.clear()
+        self._first += len(self._changes) + 1
+        self._changes.clear()
+        for nodes in self.shapes.values():
+            for node in nodes.values():
+                node.forget()
+
+
+def room_of(node: "NodeState") -> dict[str, int]:
+    """What a node could give at once: free amounts, and those of idle slots."""
+    room = dict(node.free)
+    for lane in node.lanes.values():
+        if lane.noted:
+            add(room, lane.kind.resources, lane.idle)
+    return room
+
+
+def _shelf(amounts: Mapping[str, int]) -> _Shelf:
+    return (
+        _magnitude(amounts.get("GPU", 0), _GPU_BITS),
+        _magnitude(amounts.get("CPU", 0), _CPU_BITS),
+        _magnitude(amounts.get("memory", 0), _MEMORY_BITS),
+    )
+
+
+def _magnitude(amount: int, bits: int) -> int:
+    """The place of the highest bit and the `bits` behind it: grows with the amount, by steps of a share of it."""
+    if amount <= 0:
+        return 0
+    length = amount.bit_length()
+    if length <= bits:
+        return amount
+    return (length << bits) | ((amount >> (length - 1 - bits)) & ((1 << bits) - 1))
