@@ -7,9 +7,8 @@ whom it can (Kueue's reverse minimisation), so that no proper subset of the vict
 guaranteed to the claimer goes before the claimer's own: those would only come back and reclaim it themselves.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from kos_ray.model.ids import JobKey, NodeId
 from kos_ray.model.job import Eviction, Guarantee, JobState, SlotKind
@@ -19,6 +18,7 @@ from kos_ray.model.resources import add
 from kos_ray.scheduler.claims import NEVER_US, Claims
 from kos_ray.scheduler.queues import count_ready
 from kos_ray.scheduler.quota import ROOT
+from kos_ray.scheduler.rooms import room_of
 from kos_ray.scheduler.shares import paths, step_of
 from kos_ray.scheduler.state import Job, JobClass, NodeState, State
 from kos_ray.scheduler.targets import Targets
@@ -50,19 +50,18 @@ class Plan:
 class Search:
     """One pass's searches for victims."""
 
-    def __init__(self, state: State, claims: Claims, now_us: int, launched: Mapping[Any, Iterable[JobKey]]) -> None:
+    def __init__(self, state: State, claims: Claims, now_us: int) -> None:
         self._state = state
-        self._launched = launched
-        #: what this pass has started itself is no victim
-        self._fresh: set[JobKey] = set()
         self._claims = claims
         self._now_us = now_us
+        #: what this pass has started itself is no victim
+        self.fresh: set[JobKey] = set()
         self._left = state.policy.evictions_per_pass
         self._used: _Used = {}
         #: by namespace of victims: whether it uses what is not its own, and whether the claimer may reclaim that
         self._standing: dict[str, tuple[bool, bool]] = {}
         #: whose room is free soon
-        self._going: list[Job] = []
+        self._going: dict[NodeId, list[Job]] = {}
         #: whether the claimer's own are to make so much room that it ends within what is guaranteed to it
         self._to_end_within = False
         #: when somebody on the node that is looked at may give way
@@ -104,16 +103,16 @@ class Search:
 
     def _comes_by_itself(self, claimer: Job, targets: list[NodeState]) -> bool:
         """Whether the job fits once those have gone who were asked to stop for other reasons."""
-        nodes = {job.node: None for job in self._going if job.evicted_for is None and job.node is not None}
+        nodes = [node for node, jobs in self._going.items() if any(job.evicted_for is None for job in jobs)]
         if not nodes:
             return False
         if self._state.tree.matters:
-            return any(self._fits(node, claimer, []) for node in targets)
-        return any(self._fits(self._state.nodes[node], claimer, []) for node in nodes)
+            return any(_Trial(self, node, claimer).fits() for node in targets)
+        return any(_Trial(self, self._state.nodes[node], claimer).fits() for node in nodes)
 
     def _best(self, job_class: JobClass, claimer: Job, targets: list[NodeState]) -> Plan | None:
         """The least harmful of the plans for these nodes."""
-        lacking = self._lacking(claimer.entry.kind, ())
+        lacking = self._lacking(claimer.entry.kind)
         everywhere = list(self._victims(claimer, self._state.nodes.values())) if lacking else []
         best: tuple[_Cost, Plan] | None = None
         for node in targets:
@@ -139,7 +138,7 @@ class Search:
     def lacks_quota(self, job_class: JobClass, head: JobKey) -> bool:
         """Whether a class's namespace may not use so much now, even with all idle slots closed."""
         self._used = self._use_to_come(head)
-        return bool(self._lacking(job_class.kind, ()))
+        return bool(self._lacking(job_class.kind))
 
     def forbidden(self, job_class: JobClass, head: JobKey) -> bool:
         """The same where it is a matter of settings, and not of a full cluster."""
@@ -158,63 +157,67 @@ class Search:
 
     def _on(self, node: NodeState, claimer: Job, everywhere: list[Victim]) -> list[Victim]:
         """The victims for one node; empty: it cannot be done."""
+        trial = _Trial(self, node, claimer)
+        if trial.fits():
+            return []
         here = {victim.job.key: victim for victim in self._victims(claimer, (node,))}
-        pool = sorted([*here.values(), *(v for v in everywhere if v.job.key not in here)], key=lambda v: v.harm)
+        pool = sorted([*here.values(), *(v for v in everywhere if v.job.key not in here)], key=_harm_of)
         chosen: list[Victim] = []
         for victim in pool:
-            if self._fits(node, claimer, chosen):
-                break
-            if self._still_borrows(claimer, victim, chosen):
+            if self._still_borrows(claimer, victim, trial.used):
                 chosen.append(victim)
-        if not chosen or not self._fits(node, claimer, chosen):
+                trial.move(victim, 1)
+                if trial.fits():
+                    break
+        else:
             return []
-        for victim in sorted(chosen, key=lambda v: v.harm, reverse=True):
-            without = [other for other in chosen if other is not victim]
-            if self._fits(node, claimer, without):
-                chosen = without
+        for victim in sorted(chosen, key=_harm_of, reverse=True):
+            trial.move(victim, -1)
+            if trial.fits():
+                chosen.remove(victim)
+            else:
+                trial.move(victim, 1)
         return chosen
 
-    def _fits(self, node: NodeState, claimer: Job, gone: list[Victim]) -> bool:
-        wanted = claimer.entry.kind.resources
-        free = dict(node.free)
-        for lane in node.lanes.values():
-            add(free, lane.kind.resources, lane.idle)
-        for job in self._going:
-            if job.node == node.node.id:
-                add(free, job.kind.resources, 1)
-        for victim in gone:
-            if victim.job.node == node.node.id:
-                add(free, victim.job.kind.resources, 1)
+    def _room_to_come(self, node: NodeState, claimer: Job) -> dict[str, int]:
+        """What a node has for a claimer once those asked have gone, and others have come."""
+        free = room_of(node)
+        for job in self._going.get(node.node.id, ()):
+            add(free, job.kind.resources, 1)
         for claim in self._claims.by_node.get(node.node.id, ()):
             if claim.key != claimer.key:
                 add(free, claim.resources, -1)
-        if not wanted.fits(free) or self._lacking(claimer.entry.kind, gone):
-            return False
-        namespace = claimer.entry.kind.namespace
-        return not (self._to_end_within and self._state.tree.borrows(self._without(gone), namespace, wanted))
+        return free
 
-    def _lacking(self, kind: SlotKind, gone: Iterable[Victim]) -> tuple[str, ...]:
-        """What a namespace's quota lacks for a kind when these are gone."""
+    def _within_quota(self, claimer: Job, used: _Used) -> bool:
+        """Whether a claimer's namespace may use so much more, when this is used."""
+        tree, kind = self._state.tree, claimer.entry.kind
+        if not tree.matters:
+            return True
+        if tree.lacking(used, kind.namespace, kind.resources):
+            return False
+        return not (self._to_end_within and tree.borrows(used, kind.namespace, kind.resources))
+
+    def _lacking(self, kind: SlotKind) -> tuple[str, ...]:
+        """What a namespace's quota lacks for a kind."""
         if not self._state.tree.matters:
             return ()
-        return self._state.tree.lacking(self._without(gone), kind.namespace, kind.resources)
-
-    def _without(self, gone: Iterable[Victim]) -> _Used:
-        used = {name: dict(found) for name, found in self._used.items()}
-        for victim in gone:
-            _count(used, victim.job.kind, -1)
-        return used
+        return self._state.tree.lacking(self._used, kind.namespace, kind.resources)
 
     def _use_to_come(self, claimer: JobKey) -> _Used:
         """What is reserved by namespace once idle slots are closed, those asked have gone, and others have come."""
         state = self._state
-        self._going = _leaving(state, state.jobs[claimer])
+        going = _leaving(state, state.jobs[claimer]) if state.stopping else []
+        self._going = {}
+        for job in going:
+            assert job.node is not None
+            self._going.setdefault(job.node, []).append(job)
         if not state.tree.matters:
             return {}
         used = {name: dict(found) for name, found in state.reserved.items()}
         for kind, nodes in state.idle_lanes.items():
             _count(used, kind, -sum(state.nodes[node_id].lanes[kind].idle for node_id in nodes))
-        for job in self._going:
+        for job in going:
             _count(used, job.kind, -1)
         for key in state.nominated:
             if key != claimer:
@@ -278,11 +281,11 @@ class Search:
         mine = _apart(claimer.entry.kind.namespace, job.kind.namespace)
         return any(not tree.borrows(self._used, part, wanted) for part in mine)
 
-    def _still_borrows(self, claimer: Job, victim: Victim, gone: list[Victim]) -> bool:
-        """Whether a victim in another namespace uses what is not guaranteed to it, when these are gone."""
+    def _still_borrows(self, claimer: Job, victim: Victim, used: _Used) -> bool:
+        """Whether a victim in another namespace uses what is not guaranteed to it, when this is used."""
         if not self._state.tree.matters or victim.job.kind.namespace == claimer.entry.kind.namespace:
             return True
-        return self._borrows(self._without(gone), claimer, victim.job)
+        return self._borrows(used, claimer, victim.job)
 
     def _borrows(self, used: _Used, claimer: Job, job: Job) -> bool:
         """Whether a job's namespace, and all above it that are not above the claimer, use more than they have.
@@ -307,7 +310,7 @@ class Search:
         spec, policy = job.entry.spec, self._state.policy
         if job.state not in (JobState.LAUNCHED, JobState.RUNNING) or job.recall_asked:
             return False
-        if job.key in self._fresh:
+        if job.key in self.fresh:
             return False
         if spec.eviction is Eviction.NEVER or job.evictions >= policy.evictions_max:
             return False
@@ -337,6 +340,37 @@ class Search:
         lost_us = 0 if saves else self._now_us - max(job.started_us, job.saved_us)
         lost = lost_us * max(1, step_of(self._state, job.kind.resources))
         return (own, -job.job_class.band, lost, -job.started_us)
+
+
+class _Trial:
+    """What a node would have for a claimer, and namespaces would use, as victims go and come back."""
+
+    __slots__ = ("_claimer", "_free", "_node", "_search", "used")
+
+    def __init__(self, search: Search, node: NodeState, claimer: Job) -> None:
+        self._search = search
+        self._claimer = claimer
+        self._node = node.node.id
+        self._free = search._room_to_come(node, claimer)  # noqa: SLF001 - a part of the search
+        self.used: _Used = {name: dict(found) for name, found in search._used.items()}  # noqa: SLF001
+
+    def move(self, victim: Victim, times: int) -> None:
+        """A victim goes (1) or comes back (-1)."""
+        job = victim.job
+        if job.node == self._node:
+            add(self._free, job.kind.resources, times)
+        if self.used:
+            _count(self.used, job.kind, -times)
+
+    def fits(self) -> bool:
+        """Whether the claimer fits now."""
+        if not self._claimer.entry.kind.resources.fits(self._free):
+            return False
+        return self._search._within_quota(self._claimer, self.used)  # noqa: SLF001
+
+
+def _harm_of(victim: Victim) -> tuple[int, int, int, int]:
+    return victim.harm
 
 
 def _allows(against: Against, claimer: Job, job: Job) -> bool:

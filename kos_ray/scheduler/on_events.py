@@ -58,6 +58,7 @@ def _use(state: State, policy: Policy, now_us: int) -> None:
         return
     state.tree = Tree(policy.namespaces, state.capacity)
     state.able.clear()
+    state.steps.clear()
     state.rooms.reset()
     for job_class in state.classes.values():
         job_class.ready.clear()
@@ -156,6 +157,7 @@ def _nodes_joined(state: State, event: e.NodesJoined, _now_us: int) -> None:
         state.rooms.join(known)
     state.tree = Tree(state.policy.namespaces, state.capacity)
     state.able.clear()
+    state.steps.clear()
 
 
 def _node_lost(state: State, event: e.NodeLost, now_us: int) -> None:
@@ -167,6 +169,7 @@ def _node_lost(state: State, event: e.NodeLost, now_us: int) -> None:
     add(state.capacity, lost.node.resources, -1)
     state.tree = Tree(state.policy.namespaces, state.capacity)
     state.able.clear()
+    state.steps.clear()
     for kind, lane in lost.lanes.items():
         reserve(state, kind.namespace, kind.resources, -lane.slots, now_us)
         not_idle(state, event.node, kind)

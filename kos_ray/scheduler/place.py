@@ -34,7 +34,7 @@ class Pass:
         self.recalls: list[d.Recall] = []
         self.evictions: list[d.Evict] = []
         self.claims = Claims(state, now_us)
-        self._search = Search(state, self.claims, now_us, self.launched)
+        self._search = Search(state, self.claims, now_us)
         self._claimed = 0
         self._refill_us: int | None = None
 
@@ -332,6 +332,7 @@ class Pass:
     def _launch(self, node: NodeState, kind: SlotKind, keys: list[JobKey]) -> None:
         launch(self.state, node.node.id, kind, keys, self.now_us)
         self.launched.setdefault((node.node.id, kind), []).extend(keys)
+        self._search.fresh.update(keys)
 
     def _recall(self, node: NodeState, keys: list[JobKey], reason: Reason) -> None:
         if not keys:

@@ -80,7 +80,10 @@ def started(state: State, job_class: JobClass, count: int, now_us: int) -> None:
 
 def step_of(state: State, resources: Resources) -> int:
     """What one more reservation adds to a share."""
-    return dominant(state, dict(resources.amounts))
+    found = state.steps.get(resources)
+    if found is None:
+        found = state.steps[resources] = dominant(state, dict(resources.amounts))
+    return found
 
 
 def standing(state: State, name: str, now_us: int, more: int = 0) -> tuple[int, ...]:

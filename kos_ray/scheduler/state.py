@@ -337,6 +337,8 @@ class State:
     idle_lanes: dict[SlotKind, dict[NodeId, None]] = field(default_factory=dict)
     #: nodes on which Ray gave some room to others
     taken_nodes: dict[NodeId, None] = field(default_factory=dict)
+    #: what one more reservation of a vector adds to a share; forgotten with `able`
+    steps: dict[Resources, int] = field(default_factory=dict)
     #: lanes by kind, as they came; derived
     lanes: dict[SlotKind, dict[NodeId, Lane]] = field(default_factory=dict)
     #: how often shares may have changed, for whoever keeps what it made of them
