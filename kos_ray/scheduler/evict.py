@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from kos_ray.model.ids import JobKey, NodeId
-from kos_ray.model.job import Eviction, Guarantee, JobState, SlotKind
-from kos_ray.model.policy import Against, Namespace
+from kos_ray.model.job import Eviction, JobState, SlotKind
+from kos_ray.model.policy import Against
 from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import add
 from kos_ray.scheduler.claims import NEVER_US, Claims
@@ -21,9 +21,8 @@ from kos_ray.scheduler.quota import ROOT
 from kos_ray.scheduler.rooms import room_of
 from kos_ray.scheduler.shares import paths, step_of
 from kos_ray.scheduler.state import Job, JobClass, NodeState, State
-from kos_ray.scheduler.targets import Targets
+from kos_ray.scheduler.targets import Targets, may_ever, over_at_us, settings_of
 
-_NO_SETTINGS = Namespace(name="")
 _Used = dict[str, dict[str, int]]
 _Cost = tuple[int, int, int, int, int]
 
@@ -66,15 +65,15 @@ class Search:
         self._to_end_within = False
         #: when somebody on the node that is looked at may give way
         self._later_us: int | None = None
-        self.targets = Targets(state, now_us)
+        self.targets = Targets(state, claims, now_us)
 
     def plan(self, job_class: JobClass, head: JobKey) -> Plan | None:
         """The least harmful plan for a job, or None: nobody may be evicted, or it would not help."""
         state = self._state
-        if not state.policy.preemption or self._left <= 0 or not self._may_help(job_class):
+        if self._left <= 0 or not self.may_help(job_class):
             return None
         claimer = state.jobs[head]
-        targets = self.targets.find(job_class, head, self._settings(claimer).within)
+        targets = self.targets.find(job_class, head)
         if targets is None:
             return None
         best = None
@@ -82,23 +81,23 @@ class Search:
             self._used = self._use_to_come(head)
             if self._comes_by_itself(claimer, targets):
                 return None
-            best = self._search(job_class, claimer, targets)
+            best = self._search(claimer, targets)
         if best is None:
             self.targets.rest(job_class, head)
         elif len(best.victims) <= self._left:
-            job_class.rest = None
+            job_class.rests.pop(head, None)
             self._left -= len(best.victims)
             return best
         return None
 
-    def _search(self, job_class: JobClass, claimer: Job, targets: list[NodeState]) -> Plan | None:
+    def _search(self, claimer: Job, targets: list[NodeState]) -> Plan | None:
         self._to_end_within = False
         self._standing.clear()
-        best = self._best(job_class, claimer, targets)
+        best = self._best(claimer, targets)
         if best is None and self._may_end_within(claimer):
             self._to_end_within = True
             self._standing.clear()
-            best = self._best(job_class, claimer, targets)
+            best = self._best(claimer, targets)
         return best
 
     def _comes_by_itself(self, claimer: Job, targets: list[NodeState]) -> bool:
@@ -110,7 +109,7 @@ class Search:
             return any(_Trial(self, node, claimer).fits() for node in targets)
         return any(_Trial(self, self._state.nodes[node], claimer).fits() for node in nodes)
 
-    def _best(self, job_class: JobClass, claimer: Job, targets: list[NodeState]) -> Plan | None:
+    def _best(self, claimer: Job, targets: list[NodeState]) -> Plan | None:
         """The least harmful of the plans for these nodes."""
         lacking = self._lacking(claimer.entry.kind)
         everywhere = list(self._victims(claimer, self._state.nodes.values())) if lacking else []
@@ -120,7 +119,7 @@ class Search:
             found = self._on(node, claimer, everywhere)
             if not found:
                 barred_us = claimer.barred[1] if claimer.barred else NEVER_US
-                self.targets.failed(node, job_class, claimer.key, self._later_us, barred_us)
+                self.targets.failed(node, claimer.key, self._later_us, barred_us)
             else:
                 cost = _cost(found)
                 if best is None or cost < best[0]:
@@ -129,7 +128,11 @@ class Search:
 
     def _may_end_within(self, claimer: Job) -> bool:
         """Whether a claimer that borrows would not if enough of its own gave way, so that it may reclaim besides."""
-        tree, kind, settings = self._state.tree, claimer.entry.kind, self._settings(claimer)
+        tree, kind, settings = (
+            self._state.tree,
+            claimer.entry.kind,
+            settings_of(self._state, claimer.entry.kind.namespace),
+        )
         if not tree.matters or Against.NEVER in (settings.within, settings.reclaim):
             return False
         whole = tree.borrows({}, kind.namespace, kind.resources)
@@ -147,11 +150,11 @@ class Search:
         kind = job_class.kind
         return self._state.tree.forbids(self._use_to_come(head), kind.namespace, kind.resources)
 
-    def _may_help(self, job_class: JobClass) -> bool:
+    def may_help(self, job_class: JobClass) -> bool:
         """Whether anything runs that could be a victim of this class at all: cheap, as most answers are no."""
         state = self._state
         lower = any(state.on_nodes[job_class.band + 1 :])
-        return lower or (state.savers > 0) or state.tree.matters
+        return state.policy.preemption and (lower or state.savers > 0 or state.tree.matters)
 
     # --- one node
 
@@ -227,7 +230,7 @@ class Search:
     # --- who may be a victim
 
     def _victims(self, claimer: Job, nodes: Iterable[NodeState]) -> Iterator[Victim]:
-        jobs, within = self._state.jobs, self._settings(claimer).within
+        jobs, within = self._state.jobs, settings_of(self._state, claimer.entry.kind.namespace).within
         for node in nodes:
             for lane in node.lanes.values():
                 held = list(lane.held)[: lane.slots]
@@ -257,7 +260,7 @@ class Search:
         borrows, entitled = self._stands(claimer, job)
         if not borrows:
             return Reason.NONE
-        settings = self._settings(claimer)
+        settings = settings_of(self._state, claimer.entry.kind.namespace)
         if entitled:
             if settings.reclaim is Against.ANY:
                 return Reason.RECLAIMED
@@ -296,41 +299,20 @@ class Search:
         theirs = _apart(job.kind.namespace, claimer.entry.kind.namespace)
         return all(self._state.tree.borrows_already(used, part, names) for part in theirs)
 
-    def _settings(self, claimer: Job) -> Namespace:
-        return self._settings_of(claimer.entry.kind.namespace)
-
-    def _settings_of(self, namespace: str) -> Namespace:
-        found = None
-        for part in paths(namespace):
-            found = self._state.tree.settings.get(part, found)
-        return found or self._state.tree.settings.get(ROOT, _NO_SETTINGS)
-
     def _can_give_way(self, job: Job) -> bool:
-        """Whether the job's own wishes and guarantee allow it, and it was not asked often enough."""
-        spec, policy = job.entry.spec, self._state.policy
-        if job.state not in (JobState.LAUNCHED, JobState.RUNNING) or job.recall_asked:
+        """Whether the job may be asked at all, and not only in a moment."""
+        if job.state not in (JobState.LAUNCHED, JobState.RUNNING) or job.recall_asked or job.key in self.fresh:
             return False
-        if job.key in self.fresh:
-            return False
-        if spec.eviction is Eviction.NEVER or job.evictions >= policy.evictions_max:
-            return False
-        if spec.guarantee is Guarantee.AT_MOST_ONCE and spec.eviction is not Eviction.CANCEL:
-            return False
-        return not 0 < job.entry.mean_us <= policy.patience_us
+        policy = self._state.policy
+        return may_ever(job, policy) and not 0 < job.entry.mean_us <= policy.patience_us
 
     def _now_is_the_time(self, job: Job, reason: Reason) -> bool:
         """Whether its exempt time, or its slice, is over; if not, when it will be is noted."""
-        policy = self._state.policy
-        wait_us = policy.exempt_us
-        if reason is Reason.ROTATED:
-            slice_us = policy.slice_us[job.job_class.band]
-            if not slice_us:
-                return False
-            wait_us = max(wait_us, slice_us)
-        over_us = job.started_us + wait_us
+        over_us = over_at_us(job, self._state.policy, rotated=reason is Reason.ROTATED)
         if over_us <= self._now_us:
             return True
-        self._later_us = over_us if self._later_us is None else min(self._later_us, over_us)
+        if over_us < NEVER_US:
+            self._later_us = over_us if self._later_us is None else min(self._later_us, over_us)
         return False
 
     def _harm(self, claimer: Job, job: Job) -> tuple[int, int, int, int]:

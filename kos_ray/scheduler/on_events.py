@@ -59,6 +59,7 @@ def _use(state: State, policy: Policy, now_us: int) -> None:
     state.tree = Tree(policy.namespaces, state.capacity)
     state.able.clear()
     state.steps.clear()
+    state.present.clear()
     state.rooms.reset()
     for job_class in state.classes.values():
         job_class.ready.clear()
@@ -158,6 +159,7 @@ def _nodes_joined(state: State, event: e.NodesJoined, _now_us: int) -> None:
     state.tree = Tree(state.policy.namespaces, state.capacity)
     state.able.clear()
     state.steps.clear()
+    state.present.clear()
 
 
 def _node_lost(state: State, event: e.NodeLost, now_us: int) -> None:
@@ -170,6 +172,7 @@ def _node_lost(state: State, event: e.NodeLost, now_us: int) -> None:
     state.tree = Tree(state.policy.namespaces, state.capacity)
     state.able.clear()
     state.steps.clear()
+    state.present.clear()
     for kind, lane in lost.lanes.items():
         reserve(state, kind.namespace, kind.resources, -lane.slots, now_us)
         not_idle(state, event.node, kind)

@@ -6,6 +6,7 @@ only where they do not delay it (`claims.py`).
 """
 
 from collections.abc import Iterable
+from itertools import chain
 
 from kos_ray.model import decisions as d
 from kos_ray.model.ids import JobKey, NodeId
@@ -18,6 +19,7 @@ from kos_ray.scheduler.claims import NEVER_US, Claims, ready_us
 from kos_ray.scheduler.evict import Plan, Search
 from kos_ray.scheduler.fit import deficit, leftover, nearest_nodes, pausing, usable, why_not
 from kos_ray.scheduler.ledger import launch, set_slots
+from kos_ray.scheduler.parking import Parking
 from kos_ray.scheduler.queues import first_ready, place_in_class, take_first
 from kos_ray.scheduler.state import Job, JobClass, Lane, NodeState, State
 from kos_ray.scheduler.turns import Turn, Turns
@@ -35,11 +37,13 @@ class Pass:
         self.evictions: list[d.Evict] = []
         self.claims = Claims(state, now_us)
         self._search = Search(state, self.claims, now_us)
+        self._parking = Parking(state, now_us, self._search.targets)
         self._claimed = 0
         self._refill_us: int | None = None
 
     def run(self) -> list[d.Decision]:
         """Let idle slots go whose time is over; then place what can be placed, in order."""
+        self.state.rooms.tick(self.now_us)
         self._release_taken()
         self._release_idle()
         idle_kinds = set(self.state.idle_lanes)
@@ -49,7 +53,10 @@ class Pass:
             self.claims.add(self.state.nodes[node_id], self.state.jobs[key].job_class, key, NEVER_US)
         turns = Turns(self.state, self.now_us, idle_kinds.__contains__)
         while (turn := turns.next()) is not None:
-            if self._place(turn) or self._make_room(turn):
+            if self._passes_over(turn):
+                turn.job_class.why = Reason.NO_ROOM
+                turns.pass_over()
+            elif self._place(turn) or self._make_room(turn):
                 turns.placed()
             else:
                 self._hold(turn)
@@ -58,6 +65,12 @@ class Pass:
         hints = [at_us for at_us in (self._search.targets.retry_us, self._refill_us) if at_us is not None]
         self.state.retry_us = min(hints, default=None)
         return self._decisions()
+
+    def _passes_over(self, turn: Turn) -> bool:
+        """Whether nothing has changed for a head that had no room, and no node is to be claimed for it."""
+        if turn.job_class.parked is None or self._claimed < self.state.policy.claims_max:
+            return False
+        return self._parking.stays(turn, searches=self._search.may_help(turn.job_class))
 
     # --- one turn
 
@@ -96,8 +109,10 @@ class Pass:
         if best:
             yield best, min(quota, self._times(best, turn))
         if self.state.idle_lanes:
-            for node in self.state.rooms.by_room().large_enough(kind.resources):
-                if self._let(node, turn) and self._close_idle(node, kind):
+            index = self.state.rooms.by_room()
+            for node_id in dict.fromkeys(chain.from_iterable(self.state.idle_lanes.values())):
+                node = self.state.nodes[node_id]
+                if index.holds(node, kind.resources) and self._let(node, turn) and self._close_idle(node, kind):
                     yield node, 1
 
     def _best_fit(self, turn: Turn) -> NodeState | None:
@@ -274,6 +289,7 @@ class Pass:
                 self._refill_us = due_us if self._refill_us is None else min(self._refill_us, due_us)
         if job_class.why is Reason.NONE:
             job_class.why = why_not(state, job_class, turn.head, self._search, self.now_us)
+        self._parking.park(turn, searches=self._search.may_help(job_class))
         if job_class.why is not Reason.NO_ROOM or self._claimed >= state.policy.claims_max:
             return
         wanted = job_class.kind.resources

@@ -6,9 +6,9 @@ what fits nowhere is known after a look at the few shelves that are large enough
 what a node would have if others gave way. All of it is derived from the nodes, and in no snapshot.
 """
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
-from itertools import chain
-from operator import ge
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from functools import lru_cache
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
 from kos_ray.model.ids import NodeId
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from kos_ray.scheduler.state import NodeState
 
 #: a shelf: magnitudes of GPU, CPU and memory
-_Shelf = tuple[int, int, int]
+Shelf = tuple[int, int, int]
+#: no node
+NOTHING: Shelf = (-1, -1, -1)
 #: bits kept behind the highest one of an amount: finer shelves hold fewer nodes that do not fit after all
 _GPU_BITS, _CPU_BITS, _MEMORY_BITS = 2, 3, 1
 #: changes of nodes that are remembered
@@ -33,7 +35,7 @@ class Index:
     def __init__(self, measure: "Callable[[NodeState], Mapping[str, int]]") -> None:
         self._measure = measure
         self._shelves: dict[int, dict[int, dict[int, dict[NodeId, NodeState]]]] = {}
-        self._at: dict[NodeId, _Shelf] = {}
+        self._at: dict[NodeId, Shelf] = {}
         #: nodes that have changed since it was asked last
         self.pending: dict[NodeId, NodeState] = {}
 
@@ -66,7 +68,7 @@ class Index:
 
     def large_enough(self, wanted: Resources) -> "Iterator[NodeState]":
         """Nodes that may have room for a vector, the tightest first. Those on a shelf of its own size may be short."""
-        gpu, cpu, memory = _shelf(dict(wanted.amounts))
+        gpu, cpu, memory = _shelf_of(wanted)
         for gpus in sorted([size for size in self._shelves if size >= gpu]):
             cpus = self._shelves[gpus]
             for size in sorted([size for size in cpus if size >= cpu]):
@@ -77,11 +79,22 @@ class Index:
     def holds(self, node: "NodeState", wanted: Resources) -> bool:
         """Whether a node may have room for a vector."""
         shelf = self._at.get(node.node.id)
-        return shelf is not None and all(map(ge, shelf, _shelf(dict(wanted.amounts))))
+        return shelf is not None and self.within(wanted, shelf)
+
+    def largest(self, nodes: "Iterable[NodeState]") -> Shelf:
+        """The most that any of these nodes has of each."""
+        shelves = [self._at[node.node.id] for node in nodes if node.node.id in self._at]
+        return tuple(map(max, zip(*shelves, strict=True))) if shelves else NOTHING
+
+    @staticmethod
+    def within(wanted: Resources, shelf: Shelf) -> bool:
+        """Whether a vector may fit where there is so much."""
+        gpu, cpu, memory = _shelf_of(wanted)
+        return shelf[0] >= gpu and shelf[1] >= cpu and shelf[2] >= memory
 
     def nearest(self, wanted: Resources) -> "Iterator[NodeState]":
         """All nodes, from the shelves that are the least too small for a vector."""
-        gpu, cpu, memory = _shelf(dict(wanted.amounts))
+        gpu, cpu, memory = _shelf_of(wanted)
         shelves = [
             (max(0, gpu - gpus) + max(0, cpu - size) + max(0, memory - found), gpus, size, found)
             for gpus, cpus in self._shelves.items()
@@ -95,20 +108,25 @@ class Index:
 class Rooms:
     """All indexes, and the nodes by what they have when they are empty."""
 
-    __slots__ = ("_changes", "_first", "_indexes", "shapes", "touched")
+    __slots__ = ("_changes", "_first", "_indexes", "_nodes", "_wakes", "now_us", "shapes", "touched")
 
     def __init__(self) -> None:
         #: whoever changes what is free or held on a node puts it here
         self.touched: dict[NodeId, NodeState] = {}
+        self._nodes: dict[NodeId, NodeState] = {}
         self.shapes: dict[Resources, dict[NodeId, NodeState]] = {}
         self._indexes: dict[Hashable, Index] = {}
         #: nodes that have changed, the last ones; the number of the first of them
         self._changes: list[NodeState] = []
         self._first = 0
+        #: the instant of the present pass; nodes that change by then though nothing happens, a heap
+        self.now_us = 0
+        self._wakes: list[tuple[int, NodeId]] = []
 
     def join(self, node: "NodeState") -> None:
         """A node has come, or what it has in all has changed."""
         self._forget_shape(node)
+        self._nodes[node.node.id] = node
         self.shapes.setdefault(node.node.resources, {})[node.node.id] = node
         self.touched[node.node.id] = node
 
@@ -116,6 +134,7 @@ class Rooms:
         """A node is gone."""
         node_id = node.node.id
         self._forget_shape(node)
+        del self._nodes[node_id]
         self.touched.pop(node_id, None)
         for index in self._indexes.values():
             index.pending.pop(node_id, None)
@@ -131,7 +150,7 @@ class Rooms:
         found = self._indexes.get(name)
         if found is None:
             found = self._indexes[name] = Index(measure)
-            found.pending.update(chain.from_iterable(nodes.items() for nodes in self.shapes.values()))
+            found.pending.update(self._nodes)
         if self.touched:
             for index in self._indexes.values():
                 index.pending.update(self.touched)
@@ -160,7 +179,28 @@ class Rooms:
         if position < self._first:
             return None
         changed = {node.node.id: node for node in self._changes[position - self._first :]}
-        return [node for node in changed.values() if self.shapes.get(node.node.resources, {}).get(node.node.id) is node]
+        return [node for node_id, node in changed.items() if self._nodes.get(node_id) is node]
+
+    def tick(self, now_us: int) -> None:
+        """Time has gone on: what was to change by now has changed."""
+        self.now_us = now_us
+        while self._wakes and self._wakes[0][0] <= now_us:
+            _, node_id = heappop(self._wakes)
+            node = self._nodes.get(node_id)
+            if node is not None:
+                node.wake_us = 0
+                self.touched[node_id] = node
+
+    def wake(self, node: "NodeState", at_us: int) -> None:
+        """A node will have changed by then."""
+        if not 0 < node.wake_us <= at_us:
+            node.wake_us = at_us
+            heappush(self._wakes, (at_us, node.node.id))
+
+    @property
+    def next_wake_us(self) -> int | None:
+        """When the next node will have changed."""
+        return self._wakes[0][0] if self._wakes else None
 
     def reset(self) -> None:
         """Forget what was derived from jobs and policy; nodes stay known."""
@@ -168,9 +208,10 @@ class Rooms:
         self.touched.clear()
         self._first += len(self._changes) + 1
         self._changes.clear()
-        for nodes in self.shapes.values():
-            for node in nodes.values():
-                node.forget()
+        self._wakes.clear()
+        for node in self._nodes.values():
+            node.forget()
+            node.wake_us = 0
 
 
 def room_of(node: "NodeState") -> dict[str, int]:
@@ -182,7 +223,12 @@ def room_of(node: "NodeState") -> dict[str, int]:
     return room
 
 
-def _shelf(amounts: Mapping[str, int]) -> _Shelf:
+@lru_cache(maxsize=8_192)
+def _shelf_of(wanted: Resources) -> Shelf:
+    return _shelf(dict(wanted.amounts))
+
+
+def _shelf(amounts: Mapping[str, int]) -> Shelf:
     return (
         _magnitude(amounts.get("GPU", 0), _GPU_BITS),
         _magnitude(amounts.get("CPU", 0), _CPU_BITS),

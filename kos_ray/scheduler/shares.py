@@ -41,12 +41,20 @@ def dominant(state: State, amounts: dict[str, int]) -> int:
     return best
 
 
+def present_share(state: State, name: str) -> int:
+    """The weighted dominant share of what is reserved for an account."""
+    found = state.present.get(name)
+    if found is None:
+        found = state.present[name] = dominant(state, state.reserved.get(name, {}))
+    return found
+
+
 def share_at(state: State, name: str, now_us: int) -> int:
     """An account's share at an instant: since it was last counted it has moved towards what is reserved."""
     account = state.accounts.get(name)
-    present = dominant(state, state.reserved.get(name, {}))
     if account is None:
         return 0
+    present = present_share(state, name)
     elapsed_us = now_us - account.at_us
     if elapsed_us <= 0:
         return account.share
@@ -67,6 +75,7 @@ def reserve(state: State, namespace: str, resources: Resources, times: int, now_
     """Count reservations (negative: given back) for a namespace and all above it."""
     for name in paths(namespace):
         _counted(state, name, now_us)
+        state.present.pop(name, None)
         add(state.reserved.setdefault(name, {}), resources, times)
     add(state.reserved.setdefault(ROOT, {}), resources, times)
 
@@ -96,6 +105,6 @@ def standing(state: State, name: str, now_us: int, more: int = 0) -> tuple[int, 
         settings = state.tree.settings.get(part)
         weight = settings.weight if settings else 1_000
         # what it has now counts at once, what it had only slowly less
-        share = max(share_at(state, part, now_us), dominant(state, state.reserved.get(part, {})))
+        share = max(share_at(state, part, now_us), present_share(state, part))
         found.append((share + more) * 1_000 // weight if weight else WHOLE * 1_000)
     return tuple(found)

@@ -37,9 +37,8 @@ class ClassKey:
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """A class's head for which no victims were found anywhere: only nodes that change are looked at, for a while."""
+    """No victims were found for a head anywhere: only nodes that change are looked at, for a while."""
 
-    head: JobKey
     until_us: int
     #: when time may have changed the outcome
     hint_us: int | None
@@ -54,7 +53,20 @@ class JobClass:
     ranked anew are skipped when they come up.
     """
 
-    __slots__ = ("account", "band", "demanding", "demands", "kind", "name", "order", "ranked", "ready", "rest", "why")
+    __slots__ = (
+        "account",
+        "band",
+        "demanding",
+        "demands",
+        "kind",
+        "name",
+        "order",
+        "parked",
+        "ranked",
+        "ready",
+        "rests",
+        "why",
+    )
 
     def __init__(self, name: ClassKey, account: str, *, ranked: bool) -> None:
         self.name = name
@@ -69,8 +81,10 @@ class JobClass:
         self.ready: list[Any] = []
         #: why its head was not placed in the last pass
         self.why = Reason.NONE
-        #: its last search for victims, where that was in vain; derived
-        self.rest: Rest | None = None
+        #: heads whose last searches for victims were in vain; derived
+        self.rests: dict[JobKey, Rest] = {}
+        #: a head that had no room, changes of nodes before which are known, and its search; derived, see `parking.py`
+        self.parked: tuple[JobKey, int, Rest | None] | None = None
 
 
 class SpecEntry:
@@ -229,7 +243,7 @@ class Lane:
 class NodeState:
     """A node with our ledger of it. `free` = its resources less all slots; never negative."""
 
-    __slots__ = ("ends", "free", "gives", "lanes", "node", "slots", "taken", "tried")
+    __slots__ = ("ends", "free", "gives", "lanes", "node", "slots", "taken", "tried", "wake_us")
 
     def __init__(self, node: Node) -> None:
         self.node = node
@@ -243,8 +257,10 @@ class NodeState:
         self.ends: list[tuple[int, Resources]] | None = None
         #: what those that can give way hold, by declared band, and of that the savers'; derived, see `evict.gives`
         self.gives: tuple[list[dict[str, int]], list[dict[str, int]]] | None = None
-        #: heads of classes for which nobody here could give way, until when that holds, and when somebody may; derived
-        self.tried: dict[JobClass, tuple[JobKey, int, int | None]] = {}
+        #: heads for which nobody here could give way, until when that holds, and when somebody may; derived
+        self.tried: dict[JobKey, tuple[int, int | None]] = {}
+        #: when it will have changed though nothing happens; 0: not noted
+        self.wake_us = 0
 
     def forget(self) -> None:
         """What runs here has changed: nothing that was derived from it holds."""
@@ -337,8 +353,9 @@ class State:
     idle_lanes: dict[SlotKind, dict[NodeId, None]] = field(default_factory=dict)
     #: nodes on which Ray gave some room to others
     taken_nodes: dict[NodeId, None] = field(default_factory=dict)
-    #: what one more reservation of a vector adds to a share; forgotten with `able`
+    #: what one more reservation of a vector adds to a share, and what namespaces have of it; forgotten with `able`
     steps: dict[Resources, int] = field(default_factory=dict)
+    present: dict[str, int] = field(default_factory=dict)
     #: lanes by kind, as they came; derived
     lanes: dict[SlotKind, dict[NodeId, Lane]] = field(default_factory=dict)
     #: how often shares may have changed, for whoever keeps what it made of them

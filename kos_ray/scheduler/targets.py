@@ -1,78 +1,94 @@
-"""On which nodes a search for victims is worth its while: where enough could give way, and nothing was found lately.
+"""On which nodes a search for victims is worth its while: where enough may give way, and nothing was found lately.
 
 A job that waits for room searches in every pass. On a large cluster that costs more than everything else, so what was
 found in vain is remembered: by node until something changes there, and by class when all nodes were looked at in vain.
 Nothing of it is in a snapshot: a search that is done again finds the same.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from kos_ray.model.ids import JobKey
-from kos_ray.model.job import BANDS, Eviction, JobState
-from kos_ray.model.policy import Against
-from kos_ray.model.resources import add
-from kos_ray.scheduler.claims import NEVER_US
+from kos_ray.model.job import BANDS, Eviction, Guarantee, JobState
+from kos_ray.model.policy import Against, Namespace, Policy
+from kos_ray.model.resources import Resources, add
+from kos_ray.scheduler.claims import NEVER_US, Claims
+from kos_ray.scheduler.quota import ROOT
 from kos_ray.scheduler.rooms import Index, room_of
-from kos_ray.scheduler.state import JobClass, NodeState, Rest, State
+from kos_ray.scheduler.shares import paths
+from kos_ray.scheduler.state import Job, JobClass, NodeState, Rest, State
 
 #: nodes that one search looks at, of those where enough could give way
 _NODES_MAX = 16
 #: a search that found nothing is not done again for this long, unless something changes there
 _REST_US = 1_000_000
 #: attempts that the searches of one pass may look at, and when the next pass goes on with it
-_LOOKS_MAX = 2_048
+_LOOKS_MAX = 1_024
 _NEXT_US = 1_000
 _NO_BAND = -1
-_NOT_TRIED: tuple[int, int, int | None] = (0, 0, None)
+_NO_SETTINGS = Namespace(name="")
+_NOT_TRIED: tuple[int, int | None] = (0, None)
+#: heads that a class, and a node, remember as searched for in vain
+_HEADS_MAX = 64
 
 
 class Targets:
     """The nodes that the searches of one pass look at. `retry_us` is when one that failed might succeed by itself."""
 
-    def __init__(self, state: State, now_us: int) -> None:
+    def __init__(self, state: State, claims: Claims, now_us: int) -> None:
         self._state = state
+        self._claims = claims
+        #: of the class that is looked at: from which band on others give way, and the band whose savers do
+        self._rights = (0, _NO_BAND)
         self._now_us = now_us
         self._looks = 0
+        self._within: dict[str, Against] = {}
         self.retry_us: int | None = None
         #: of the present search: until when what it knows holds, when time may change it, whether it looks at all
         self._until_us = NEVER_US
         self._hint_us: int | None = None
         self._complete = False
 
-    def find(self, job_class: JobClass, head: JobKey, within: Against) -> list[NodeState] | None:
+    def find(self, job_class: JobClass, head: JobKey) -> list[NodeState] | None:
         """The nodes to look at for the head of a class, the tightest first; None: enough was done in this pass."""
         state, wanted = self._state, job_class.kind.resources
         if self._looks >= _LOOKS_MAX:
             self.hint(self._now_us + _NEXT_US)
             return None
-        index = self._index(job_class, within)
-        rest = job_class.rest
+        index = self.index(job_class)
+        rest = job_class.rests.get(head)
         self._until_us, self._hint_us = NEVER_US, None
-        if rest is not None and rest.head == head and self._now_us < rest.until_us:
+        if rest is not None and self._now_us < rest.until_us:
             changed = state.rooms.changed_since(rest.position)
             if changed is not None:
                 self._until_us, self._hint_us = rest.until_us, rest.hint_us
                 near = [node for node in changed if index.holds(node, wanted)]
-                return self._choose(job_class, head, near)
-        return self._choose(job_class, head, index.large_enough(wanted))
+                return self._choose(wanted, head, near)
+        return self._choose(wanted, head, index.large_enough(wanted))
 
-    def _choose(self, job_class: JobClass, head: JobKey, nodes: Iterable[NodeState]) -> list[NodeState]:
-        wanted = job_class.kind.resources
+    def _choose(self, wanted: Resources, head: JobKey, nodes: Iterable[NodeState]) -> list[NodeState]:
         found: list[NodeState] = []
         self._complete = True
         for node in nodes:
             self._looks += 1
-            if not node.lanes or not wanted.fits(dict(node.node.resources.amounts)):
-                continue
-            tried, until_us, hint_us = node.tried.get(job_class, _NOT_TRIED)
-            if tried == head and self._now_us < until_us:
+            until_us, hint_us = node.tried.get(head, _NOT_TRIED)
+            if self._now_us < until_us:
                 self._in_vain(until_us, hint_us)
+            elif not node.lanes or not wanted.fits(self._most(node, head)):
+                continue
             elif len(found) == _NODES_MAX:
                 self._complete = False
                 break
             else:
                 found.append(node)
         return found
+
+    def _most(self, node: NodeState, head: JobKey) -> dict[str, int]:
+        """What a node would have at most for a head, beside what others claim."""
+        free = _with_gifts(self._state, node, *self._rights)
+        for claim in self._claims.by_node.get(node.node.id, ()):
+            if claim.key != head:
+                add(free, claim.resources, -1)
+        return free
 
     def looked(self, attempts: int) -> None:
         """A search has looked at so many attempts."""
@@ -83,13 +99,15 @@ class Targets:
         if at_us is not None:
             self.retry_us = at_us if self.retry_us is None else min(self.retry_us, at_us)
 
-    def failed(self, node: NodeState, job_class: JobClass, head: JobKey, hint_us: int | None, barred_us: int) -> None:
+    def failed(self, node: NodeState, head: JobKey, hint_us: int | None, barred_us: int) -> None:
         """Nobody on a node could give way; `hint_us`: somebody may then; `barred_us`: until then nobody had to."""
         self.hint(hint_us)
         if self._state.tree.matters:
             return  # what a namespace uses elsewhere counts as well
         until_us = min(NEVER_US if hint_us is None else hint_us, barred_us, self._now_us + _REST_US)
-        node.tried[job_class] = (head, until_us, hint_us)
+        if len(node.tried) >= _HEADS_MAX:
+            node.tried.clear()
+        node.tried[head] = (until_us, hint_us)
         self._in_vain(until_us, hint_us)
 
     def _in_vain(self, until_us: int, hint_us: int | None) -> None:
@@ -100,28 +118,44 @@ class Targets:
     def rest(self, job_class: JobClass, head: JobKey) -> None:
         """A search is over and found nothing: where it has looked at all nodes, its class may rest."""
         self.hint(self._hint_us)
+        self.hint(self._state.rooms.next_wake_us)
         if self._state.tree.matters:
             return
         if not self._complete:
-            job_class.rest = None
+            job_class.rests.pop(head, None)
             self.hint(self._now_us + _NEXT_US)
             return
-        until_us = min(self._until_us, self._now_us + _REST_US) if job_class.rest is None else self._until_us
-        job_class.rest = Rest(head, until_us, self._hint_us, self._state.rooms.position)
+        if len(job_class.rests) >= _HEADS_MAX:
+            job_class.rests.clear()
+        until_us = min(self._until_us, self._now_us + _REST_US)
+        job_class.rests[head] = Rest(until_us, self._hint_us, self._state.rooms.position)
 
-    def _index(self, job_class: JobClass, within: Against) -> Index:
+    def index(self, job_class: JobClass) -> Index:
         """Nodes by what they would have if everybody gave way who may be asked by jobs of a class."""
         state, band = self._state, job_class.band
+        within = self._within.get(job_class.kind.namespace)
+        if within is None:
+            within = settings_of(state, job_class.kind.namespace).within
+            self._within[job_class.kind.namespace] = within
         if state.tree.matters or within is Against.ANY:
             lowest, savers = 0, _NO_BAND
         elif within is Against.LOWER_OR_NEWER:
             lowest, savers = band, _NO_BAND
         else:
             lowest, savers = (len(BANDS) if within is Against.NEVER else band + 1), band
-        return state.rooms.index((lowest, savers), lambda node: _with_gifts(state, node, lowest, savers))
+        self._rights = (lowest, savers)
+        return state.rooms.index(self._rights, lambda node: _with_gifts(state, node, lowest, savers))
 
 
-def _with_gifts(state: State, node: NodeState, lowest: int, savers: int) -> Mapping[str, int]:
+def settings_of(state: State, namespace: str) -> Namespace:
+    """What a namespace says about evictions, or the nearest one above it that says anything at all."""
+    found = None
+    for part in paths(namespace):
+        found = state.tree.settings.get(part, found)
+    return found or state.tree.settings.get(ROOT, _NO_SETTINGS)
+
+
+def _with_gifts(state: State, node: NodeState, lowest: int, savers: int) -> dict[str, int]:
     """A node's room with what attempts of bands from `lowest` on, and the savers of one band, could give."""
     free = room_of(node)
     everybody, saving = node.gives or _gives(state, node)
@@ -132,22 +166,49 @@ def _with_gifts(state: State, node: NodeState, lowest: int, savers: int) -> Mapp
 
 
 def _gives(state: State, node: NodeState) -> tuple[list[dict[str, int]], list[dict[str, int]]]:
-    """What attempts on a node hold that may ever be asked, by declared band, and what of it savers hold.
+    """What attempts on a node hold that may be asked by now, by declared band, and what of it savers hold.
 
     What was asked to stop is given to all: it stands behind the last band.
     """
     everybody: list[dict[str, int]] = [{} for _ in BANDS]
     saving: list[dict[str, int]] = [{} for _ in BANDS]
     going: dict[str, int] = {}
+    rooms, later_us = state.rooms, NEVER_US
     for lane in node.lanes.values():
         for key in list(lane.held)[: lane.slots]:
             job = state.jobs[key]
             if job.state is JobState.STOPPING:
                 add(going, lane.kind.resources, 1)
-            elif job.entry.spec.eviction is not Eviction.NEVER:
-                add(everybody[job.job_class.band], lane.kind.resources, 1)
-                if job.entry.saves:
-                    add(saving[job.job_class.band], lane.kind.resources, 1)
+                continue
+            if not may_ever(job, state.policy):
+                continue
+            for rotated, found in ((False, everybody), (True, saving)):
+                over_us = over_at_us(job, state.policy, rotated=rotated)
+                if over_us <= rooms.now_us:
+                    add(found[job.job_class.band], lane.kind.resources, 1)
+                else:
+                    later_us = min(later_us, over_us)
+    if later_us < NEVER_US:
+        rooms.wake(node, later_us)
     everybody.append(going)
     node.gives = everybody, saving
     return node.gives
+
+
+def may_ever(job: Job, policy: Policy) -> bool:
+    """Whether a job's own wishes and guarantee let it give way, and it was not asked often enough."""
+    spec = job.entry.spec
+    if spec.eviction is Eviction.NEVER or job.evictions >= policy.evictions_max:
+        return False
+    return spec.guarantee is not Guarantee.AT_MOST_ONCE or spec.eviction is Eviction.CANCEL
+
+
+def over_at_us(job: Job, policy: Policy, *, rotated: bool) -> int:
+    """When its exempt time, or for an equal its slice, is over; NEVER_US where an equal never may."""
+    wait_us = policy.exempt_us
+    if rotated:
+        slice_us = policy.slice_us[job.job_class.band]
+        if not slice_us or not job.entry.saves:
+            return NEVER_US
+        wait_us = max(wait_us, slice_us)
+    return job.started_us + wait_us

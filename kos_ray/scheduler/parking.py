@@ -1,0 +1,61 @@
+"""Heads that had no room and whose victims were looked for in vain are *parked*: passed over until something changes.
+
+A long queue has many classes, and in a full cluster nearly all of them wait for room. Nothing changes for one before
+some node has more to give than it needs. What counts are the nodes that have changed since it was looked at, and of
+those only the largest: both are known without looking at the class's own story again. Derived; in no snapshot.
+"""
+
+from kos_ray.model.reasons import Reason
+from kos_ray.scheduler.rooms import Index, Shelf
+from kos_ray.scheduler.state import JobClass, State
+from kos_ray.scheduler.targets import Targets
+from kos_ray.scheduler.turns import Turn
+
+
+class Parking:
+    """Who is passed over in one pass."""
+
+    def __init__(self, state: State, now_us: int, targets: Targets) -> None:
+        self._state = state
+        self._now_us = now_us
+        self._targets = targets
+        #: by index and span of changes: the most that nodes that changed in it have to give
+        self._largest: dict[tuple[int, int, int], Shelf | None] = {}
+
+    def park(self, turn: Turn, *, searches: bool) -> None:
+        """A head has no room; `searches`: it may have victims."""
+        state, job_class = self._state, turn.job_class
+        rest = job_class.rests.get(turn.head)
+        job_class.parked = None
+        if state.tree.matters or state.taken_nodes or job_class.why is not Reason.NO_ROOM:
+            return  # what it waits for is not only room on nodes
+        if not searches:
+            job_class.parked = (turn.head, state.rooms.position, None)
+        elif rest is not None and rest.until_us > self._now_us:
+            job_class.parked = (turn.head, rest.position, rest)
+
+    def stays(self, turn: Turn, *, searches: bool) -> bool:
+        """Whether a head is still parked. When time may change that is told as it is for searches."""
+        job_class = turn.job_class
+        if job_class.parked is None or turn.nominated:
+            return False
+        head, position, rest = job_class.parked
+        if head != turn.head or searches is (rest is None) or self._state.taken_nodes:
+            return False
+        if self._may_fit(job_class, position, self._state.rooms.by_room()):
+            return False
+        if rest is not None:
+            if rest.until_us <= self._now_us or self._may_fit(job_class, position, self._targets.index(job_class)):
+                return False
+            self._targets.hint(rest.hint_us)
+        return True
+
+    def _may_fit(self, job_class: JobClass, position: int, index: Index) -> bool:
+        """Whether a node that has changed since may have what a class needs, or too much has changed to tell."""
+        rooms = self._state.rooms
+        name = (id(index), position, rooms.position)
+        if name not in self._largest:
+            changed = rooms.changed_since(position)
+            self._largest[name] = None if changed is None else index.largest(changed)
+        largest = self._largest[name]
+        return largest is None or index.within(job_class.kind.resources, largest)
