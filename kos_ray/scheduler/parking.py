@@ -6,7 +6,8 @@ those only the largest: both are known without looking at the class's own story 
 """
 
 from kos_ray.model.reasons import Reason
-from kos_ray.scheduler.rooms import Index, Shelf
+from kos_ray.scheduler.claims import Claims
+from kos_ray.scheduler.rooms import Index, Shelf, room_of
 from kos_ray.scheduler.state import JobClass, State
 from kos_ray.scheduler.targets import Targets
 from kos_ray.scheduler.turns import Turn
@@ -15,9 +16,10 @@ from kos_ray.scheduler.turns import Turn
 class Parking:
     """Who is passed over in one pass."""
 
-    def __init__(self, state: State, now_us: int, targets: Targets) -> None:
+    def __init__(self, state: State, now_us: int, claims: Claims, targets: Targets) -> None:
         self._state = state
         self._now_us = now_us
+        self._claims = claims
         self._targets = targets
         #: by index and span of changes: the most that nodes that changed in it have to give
         self._largest: dict[tuple[int, int, int], Shelf | None] = {}
@@ -42,13 +44,35 @@ class Parking:
         head, position, rest = job_class.parked
         if head != turn.head or searches is (rest is None) or self._state.taken_nodes:
             return False
-        if self._may_fit(job_class, position, self._state.rooms.by_room()):
+        by_room = self._state.rooms.by_room()
+        if self._may_fit(job_class, position, by_room) and self._may_start(turn, position, by_room):
             return False
         if rest is not None:
-            if rest.until_us <= self._now_us or self._may_fit(job_class, position, self._targets.index(job_class)):
+            if rest.until_us <= self._now_us:
+                return False
+            index = self._targets.index(job_class)
+            if self._may_fit(job_class, position, index) and self._may_search(turn, position, index):
                 return False
             self._targets.hint(rest.hint_us)
         return True
+
+    def _may_start(self, turn: Turn, position: int, by_room: Index) -> bool:
+        """Whether a node that has changed since has room for a head that is not kept for others."""
+        wanted = turn.job_class.kind.resources
+        return any(
+            by_room.holds(node, wanted)
+            and wanted.fits(room_of(node))
+            and self._claims.times(node, turn.head, wanted, opens=True)
+            for node in self._state.rooms.changed_since(position) or ()
+        )
+
+    def _may_search(self, turn: Turn, position: int, index: Index) -> bool:
+        """Whether on a node that has changed since enough may give way."""
+        wanted = turn.job_class.kind.resources
+        return any(
+            index.holds(node, wanted) and wanted.fits(self._targets.most(node, turn.head))
+            for node in self._state.rooms.changed_since(position) or ()
+        )
 
     def _may_fit(self, job_class: JobClass, position: int, index: Index) -> bool:
         """Whether a node that has changed since may have what a class needs, or too much has changed to tell."""

@@ -37,7 +37,7 @@ class Pass:
         self.evictions: list[d.Evict] = []
         self.claims = Claims(state, now_us)
         self._search = Search(state, self.claims, now_us)
-        self._parking = Parking(state, now_us, self._search.targets)
+        self._parking = Parking(state, now_us, self.claims, self._search.targets)
         self._claimed = 0
         self._refill_us: int | None = None
 

@@ -73,7 +73,7 @@ class Targets:
             until_us, hint_us = node.tried.get(head, _NOT_TRIED)
             if self._now_us < until_us:
                 self._in_vain(until_us, hint_us)
-            elif not node.lanes or not wanted.fits(self._most(node, head)):
+            elif not node.lanes or not wanted.fits(self.most(node, head)):
                 continue
             elif len(found) == _NODES_MAX:
                 self._complete = False
@@ -82,8 +82,8 @@ class Targets:
                 found.append(node)
         return found
 
-    def _most(self, node: NodeState, head: JobKey) -> dict[str, int]:
-        """What a node would have at most for a head, beside what others claim."""
+    def most(self, node: NodeState, head: JobKey) -> dict[str, int]:
+        """What a node would have at most for a head of the class `index` was asked for, beside what others claim."""
         free = _with_gifts(self._state, node, *self._rights)
         for claim in self._claims.by_node.get(node.node.id, ()):
             if claim.key != head:

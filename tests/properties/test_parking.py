@@ -1,0 +1,88 @@
+"""What a pass remembers only to be quick changes no decision: a twin that forgets it before each step decides the same."""
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kos_ray.model import events as e
+from kos_ray.model.job import Eviction
+from kos_ray.model.policy import Policy
+from kos_ray.scheduler.machine import step
+from kos_ray.scheduler.parking import Parking
+from kos_ray.scheduler.state import State
+from tests.properties.test_order import RUNS, SECOND_US, History
+
+#: few claims, so that the heads behind them are parked
+_POLICIES = tuple(
+    Policy(claims_max=claims, exempt_us=SECOND_US, slice_us=(0, *(2 * SECOND_US,) * 5)) for claims in (0, 1)
+)
+
+_OPERATIONS = st.lists(
+    st.one_of(
+        st.tuples(
+            st.just("submit"),
+            st.integers(1, 4),
+            st.integers(0, 5),
+            st.sampled_from((Eviction.REQUEUE, Eviction.CHECKPOINT, Eviction.NEVER)),
+        ),
+        st.tuples(st.just("end"), st.integers(0, 100)),
+        st.tuples(st.just("wait"), st.sampled_from((SECOND_US // 10, SECOND_US, 3 * SECOND_US))),
+    ),
+    min_size=20,
+    max_size=80,
+)
+
+
+class Twins(History):
+    """Each step is done by a second scheduler as well, which remembers nothing that is derived."""
+
+    def __init__(self, policy: Policy, nodes: int) -> None:
+        self.twin = State()
+        super().__init__(policy, nodes)
+
+    def step(self, events: list[e.Event]) -> None:
+        forget(self.twin)
+        decisions = step(self.state, events, self.now_us)
+        assert decisions == step(self.twin, events, self.now_us)
+
+
+def forget(state: State) -> None:
+    """Forget what is derived."""
+    state.rooms.reset()
+    state.able.clear()
+    state.steps.clear()
+    state.present.clear()
+    for job_class in state.classes.values():
+        job_class.rests.clear()
+        job_class.parked = None
+
+
+def play(twins: Twins, operations: list[Any]) -> None:
+    for name, *arguments in operations:
+        if name == "submit":
+            cpus, band, eviction = arguments
+            twins.submit(cpus=cpus, band=band, namespace="a", eviction=eviction)
+        else:
+            getattr(twins, name)(*arguments)
+
+
+@RUNS
+@given(st.sampled_from(_POLICIES), _OPERATIONS, st.integers(1, 4))
+def test_what_is_remembered_changes_no_decision(policy: Policy, operations: list[Any], nodes: int) -> None:
+    play(Twins(policy, nodes), operations)
+
+
+def test_heads_are_parked_at_all(monkeypatch: Any) -> None:
+    stayed: list[bool] = []
+    stays = Parking.stays
+
+    def spy(*arguments: Any, **named: Any) -> bool:
+        stayed.append(stays(*arguments, **named))
+        return stayed[-1]
+
+    monkeypatch.setattr(Parking, "stays", spy)
+    twins = Twins(_POLICIES[0], 1)
+    play(twins, [("submit", 4, 2, Eviction.NEVER)] * 1 + [("submit", n, 3, Eviction.REQUEUE) for n in (4, 3, 2, 1)])
+    play(twins, [("wait", SECOND_US), ("wait", SECOND_US)])
+    assert any(stayed)
