@@ -43,6 +43,10 @@ class Claims:
         """The job has its room."""
         self.by_node[node] = [claim for claim in self.by_node[node] if claim.key != key]
 
+    def nodes(self) -> list[NodeState]:
+        """The nodes that somebody claims."""
+        return [self._state.nodes[node_id] for node_id, claims in self.by_node.items() if claims]
+
     def taken(self, node: NodeState) -> bool:
         """Whether somebody claims the node."""
         return bool(self.by_node.get(node.node.id))

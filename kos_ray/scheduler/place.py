@@ -61,7 +61,7 @@ class Pass:
             else:
                 self._hold(turn)
                 turns.pass_over()
-        self._note_claims()
+        self.state.rooms.claimed = self.claims.nodes()
         hints = [at_us for at_us in (self._search.targets.retry_us, self._refill_us) if at_us is not None]
         self.state.retry_us = min(hints, default=None)
         return self._decisions()
@@ -304,16 +304,6 @@ class Pass:
         self._claimed += 1
         self.claims.add(node, job_class, turn.head, best[0])
         self._recall_ahead(node, turn)
-
-    def _note_claims(self) -> None:
-        """A node that is claimed by others than in the last pass has changed for whoever searches there."""
-        state, claimed = self.state, {}
-        for node_id, claims in self.claims.by_node.items():
-            claimed[node_id] = tuple([claim.key for claim in claims])
-        for node_id, keys in state.claimed.items():
-            if node_id in state.nodes and claimed.get(node_id, ()) != keys:
-                state.rooms.touched[node_id] = state.nodes[node_id]
-        state.claimed = claimed
 
     def _recall_ahead(self, node: NodeState, turn: Turn) -> None:
         """Ask back what waits ahead on a claimed node and stands behind the claimer."""

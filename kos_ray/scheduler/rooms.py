@@ -108,13 +108,15 @@ class Index:
 class Rooms:
     """All indexes, and the nodes by what they have when they are empty."""
 
-    __slots__ = ("_changes", "_first", "_indexes", "_nodes", "_wakes", "now_us", "shapes", "touched")
+    __slots__ = ("_changes", "_first", "_indexes", "_nodes", "_wakes", "claimed", "now_us", "shapes", "touched")
 
     def __init__(self) -> None:
         #: whoever changes what is free or held on a node puts it here
         self.touched: dict[NodeId, NodeState] = {}
         self._nodes: dict[NodeId, NodeState] = {}
         self.shapes: dict[Resources, dict[NodeId, NodeState]] = {}
+        #: nodes that were claimed in the last pass
+        self.claimed: list[NodeState] = []
         self._indexes: dict[Hashable, Index] = {}
         #: nodes that have changed, the last ones; the number of the first of them
         self._changes: list[NodeState] = []
@@ -175,10 +177,13 @@ class Rooms:
         return self._first + len(self._changes)
 
     def changed_since(self, position: int) -> "list[NodeState] | None":
-        """The nodes that have changed since a position and are still there; None: that is too long ago."""
+        """The nodes that have changed since a position and are still there; None: that is too long ago.
+
+        Nodes that were claimed in the last pass may be free for others in this one.
+        """
         if position < self._first:
             return None
-        changed = {node.node.id: node for node in self._changes[position - self._first :]}
+        changed = {node.node.id: node for node in (*self._changes[position - self._first :], *self.claimed)}
         return [node for node_id, node in changed.items() if self._nodes.get(node_id) is node]
 
     def tick(self, now_us: int) -> None:
@@ -209,6 +214,7 @@ class Rooms:
         self._first += len(self._changes) + 1
         self._changes.clear()
         self._wakes.clear()
+        self.claimed = []
         for node in self._nodes.values():
             node.forget()
             node.wake_us = 0

@@ -360,8 +360,6 @@ class State:
     lanes: dict[SlotKind, dict[NodeId, Lane]] = field(default_factory=dict)
     #: how often shares may have changed, for whoever keeps what it made of them
     share_changes: int = 0
-    #: who claimed which node in the last pass; derived
-    claimed: dict[NodeId, tuple[JobKey, ...]] = field(default_factory=dict)
     #: jobs for which others make room, and on which node
     nominated: dict[JobKey, NodeId] = field(default_factory=dict)
     #: licences and concurrency keys in use

@@ -104,6 +104,8 @@ class Targets:
         self.hint(hint_us)
         if self._state.tree.matters:
             return  # what a namespace uses elsewhere counts as well
+        if self._claims.taken(node):
+            return  # it is looked at in every pass
         until_us = min(NEVER_US if hint_us is None else hint_us, barred_us, self._now_us + _REST_US)
         if len(node.tried) >= _HEADS_MAX:
             node.tried.clear()

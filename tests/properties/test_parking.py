@@ -1,4 +1,4 @@
-"""What a pass remembers only to be quick changes no decision: a twin that forgets it before each step decides the same."""
+"""What a pass remembers to be quick changes no decision: a twin that forgets it before each step decides the same."""
 
 from typing import Any
 
