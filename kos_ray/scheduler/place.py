@@ -5,7 +5,7 @@ has a right to that (`evict.py`); else it *claims* the node where it can start f
 only where they do not delay it (`claims.py`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from kos_ray.model import decisions as d
 from kos_ray.model.ids import JobKey, NodeId
@@ -18,6 +18,7 @@ from kos_ray.scheduler.claims import NEVER_US, Claims, ready_us
 from kos_ray.scheduler.evict import Plan, Search
 from kos_ray.scheduler.fit import able_nodes, deficit, leftover, pausing, usable, why_not
 from kos_ray.scheduler.ledger import launch, set_slots
+from kos_ray.scheduler.models import load_of, slot_end_us
 from kos_ray.scheduler.queues import first_ready, place_in_class, take_first
 from kos_ray.scheduler.state import Job, JobClass, Lane, NodeState, State
 from kos_ray.scheduler.turns import Turn, Turns
@@ -54,7 +55,8 @@ class Pass:
             else:
                 self._hold(turn)
                 turns.pass_over()
-        hints = [at_us for at_us in (self._search.retry_us, self._refill_us) if at_us is not None]
+        instants = (self._search.retry_us, self._refill_us, slot_end_us(self.state, self.now_us))
+        hints = [at_us for at_us in instants if at_us is not None]
         self.state.retry_us = min(hints, default=None)
         return self._decisions()
 
@@ -63,7 +65,7 @@ class Pass:
     def _place(self, turn: Turn) -> bool:
         """Start jobs of a turn in one lane, as many as may; False: no room."""
         at_most, why = gates.room(self.state, turn.job_class, self.now_us)
-        at_most = min(at_most, turn.at_most)
+        at_most = min(at_most, 1 if turn.job_class.rotates else turn.at_most)
         if at_most <= 0:
             turn.job_class.why = why
             return False
@@ -81,6 +83,8 @@ class Pass:
     def _rooms(self, turn: Turn) -> Iterable[tuple[NodeState, int]]:
         """Nodes and how many jobs they can start at once: idle slots first, then best fit, then by closing others'."""
         job_class, kind = turn.job_class, turn.job_class.kind
+        if job_class.rotates:
+            yield from self._in_rotation(turn)
         for node_id, idle_kind in list(self.state.idle_lanes):
             if idle_kind == kind:
                 node = self.state.nodes[node_id]
@@ -98,6 +102,16 @@ class Pass:
         for node_id in list(dict.fromkeys(node_id for node_id, _ in self.state.idle_lanes)):
             node = self.state.nodes[node_id]
             if self._let(node, turn) and self._close_idle(node, kind):
+                yield node, 1
+
+    def _in_rotation(self, turn: Turn) -> Iterator[tuple[NodeState, int]]:
+        """The nodes on which a job can start at once, whichever had the fewest starts first; one start at a time."""
+        state, kind = self.state, turn.job_class.kind
+        for node in sorted(able_nodes(state, kind), key=lambda node: (load_of(state, node), node.node.id)):
+            lane = node.lanes.get(kind)
+            opens = not (lane and lane.idle)
+            fits = not opens or (kind.resources.fits(usable(state, node, kind)) and self._can_open(node, kind))
+            if fits and (not opens or self._quota(turn.job_class)) and self._let(node, turn, opens=opens):
                 yield node, 1
 
     def _best_fit(self, turn: Turn) -> NodeState | None:
