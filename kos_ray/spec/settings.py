@@ -64,6 +64,8 @@ class Settings:
     not_yet: tuple[str, ...] = ()
     #: keys of the file that act
     written: tuple[str, ...] = ()
+    #: keys that the scheduler goes by, as they are written
+    handed: Mapping[str, str] = field(default_factory=dict)
     #: what the file changes in the scheduler's policy, see `spec.policies`
     scheduling: Mapping[str, Any] = field(default_factory=dict)
 
@@ -269,6 +271,7 @@ def parse_settings(text: str, name: str = "<settings>") -> Settings:
         max_retry=found.max_retry,
         not_yet=tuple(key for key in source.data if key not in (*ACTS, *SCHEDULING)),
         scheduling=_scheduling(source.data),
+        handed={key: str(value) for key, value in source.data.items() if key in SCHEDULING},
         written=tuple(key for key in source.data if key in ACTS),
     )
 
