@@ -67,6 +67,8 @@ def _room(found: Explanation) -> str:
 def _order(found: Explanation, view: JobView) -> str:
     if found.overdue:
         return "it has waited as long as its band allows, and goes before everything that came later"
+    if found.order >= len(BANDS):
+        return "it is to start just in time, and until it must it goes behind all others"
     band = BANDS[view.band]
     where = "" if found.order == view.band else f", ordered as {BANDS[found.order]}"
     shares = ", ".join(f"{share / _WHOLE:.1%}" for share in found.standing)

@@ -110,3 +110,8 @@ def test_explain_says_whether_the_deadline_can_be_met_and_who_is_spared(world: W
     text = " ".join(kos("explain", "late")[1].split())
     assert "at risk: there is too much work before it" in text
     assert "2 agents of lower bands run and are left alone" in text
+
+
+def test_explain_says_who_waits_for_its_time(world: World, kos: Kos) -> None:
+    world.explanation = Explanation(key=JobKey(1), state="ready", order=6)
+    assert "it is to start just in time" in " ".join(kos("explain", "late")[1].split())

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kos_ray.engine.advice import START_US, TASKS_MAX
 from kos_ray.engine.engine import Engine
@@ -255,6 +257,49 @@ def test_its_process_ends_when_nothing_is_ordered_by_it_any_more() -> None:
     hands.set("scheduler_mode=fifo")
     assert hands.plugins.over == ["p"]
     hands.checked()
+
+
+_ANSWERS = st.lists(
+    st.tuples(
+        st.sampled_from(("answer", "stale", "torn", "fails", "up", "silence", "again")),
+        st.lists(st.integers(-1, 9), max_size=8),
+        st.integers(-(2**80), 2**80),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(answers=_ANSWERS)
+def test_whatever_a_plugin_says_all_jobs_run_and_nothing_is_broken(answers: list[tuple[str, list[int], int]]) -> None:
+    """Lies, silence, crashes, stale and torn answers, and somebody who sets it again and again."""
+    hands = Ordered()
+    hands.greet()
+    hands.submit(array("a", 6))
+    for way, names, rank in answers:
+        keys = tuple(map(JobKey, names))
+        number = hands.plugins.asked[-1][1].number + (way == "stale")
+        ranks = (rank,) * (len(keys) + (way == "torn"))
+        if way == "silence":
+            hands.time_us += 300_000
+        elif way == "again":
+            hands.set("scheduler_mode=plugin:p")
+        elif way in ("fails", "up"):
+            hands.plugins.say(Advice(plugin="p", failed="it crashed" if way == "fails" else ""))
+        else:
+            hands.plugins.say(Advice(plugin="p", number=number, keys=keys, ranks=ranks))
+        hands.tick()
+        hands.checked()
+    hands.time_us += START_US
+    hands.tick()
+    number = 0
+    while hands.engine.state.jobs:
+        held = [key for node in hands.engine.state.nodes.values() for lane in node.lanes.values() for key in lane.held]
+        assert held, "nobody runs, and jobs wait"
+        number += 1
+        hands.report(*map(ended, held), number=number)
+        hands.tick()
+        hands.checked()
 
 
 def test_telemetry_counts_while_it_is_wanted() -> None:
