@@ -117,3 +117,13 @@ def test_a_licence_that_the_cluster_has_not_is_told_from_one_in_use() -> None:
     step(play.state, [], play.now_us)
     assert ask(play, "y").reason == "no_licence"
     assert ask(play, "z").reason == "no_such_licence"
+
+
+def test_the_end_of_a_slot_of_time_is_announced_while_a_tier_waits_for_it() -> None:
+    play = Play({"model": "priority_tiering", "tier_period_us": 10 * S, "aging_us": [0] * 6, "preemption": 0})
+    play.do(["node n cpu=1", "submit x cpu=1 single"])
+    assert next_due_us(play.state, play.now_us) is None
+    play.do(["submit y cpu=1 single"])
+    assert next_due_us(play.state, play.now_us) == 5 * S
+    play.do(["wait 6s"])
+    assert next_due_us(play.state, play.now_us) == 8 * S
