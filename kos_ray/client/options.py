@@ -53,6 +53,7 @@ class Options(TypedDict, total=False):
     licences: Mapping[str, int]
     rates: Mapping[str, int]
     concurrency: Mapping[str, int]
+    agent: bool
     #: a folder whose modules go along; the importing project's where nothing is said
     code: str | Path
 

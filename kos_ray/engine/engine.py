@@ -10,10 +10,22 @@ reports stay with their agents, and running work goes on.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from kos_ray.engine.admission import Admission
+from kos_ray.engine.advice import Advisor
 from kos_ray.engine.dispatch import Dispatch
-from kos_ray.engine.inbox import INBOX_JOBS_MAX, WANTED, Item, Reply, Round, SettingsWish, Touched, What, portions
+from kos_ray.engine.inbox import (
+    INBOX_JOBS_MAX,
+    WANTED,
+    Item,
+    Reply,
+    Round,
+    SettingsWish,
+    Touched,
+    What,
+    plugins_named,
+    portions,
+)
 from kos_ray.engine.payloads import Payloads
-from kos_ray.engine.ports import Clock, Frame, Journal, Links, Snapshots
+from kos_ray.engine.ports import Clock, Frame, Journal, Links, Plugins, Snapshots
 from kos_ray.engine.reconcile import counted_ends, node_events, still_to_do, undelivered
 from kos_ray.engine.sessions import Session, Sessions
 from kos_ray.model import decisions as d
@@ -23,6 +35,7 @@ from kos_ray.model.failpoints import reach
 from kos_ray.model.ids import JobKey, NodeId, SpecKey
 from kos_ray.model.job import JobState
 from kos_ray.model.node import Node
+from kos_ray.model.plugins import Advice
 from kos_ray.model.policy import Policy, changed
 from kos_ray.model.protocol import Acked, Holding, Outcomes, Report, Submit
 from kos_ray.model.reasons import Reason
@@ -46,6 +59,7 @@ class Engine:
         python: str,
         version: str,
         policy: Policy | None = None,
+        plugins: Plugins | None = None,
     ) -> None:
         self.state = State()
         self.sessions = Sessions()
@@ -65,6 +79,9 @@ class Engine:
         self._spec_keys: dict[str, SpecKey] = {}
         self._payloads = Payloads(journal)
         self._dispatch = Dispatch(links, self._payloads, journal.cluster_id)
+        self._advisor = Advisor(plugins, journal)
+        if plugins is not None:
+            plugins.listen(self.advised)
         self._last_us = 0
         #: what is added to the clock, so that time goes on from the last frame though the wall clock was set back
         self._ahead_us = 0
@@ -126,6 +143,10 @@ class Engine:
         """Answered with the `Policy` in force once it is on disk."""
         self._inbox.append(Item(wish, reply))
 
+    def advised(self, advice: Advice) -> None:
+        """A plug-in answered, or something is wrong with it."""
+        self._inbox.append(Item(advice, None))
+
     def greeted(self, node: Node, holding: Holding, session: int, reply: Reply | None = None) -> None:
         """A node agent answered a greeting; see `reconcile`."""
         self._inbox.append(Item((node, holding, session), reply))
@@ -134,7 +155,8 @@ class Engine:
 
     def next_due_us(self) -> int | None:
         """When a tick is due though nothing arrives."""
-        return next_due_us(self.state, self._last_us)
+        instants = (next_due_us(self.state, self._last_us), self._advisor.next_due_us())
+        return min((at_us for at_us in instants if at_us is not None), default=None)
 
     def now_us(self) -> int:
         """The engine's clock: never before the last frame."""
@@ -157,6 +179,7 @@ class Engine:
             answer = self._take(item.what, round_, admission)
             if item.reply is not None:
                 round_.replies.append((item.reply, answer))
+        round_.events += self._advisor.late(self.state, self.now_us(), round_.events)
         if not self._commit(round_, self.state.epoch):
             return False
         reach("engine.before_replies")
@@ -189,11 +212,11 @@ class Engine:
             self._reconcile(*what, round_)
             return None
         if isinstance(what, SettingsWish):
-            wished = [event.policy for event in round_.events if isinstance(event, e.PolicyChanged)]
-            policy = changed(wished[-1] if wished else self.state.policy, what.change)
-            round_.events.append(e.PolicyChanged(request_id=what.request_id, policy=policy, by=what.by))
-            return policy
-        round_.events.append(what)
+            return _changed(what, self.state.policy, round_)
+        if isinstance(what, Advice):
+            round_.events += self._advisor.judge(what, self.state, self.now_us())
+        else:
+            round_.events.append(what)
         if isinstance(what, WANTED):
             live = [job for job in map(self.state.jobs.get, what.keys) if job is not None]
             return Touched(sum(job.held for job in live) if isinstance(what, e.ReleaseRequested) else len(live))
@@ -271,6 +294,8 @@ class Engine:
         for node, orders in round_.orders:
             self._dispatch.send(self.state, node, orders)
         self._dispatch.carry_out(self.state, decisions)
+        self._advisor.done(round_.events, decisions)
+        self._advisor.ask(self.state, self._last_us)
         reach("engine.after_dispatch")
         finished = [decision for decision in decisions if isinstance(decision, d.Finish)]
         if finished:
@@ -332,6 +357,7 @@ class Engine:
             return False
         self.stalled = ""
         self._spec_keys.clear()
+        self._advisor.start_over()
         return True
 
     def _refuse(self, items: list[Item]) -> None:
@@ -346,6 +372,15 @@ class Engine:
 
     def _refusal(self) -> Refused:
         return Refused(f"nothing is accepted while the journal cannot write: {self.stalled}")
+
+
+def _changed(wish: SettingsWish, policy: Policy, round_: Round) -> Policy:
+    """Have the settings changed; the policy that is then in force."""
+    wished = [event.policy for event in round_.events if isinstance(event, e.PolicyChanged)]
+    found = changed(wished[-1] if wished else policy, wish.change)
+    again = plugins_named(wish.change)
+    round_.events.append(e.PolicyChanged(request_id=wish.request_id, policy=found, by=wish.by, afresh=again))
+    return found
 
 
 def _put(outcomes: Outcomes, watchers: Mapping[JobKey, Iterable[Session]]) -> None:

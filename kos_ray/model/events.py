@@ -176,6 +176,25 @@ class PolicyChanged:
     request_id: str
     policy: Policy
     by: str = ""
+    #: plug-ins that the change names: those of them that were disabled are tried again
+    afresh: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RanksAdvised:
+    """A plug-in said where jobs stand in their queue: the lowest rank goes first."""
+
+    plugin: str
+    keys: tuple[JobKey, ...]
+    ranks: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginDisabled:
+    """A plug-in lied, hung or crashed: the namespaces that it ordered go on by priority."""
+
+    plugin: str
+    why: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,6 +250,8 @@ Event = (
     | ReleaseRequested
     | PriorityChanged
     | PolicyChanged
+    | RanksAdvised
+    | PluginDisabled
 )
 
 EVENT_TYPES: tuple[type, ...] = (
@@ -248,6 +269,8 @@ EVENT_TYPES: tuple[type, ...] = (
     ReleaseRequested,
     PriorityChanged,
     PolicyChanged,
+    RanksAdvised,
+    PluginDisabled,
 )
 
 __all__ = [
@@ -265,9 +288,11 @@ __all__ = [
     "LogsStored",
     "NodeLost",
     "NodesJoined",
+    "PluginDisabled",
     "PolicyChanged",
     "PriorityChanged",
     "ProgressMade",
+    "RanksAdvised",
     "ReleaseRequested",
     "SchedulerStarted",
 ]

@@ -27,6 +27,8 @@ LIFECYCLE: dict[str, tuple[str, ...]] = {
     "HoldRequested": ("job_held", "job_paused"),
     "ReleaseRequested": ("job_released",),
     "PriorityChanged": ("job_reprioritised",),
+    "MarkMissed": ("deadline_missed",),
+    "PluginDisabled": ("plugin_disabled",),
     "NodesJoined": ("node_joined",),
     "NodeLost": ("node_lost",),
 }
@@ -159,6 +161,13 @@ class Lifecycle:
         for key in _items(record, "keys"):
             yield _event(record, "job_reprioritised", key, detail=to)
 
+    def _too_late(self, record: EventView) -> Iterator[LifecycleEvent]:
+        for key in _items(record, "keys"):
+            yield _event(record, "deadline_missed", key, detail="it waits, and cannot end in time any more")
+
+    def _plugin_disabled(self, record: EventView) -> Iterator[LifecycleEvent]:
+        yield _event(record, "plugin_disabled", detail=f"{record.detail['plugin']}: {record.detail['why']}")
+
     def _joined(self, record: EventView) -> Iterator[LifecycleEvent]:
         for node in _items(record, "nodes"):
             yield _event(record, "node_joined", node=node["id"], detail=node.get("name", ""))
@@ -179,6 +188,8 @@ class Lifecycle:
         "HoldRequested": _held,
         "ReleaseRequested": _released,
         "PriorityChanged": _moved,
+        "MarkMissed": _too_late,
+        "PluginDisabled": _plugin_disabled,
         "NodesJoined": _joined,
         "NodeLost": _node_lost,
     }

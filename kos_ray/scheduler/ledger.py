@@ -81,6 +81,8 @@ def launch(
     for job_class, count in counts.items():
         state.on_nodes[job_class.band] += count
         started(state, job_class, count, now_us)
+        if job_class.rotates:
+            state.starts[node_id] = state.starts.get(node_id, 0) + count
         take(state, job_class, count, now_us)
     note_idle(state, node_id, lane, now_us)
 

@@ -5,7 +5,7 @@ has a right to that (`evict.py`); else it *claims* the node where it can start f
 only where they do not delay it (`claims.py`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import chain
 
 from kos_ray.model import decisions as d
@@ -17,8 +17,9 @@ from kos_ray.scheduler import gates
 from kos_ray.scheduler.apply import apply_decision
 from kos_ray.scheduler.claims import NEVER_US, Claims, ready_us
 from kos_ray.scheduler.evict import Plan, Search
-from kos_ray.scheduler.fit import deficit, leftover, nearest_nodes, pausing, usable, why_not
+from kos_ray.scheduler.fit import able_nodes, deficit, leftover, nearest_nodes, pausing, usable, why_not
 from kos_ray.scheduler.ledger import launch, set_slots
+from kos_ray.scheduler.models import load_of, slot_end_us
 from kos_ray.scheduler.parking import Parking
 from kos_ray.scheduler.queues import first_ready, place_in_class, take_first
 from kos_ray.scheduler.state import Job, JobClass, Lane, NodeState, State
@@ -62,7 +63,8 @@ class Pass:
                 self._hold(turn)
                 turns.pass_over()
         self.state.rooms.claimed = self.claims.nodes()
-        hints = [at_us for at_us in (self._search.targets.retry_us, self._refill_us) if at_us is not None]
+        instants = (self._search.targets.retry_us, self._refill_us, slot_end_us(self.state, self.now_us))
+        hints = [at_us for at_us in instants if at_us is not None]
         self.state.retry_us = min(hints, default=None)
         return self._decisions()
 
@@ -77,7 +79,7 @@ class Pass:
     def _place(self, turn: Turn) -> bool:
         """Start jobs of a turn in one lane, as many as may; False: no room."""
         at_most, why = gates.room(self.state, turn.job_class, self.now_us)
-        at_most = min(at_most, turn.at_most)
+        at_most = min(at_most, 1 if turn.job_class.rotates else turn.at_most)
         if at_most <= 0:
             turn.job_class.why = why
             return False
@@ -95,6 +97,8 @@ class Pass:
     def _rooms(self, turn: Turn) -> Iterable[tuple[NodeState, int]]:
         """Nodes and how many jobs they can start at once: idle slots first, then best fit, then by closing others'."""
         job_class, kind = turn.job_class, turn.job_class.kind
+        if job_class.rotates:
+            yield from self._in_rotation(turn)
         for node_id in list(self.state.idle_lanes.get(kind, ())):
             node = self.state.nodes[node_id]
             times = self._let(node, turn, opens=False)
@@ -114,6 +118,16 @@ class Pass:
                 node = self.state.nodes[node_id]
                 if index.holds(node, kind.resources) and self._let(node, turn) and self._close_idle(node, kind):
                     yield node, 1
+
+    def _in_rotation(self, turn: Turn) -> Iterator[tuple[NodeState, int]]:
+        """The nodes on which a job can start at once, whichever had the fewest starts first; one start at a time."""
+        state, kind = self.state, turn.job_class.kind
+        for node in sorted(able_nodes(state, kind), key=lambda node: (load_of(state, node), node.node.id)):
+            lane = node.lanes.get(kind)
+            opens = not (lane and lane.idle)
+            fits = not opens or (kind.resources.fits(usable(state, node, kind)) and self._can_open(node, kind))
+            if fits and (not opens or self._quota(turn.job_class)) and self._let(node, turn, opens=opens):
+                yield node, 1
 
     def _best_fit(self, turn: Turn) -> NodeState | None:
         """The node on which a new slot leaves the least over, of the tightest ones."""

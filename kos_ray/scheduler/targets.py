@@ -200,6 +200,8 @@ def _gives(state: State, node: NodeState) -> tuple[list[dict[str, int]], list[di
 def may_ever(job: Job, policy: Policy) -> bool:
     """Whether a job's own wishes and guarantee let it give way, and it was not asked often enough."""
     spec = job.entry.spec
+    if job.job_class.demands.agent and not policy.agents_give_way:
+        return False
     if spec.eviction is Eviction.NEVER or job.evictions >= policy.evictions_max:
         return False
     return spec.guarantee is not Guarantee.AT_MOST_ONCE or spec.eviction is Eviction.CANCEL

@@ -5,6 +5,7 @@ from heapq import heapify, heappop, heappush, heapreplace
 
 from kos_ray.model.ids import JobKey
 from kos_ray.model.job import SlotKind
+from kos_ray.scheduler.models import order_now
 from kos_ray.scheduler.queues import first_ready, place_in_class, rank
 from kos_ray.scheduler.shares import standing, step_of
 from kos_ray.scheduler.state import OVERDUE, JobClass, State
@@ -75,7 +76,8 @@ class Turns:
         heapify(self._groups)
 
     def _group(self, groups: dict[tuple[int, str], _Group], job_class: JobClass) -> _Group:
-        name = (job_class.order, _ALL if job_class.order == OVERDUE else job_class.account)
+        order = order_now(self._state, job_class, self._now_us)
+        name = (order, _ALL if order == OVERDUE else job_class.account)
         found = groups.get(name)
         if found is None:
             found = groups[name] = _Group(*name)

@@ -78,6 +78,9 @@ def comparable(state: State) -> dict[str, Any]:
     )
     for name in ("nominated", "accounts", "used", "buckets", "lines", "groups", "children", "closing"):
         plain[name] = sorted(plain[name])
+    for name in ("deadlines", "missed", "starts", "plugins_off"):
+        plain[name] = sorted(plain[name])
+    plain["advice"] = sorted((plugin, sorted(ranks)) for plugin, ranks in plain["advice"])
     # a hint for the next step, which every step makes anew
     plain["retry_us"] = None
     plain["due"] = sorted(

@@ -9,7 +9,8 @@ from typing import Any
 
 from kos_ray.model.errors import NotFound
 from kos_ray.model.ids import JobKey
-from kos_ray.model.views import AttemptView, ClusterStatus, EventView, JobView, NodeView
+from kos_ray.model.policy import Policy, changed
+from kos_ray.model.views import AttemptView, ClusterStatus, EventView, Explanation, JobView, NodeView, SchedulingView
 from kos_ray.spec.lower import Draft
 from kos_ray.spec.rehearse import final_digests
 
@@ -43,6 +44,10 @@ class World:
         self.events: list[EventView] = []
         #: what a job has printed, look after look: an attempt's from its beginning on
         self.logs: list[str | bytes] = []
+        #: what the scheduler says of itself, of a job, and which settings it was given
+        self.scheduling: SchedulingView | None = None
+        self.explanation: Explanation | None = None
+        self.policy = Policy()
         #: what whoever waits is told instead
         self.interrupt: BaseException | None = None
 
@@ -176,7 +181,23 @@ class FakeClient:
         return (text.encode() if isinstance(text, str) else text)[start:]
 
     def status(self) -> ClusterStatus:
-        return ClusterStatus(cluster_id="c", epoch=1, seq=7, state_dir="/s", jobs={"ready": 1}, nodes=(NODE,))
+        return ClusterStatus(
+            cluster_id="c",
+            epoch=1,
+            seq=7,
+            state_dir="/s",
+            jobs={"ready": 1},
+            nodes=(NODE,),
+            scheduling=self._world.scheduling,
+        )
+
+    def explain(self, ref: str) -> Explanation | None:
+        self._world.calls.append(("explain", ref))
+        return self._world.explanation
+
+    def settings(self, change: Any = None) -> Policy:
+        self._world.policy = changed(self._world.policy, change or {})
+        return self._world.policy
 
     def nodes(self) -> list[NodeView]:
         return [NODE]
