@@ -7,16 +7,18 @@ whom it can (Kueue's reverse minimisation), so that no proper subset of the vict
 guaranteed to the claimer goes before the claimer's own: those would only come back and reclaim it themselves.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from itertools import islice
+from typing import TypeVar
 
 from kos_ray.model.ids import JobKey, NodeId
 from kos_ray.model.job import Eviction, Guarantee, JobState, SlotKind
 from kos_ray.model.policy import Against, Namespace
 from kos_ray.model.reasons import Reason
-from kos_ray.model.resources import add
+from kos_ray.model.resources import Resources, add
 from kos_ray.scheduler.claims import Claims
+from kos_ray.scheduler.gangs import parts
 from kos_ray.scheduler.queues import count_ready
 from kos_ray.scheduler.quota import ROOT
 from kos_ray.scheduler.shares import paths, step_of
@@ -27,6 +29,9 @@ _NODES_MAX = 64
 _NO_SETTINGS = Namespace(name="")
 _Used = dict[str, dict[str, int]]
 _Cost = tuple[int, int, int, int, int]
+Found = TypeVar("Found")
+#: where a gang goes when these jobs have left and so much is reserved by namespace; None: it does not fit
+Fits = Callable[[list[Job], _Used], Found | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +40,11 @@ class Victim:
 
     job: Job
     reason: Reason
-    #: how much is lost: 0 where it borrows what is the claimer's, its declared band (lower bands first), work in share
-    #: times microseconds, then the newest
+    #: how much is lost, with its gang where that goes as one: 0 where it borrows what is the claimer's, its declared
+    #: band (lower bands first), work in share times microseconds, then the newest
     harm: tuple[int, int, int, int]
+    #: the rest of its gang, which cannot go on without it
+    others: tuple[Job, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +55,19 @@ class Plan:
     victims: tuple[Victim, ...]
 
 
+def leaving(victims: Iterable[Victim]) -> list[Job]:
+    """Everybody who goes with these victims."""
+    return list({job.key: job for victim in victims for job in (victim.job, *victim.others)}.values())
+
+
 class Search:
     """One pass's searches for victims. `retry_us` is when one that failed might succeed though nothing happens."""
 
-    def __init__(self, state: State, claims: Claims, now_us: int, launched: Mapping[Any, Iterable[JobKey]]) -> None:
+    def __init__(self, state: State, claims: Claims, now_us: int, started: Callable[[], frozenset[JobKey]]) -> None:
         self._state = state
-        self._launched = launched
+        self._started = started
         #: what this pass has started itself is no victim
-        self._fresh: set[JobKey] = set()
+        self._fresh: frozenset[JobKey] = frozenset()
         self._claims = claims
         self._now_us = now_us
         self._left = state.policy.evictions_per_pass
@@ -66,6 +78,8 @@ class Search:
         self._going: list[Job] = []
         #: whether the claimer's own are to make so much room that it ends within what is guaranteed to it
         self._to_end_within = False
+        #: what the claimer wants, or its gang
+        self._wanted = Resources()
         self.retry_us: int | None = None
 
     def plan(self, job_class: JobClass, head: JobKey) -> Plan | None:
@@ -74,10 +88,7 @@ class Search:
         if not state.policy.preemption or self._left <= 0 or not self._may_help(job_class):
             return None
         claimer = state.jobs[head]
-        self._used = self._use_to_come(head)
-        self._fresh = {key for keys in self._launched.values() for key in keys}
-        self._to_end_within = False
-        self._standing.clear()
+        self._prepare(claimer, claimer.entry.kind.resources)
         if self._comes_by_itself(job_class, claimer):
             return None
         best = self._best(job_class, claimer)
@@ -85,10 +96,46 @@ class Search:
             self._to_end_within = True
             self._standing.clear()
             best = self._best(job_class, claimer)
-        if best is None or len(best.victims) > self._left:
+        if best is None or not self._affords(best.victims):
             return None
-        self._left -= len(best.victims)
         return best
+
+    def plan_together(
+        self, job_class: JobClass, head: JobKey, wanted: Resources, fits: Fits[Found]
+    ) -> tuple[list[Victim], Found] | None:
+        """The least harmful victims for a gang that wants so much together, and what `fits` then finds for it."""
+        state = self._state
+        if not state.policy.preemption or self._left <= 0 or not self._may_help(job_class):
+            return None
+        claimer = state.jobs[head]
+        self._prepare(claimer, wanted)
+
+        def found(gone: list[Victim]) -> Found | None:
+            return fits([*self._going, *leaving(gone)], self._without(gone))
+
+        if found([]):
+            return None  # it comes by itself
+        nodes = islice((node for node in state.nodes.values() if node.lanes), _NODES_MAX)
+        victims = self._chosen(_once(self._victims(claimer, nodes)), claimer, found)
+        placement = found(victims)
+        if not victims or placement is None or not self._affords(victims):
+            return None
+        return victims, placement
+
+    def _prepare(self, claimer: Job, wanted: Resources) -> None:
+        self._wanted = wanted
+        self._used = self._use_to_come(claimer.key)
+        self._fresh = self._started()
+        self._to_end_within = False
+        self._standing.clear()
+
+    def _affords(self, victims: Iterable[Victim]) -> bool:
+        """Whether one pass may ask so many; they are counted then."""
+        count = len(leaving(victims))
+        if count > self._left:
+            return False
+        self._left -= count
+        return True
 
     def _comes_by_itself(self, job_class: JobClass, claimer: Job) -> bool:
         """Whether the job fits once those have gone who were asked to stop for other reasons."""
@@ -101,7 +148,7 @@ class Search:
     def _best(self, job_class: JobClass, claimer: Job) -> Plan | None:
         """The least harmful of the plans for all nodes."""
         lacking = self._lacking(claimer.entry.kind, ())
-        everywhere = list(self._victims(claimer, self._state.nodes.values())) if lacking else []
+        everywhere = _once(self._victims(claimer, self._state.nodes.values())) if lacking else []
         best: tuple[_Cost, Plan] | None = None
         for node in self._targets(job_class):
             found = self._on(node, claimer, everywhere)
@@ -152,18 +199,22 @@ class Search:
     def _on(self, node: NodeState, claimer: Job, everywhere: list[Victim]) -> list[Victim]:
         """The victims for one node; empty: it cannot be done."""
         here = {victim.job.key: victim for victim in self._victims(claimer, (node,))}
-        pool = sorted([*here.values(), *(v for v in everywhere if v.job.key not in here)], key=lambda v: v.harm)
+        pool = [*here.values(), *(v for v in everywhere if v.job.key not in here)]
+        return self._chosen(pool, claimer, lambda gone: self._fits(node, claimer, gone))
+
+    def _chosen(self, pool: list[Victim], claimer: Job, fits: Callable[[list[Victim]], object]) -> list[Victim]:
+        """The victims that let a claimer fit, no proper subset of which would do; empty: none do."""
         chosen: list[Victim] = []
-        for victim in pool:
-            if self._fits(node, claimer, chosen):
+        for victim in sorted(pool, key=lambda v: v.harm):
+            if fits(chosen):
                 break
             if self._still_borrows(claimer, victim, chosen):
                 chosen.append(victim)
-        if not chosen or not self._fits(node, claimer, chosen):
+        if not chosen or not fits(chosen):
             return []
         for victim in sorted(chosen, key=lambda v: v.harm, reverse=True):
             without = [other for other in chosen if other is not victim]
-            if self._fits(node, claimer, without):
+            if fits(without):
                 chosen = without
         return chosen
 
@@ -175,9 +226,9 @@ class Search:
         for job in self._going:
             if job.node == node.node.id:
                 add(free, job.kind.resources, 1)
-        for victim in gone:
-            if victim.job.node == node.node.id:
-                add(free, victim.job.kind.resources, 1)
+        for job in leaving(gone):
+            if job.node == node.node.id:
+                add(free, job.kind.resources, 1)
         for claim in self._claims.by_node.get(node.node.id, ()):
             if claim.key != claimer.key:
                 add(free, claim.resources, -1)
@@ -194,8 +245,8 @@ class Search:
 
     def _without(self, gone: Iterable[Victim]) -> _Used:
         used = {name: dict(found) for name, found in self._used.items()}
-        for victim in gone:
-            _count(used, victim.job.kind, -1)
+        for job in leaving(gone):
+            _count(used, job.kind, -1)
         return used
 
     def _use_to_come(self, claimer: JobKey) -> _Used:
@@ -223,12 +274,33 @@ class Search:
                 for key in list(lane.held)[: lane.slots]:
                     job = jobs[key]
                     reason = self._right(claimer, job)
-                    if reason is not Reason.NONE and self._now_is_the_time(job, reason):
-                        yield Victim(job, reason, self._harm(claimer, job))
+                    if reason is Reason.NONE or not self._now_is_the_time(job, reason):
+                        continue
+                    victim: Victim | None = Victim(job, reason, self._harm(claimer, job))
+                    if key in self._state.gang_of:
+                        victim = self._of_gang(claimer, job, reason)
+                    if victim is not None:
+                        yield victim
+
+    def _of_gang(self, claimer: Job, job: Job, reason: Reason) -> Victim | None:
+        """A member of a gang: alone where the others may go on without it, else all of them, or nobody."""
+        alone, together = parts(self._state, self._state.gang_of[job.key])
+        if job in alone:
+            return Victim(job, reason, self._harm(claimer, job))
+        first, *others = together
+        rights = [self._right(claimer, other) for other in together]
+        if Reason.NONE in rights or not all(map(self._now_is_the_time, together, rights)):
+            return None
+        harms = [self._harm(claimer, other) for other in together]
+        own, band = max(harm[0] for harm in harms), max(harm[1] for harm in harms)
+        harm = (own, band, sum(harm[2] for harm in harms), min(harm[3] for harm in harms))
+        return Victim(first, rights[0], harm, tuple(others))
 
     def _right(self, claimer: Job, job: Job) -> Reason:
         """By which right the claimer may take the job's room; NONE: by none."""
         if not self._can_give_way(job) or claimer.barred_from(job, self._now_us):
+            return Reason.NONE
+        if claimer.key in self._state.gang_of and self._state.gang_of.get(job.key) is self._state.gang_of[claimer.key]:
             return Reason.NONE
         rotates = job.entry.spec.eviction is Eviction.CHECKPOINT and job.job_class.band == claimer.job_class.band
         if claimer.entry.kind.namespace == job.kind.namespace or not self._state.tree.matters:
@@ -263,7 +335,7 @@ class Search:
         """Whether the claimer, or one above it that is not above the job, uses no more than is guaranteed to it."""
         if self._to_end_within:
             return True
-        wanted, tree = claimer.entry.kind.resources, self._state.tree
+        wanted, tree = self._wanted, self._state.tree
         mine = _apart(claimer.entry.kind.namespace, job.kind.namespace)
         return any(not tree.borrows(self._used, part, wanted) for part in mine)
 
@@ -325,6 +397,11 @@ class Search:
         return (own, -job.job_class.band, lost, -job.started_us)
 
 
+def _once(victims: Iterable[Victim]) -> list[Victim]:
+    """A gang that goes as one is met at each of its members."""
+    return list({victim.job.key: victim for victim in victims}.values())
+
+
 def _allows(against: Against, claimer: Job, job: Job) -> bool:
     if against is Against.ANY:
         return True
@@ -368,6 +445,6 @@ def _cost(victims: list[Victim]) -> _Cost:
     return (
         *max(victim.harm[:2] for victim in victims),
         sum(victim.harm[2] for victim in victims),
-        len(victims),
+        len(leaving(victims)),
         min(victim.harm[3] for victim in victims),
     )

@@ -1,36 +1,68 @@
 """What a start needs that has no node: licences, concurrency keys, rate limits."""
 
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
 from kos_ray.model.job import NO_DEMANDS, Demands
 from kos_ray.model.policy import Rate
 from kos_ray.model.reasons import Reason
-from kos_ray.scheduler.state import JobClass, State
+from kos_ray.scheduler.state import Job, JobClass, State
 
 #: how the concurrency key of an array's items begins; no user's key does
 GROUP = "\0"
 #: more than one pass ever starts
 _ANY = 1 << 30
+#: what stands before the names of rates among what jobs take that start together; no namespace is called so
+_RATE = "\0rate"
+_NOTHING: Mapping[tuple[str, str], int] = MappingProxyType({})
 
 
-def room(state: State, job_class: JobClass, now_us: int) -> tuple[int, Reason]:
-    """How many jobs of a class may start now as far as these go, and what holds the next one."""
+def room(
+    state: State, job_class: JobClass, now_us: int, taken: Mapping[tuple[str, str], int] = _NOTHING
+) -> tuple[int, Reason]:
+    """How many jobs of a class may start now as far as these go, and what holds the next one.
+
+    `taken` is what others take that start together with them.
+    """
     demands = job_class.demands
     if demands == NO_DEMANDS:
         return _ANY, Reason.NONE
     found, why = _ANY, Reason.NONE
     stock = dict(state.policy.licences)
     for name, amount in demands.licences:
-        left = stock.get(name, 0) - state.used.get(("", name), 0)
+        left = stock.get(name, 0) - state.used.get(("", name), 0) - taken.get(("", name), 0)
         if left // amount < found:
             found, why = max(0, left // amount), Reason.NO_LICENCE
     for key, most in demands.concurrency:
-        left = most - state.used.get(_place(job_class, key), 0)
+        place = _place(job_class, key)
+        left = most - state.used.get(place, 0) - taken.get(place, 0)
         if left < found:
             found, why = max(0, left), Reason.ARRAY_LIMIT if key.startswith(GROUP) else Reason.CONCURRENCY
     rates = {rate.name: rate for rate in state.policy.rates}
     for name, units in demands.rates:
-        times = units_left(state, rates[name], now_us) // units if name in rates else _ANY
+        left = units_left(state, rates[name], now_us) - taken.get((_RATE, name), 0) if name in rates else 0
+        times = left // units if name in rates else _ANY
         if times < found:
             found, why = times, Reason.RATE_LIMIT
+    return found, why
+
+
+def admitted(state: State, members: Iterable[Job], now_us: int) -> tuple[list[Job], Reason]:
+    """Those jobs that may start together as far as these go, in their order, and what holds the first of the others."""
+    found: list[Job] = []
+    why = Reason.NONE
+    taken: dict[tuple[str, str], int] = {}
+    for job in members:
+        demands = job.job_class.demands
+        rates = [((_RATE, name), units) for name, units in demands.rates]
+        needs = [*held(job.job_class), *rates]
+        times, holds = room(state, job.job_class, now_us, taken)
+        if times <= 0:
+            why = why or holds
+            continue
+        found.append(job)
+        for place, amount in needs:
+            taken[place] = taken.get(place, 0) + amount
     return found, why
 
 

@@ -32,6 +32,9 @@ def step(state: State, events: Sequence[Event], now_us: int) -> list[Decision]:
     placement = Pass(state, now_us)
     placement.recall_behind_long()
     decisions += placement.run()
+    while placement.joining:
+        placement = Pass(state, now_us, placement)
+        decisions += placement.run()
     return decisions
 
 
@@ -42,6 +45,7 @@ def recover(state: State, events: Iterable[Event], decisions: Iterable[Decision]
     for decision in decisions:
         apply_decision(state, decision, now_us)
     state.todo.long_lanes.clear()
+    state.todo.gangs.clear()
     # whoever had waited long enough then was promoted by a decision
     while state.aging and state.aging[0][0] <= now_us:
         heappop(state.aging)

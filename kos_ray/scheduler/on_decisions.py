@@ -9,6 +9,7 @@ from kos_ray.model import decisions as d
 from kos_ray.model.dependency import ended_as
 from kos_ray.model.job import JobState
 from kos_ray.model.reasons import Reason
+from kos_ray.scheduler import gangs
 from kos_ray.scheduler.dependencies import leave_line, parent_ended, parent_started
 from kos_ray.scheduler.family import closed
 from kos_ray.scheduler.groups import item_ended
@@ -29,6 +30,9 @@ from kos_ray.scheduler.queues import (
     withdraw,
 )
 from kos_ray.scheduler.state import OVERDUE, State
+
+#: attempts that are asked to stop for these reasons end their jobs
+_FOR_GOOD = frozenset({Reason.CANCELLED_BY_USER, Reason.PARENT_ENDED, Reason.GANG_ENDED})
 
 
 def _make_ready(state: State, decision: d.MakeReady, now_us: int) -> None:
@@ -64,7 +68,8 @@ def _retry_later(state: State, decision: d.RetryLater, _now_us: int) -> None:
 
 def _finish(state: State, decision: d.Finish, _now_us: int) -> None:
     outcome = JobState(decision.state)
-    if state.starters or state.lines or state.groups or state.children or state.todo.orphaned:
+    besides = state.starters or state.lines or state.groups or state.children or state.gangs
+    if besides or state.todo.orphaned:
         _finish_besides(state, decision, outcome)
     for key in decision.keys:
         job = state.jobs.pop(key)
@@ -91,6 +96,7 @@ def _finish_besides(state: State, decision: d.Finish, outcome: JobState) -> None
         parent_started(state, key)
         leave_line(state, state.jobs[key])
         item_ended(state, key, outcome)
+        gangs.member_over(state, key, outcome)
         closed(state, key, outcome, ended_as(outcome, decision.reason, state.jobs[key].attempt))
 
 
@@ -121,7 +127,7 @@ def _stop(state: State, decision: d.Stop, _now_us: int) -> None:
         move(job, JobState.STOPPING)
         state.stopping[key] = None
         state.todo.orphaned.pop(key, None)
-        job.cancelled = decision.reason in (Reason.CANCELLED_BY_USER, Reason.PARENT_ENDED)
+        job.cancelled = decision.reason in _FOR_GOOD
         job.stopped_by = Reason(decision.reason)
 
 
@@ -137,6 +143,8 @@ def _evict(state: State, decision: d.Evict, now_us: int) -> None:
         move(job, JobState.STOPPING)
         state.stopping[key] = None
         job.stopped_by = Reason(decision.reason)
+        if key in state.gang_of:
+            state.touched[state.gang_of[key].name] = None
         job.evicted_for = claimer.key
         state.making[claimer.key] = state.making.get(claimer.key, 0) + 1
         job.evictions += 1
@@ -152,6 +160,18 @@ def _promote(state: State, decision: d.Promote, _now_us: int) -> None:
         reclass(state, job, class_named(state, replace(name, order=OVERDUE)))
 
 
+def _start_gang(state: State, decision: d.StartGang, _now_us: int) -> None:
+    gangs.start(state, state.gangs[decision.gang], decision.keys)
+
+
+def _stop_gang(state: State, decision: d.StopGang, _now_us: int) -> None:
+    gangs.stop(state, state.gangs[decision.gang], Reason(decision.reason), final=decision.final)
+
+
+def _keep_for_gang(state: State, decision: d.KeepForGang, _now_us: int) -> None:
+    state.gangs[decision.gang].room = dict(zip(decision.nodes, decision.resources, strict=True))
+
+
 ON_DECISION: dict[type, Callable[[State, Any, int], None]] = {
     d.MakeReady: _make_ready,
     d.Hold: _hold,
@@ -163,4 +183,7 @@ ON_DECISION: dict[type, Callable[[State, Any, int], None]] = {
     d.Stop: _stop,
     d.Evict: _evict,
     d.Promote: _promote,
+    d.StartGang: _start_gang,
+    d.StopGang: _stop_gang,
+    d.KeepForGang: _keep_for_gang,
 }

@@ -9,6 +9,7 @@ from kos_ray.model.ids import JobKey, NodeId, SpecKey
 from kos_ray.model.job import AttemptEnd, Guarantee, JobState, SlotKind, Spec
 from kos_ray.model.policy import Policy
 from kos_ray.model.resources import add
+from kos_ray.scheduler import gangs
 from kos_ray.scheduler.dependencies import Past, parent_started, wait
 from kos_ray.scheduler.family import born
 from kos_ray.scheduler.groups import demands_of, join
@@ -79,6 +80,8 @@ def _jobs_submitted(state: State, event: e.JobsSubmitted, now_us: int) -> None:
     dependencies = {dependency.key: dependency for dependency in event.dependencies}
     past = Past(event)
     all_limits = {limits.index: limits for limits in event.limits}
+    for gang in event.gangs:
+        gangs.join(state, gang)
     key = event.first
     for index, (count, spec_key) in enumerate(zip(event.counts, event.specs, strict=True)):
         entry = state.specs[spec_key]
@@ -168,7 +171,8 @@ def _node_lost(state: State, event: e.NodeLost, now_us: int) -> None:
             job = state.jobs[key]
             off_node(state, job)
             state.todo.ended[key] = AttemptEnd.LOST
-    for key in [key for key, node in state.nominated.items() if node == event.node]:
+    made = {gang.leader for gang in state.gangs.values() if event.node in gang.room}
+    for key in [key for key, node in state.nominated.items() if node == event.node or key in made]:
         withdraw(state, key)
 
 
@@ -274,6 +278,8 @@ def _priority_changed(state: State, event: e.PriorityChanged, _now_us: int) -> N
             if job.node is not None:
                 count_on_nodes(state, job, -1)
             demands = job.job_class.demands
+            if key in state.gang_of:
+                state.touched[state.gang_of[key].name] = None
             reclass(state, job, class_for(state, job.entry, event.band, user=user, overdue=overdue, demands=demands))
             if job.node is not None:
                 count_on_nodes(state, job, 1)

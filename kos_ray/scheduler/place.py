@@ -5,18 +5,19 @@ has a right to that (`evict.py`); else it *claims* the node where it can start f
 only where they do not delay it (`claims.py`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from kos_ray.model import decisions as d
 from kos_ray.model.ids import JobKey, NodeId
 from kos_ray.model.job import JobState, SlotKind
 from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import add
-from kos_ray.scheduler import gates
+from kos_ray.scheduler import gangs, gates
 from kos_ray.scheduler.apply import apply_decision
 from kos_ray.scheduler.claims import NEVER_US, Claims, ready_us
-from kos_ray.scheduler.evict import Plan, Search
+from kos_ray.scheduler.evict import Search, Victim, leaving
 from kos_ray.scheduler.fit import able_nodes, deficit, leftover, pausing, usable, why_not
+from kos_ray.scheduler.gang_place import GangTurns
 from kos_ray.scheduler.ledger import launch, set_slots
 from kos_ray.scheduler.queues import first_ready, place_in_class, take_first
 from kos_ray.scheduler.state import Job, JobClass, Lane, NodeState, State
@@ -26,15 +27,18 @@ from kos_ray.scheduler.turns import Turn, Turns
 class Pass:
     """One placement pass. It changes the state as it goes and remembers what it did as decisions."""
 
-    def __init__(self, state: State, now_us: int) -> None:
+    def __init__(self, state: State, now_us: int, before: "Pass | None" = None) -> None:
+        """`before`: the pass at the same instant that this one goes on from; what that started is no victim."""
         self.state = state
         self.now_us = now_us
         self.launched: dict[tuple[NodeId, SlotKind], list[JobKey]] = {}
+        self._before: frozenset[JobKey] = before.started() if before else frozenset()
         self.resized: dict[tuple[NodeId, SlotKind], Reason] = {}
         self.recalls: list[d.Recall] = []
-        self.evictions: list[d.Evict] = []
+        self.evictions: list[d.Decision] = []
         self.claims = Claims(state, now_us)
-        self._search = Search(state, self.claims, now_us, self.launched)
+        self._search = Search(state, self.claims, now_us, self.started)
+        self._gangs = GangTurns(state, self.claims, self._search, now_us, self._resize, self._launch)
         self._claimed = 0
         self._refill_us: int | None = None
 
@@ -46,7 +50,8 @@ class Pass:
         for job_class in self.state.classes.values():
             job_class.why = Reason.NONE
         for key, node_id in self.state.nominated.items():
-            self.claims.add(self.state.nodes[node_id], self.state.jobs[key].job_class, key, NEVER_US)
+            if not self._gangs.keep_made(key):
+                self.claims.add(self.state.nodes[node_id], self.state.jobs[key].job_class, key, NEVER_US)
         turns = Turns(self.state, self.now_us, idle_kinds.__contains__)
         while (turn := turns.next()) is not None:
             if self._place(turn) or self._make_room(turn):
@@ -61,7 +66,9 @@ class Pass:
     # --- one turn
 
     def _place(self, turn: Turn) -> bool:
-        """Start jobs of a turn in one lane, as many as may; False: no room."""
+        """Start jobs of a turn in one lane, as many as may, or a whole gang; False: no room."""
+        if turn.job_class.name.gang:
+            return self._gangs.place(turn)
         at_most, why = gates.room(self.state, turn.job_class, self.now_us)
         at_most = min(at_most, turn.at_most)
         if at_most <= 0:
@@ -226,26 +233,49 @@ class Pass:
         job_class, state = turn.job_class, self.state
         if job_class.why is not Reason.NONE or (turn.nominated and turn.head in state.making):
             return False
+        if job_class.name.gang:
+            return self._make_room_for_gang(turn)
         plan = self._search.plan(job_class, turn.head)
         if plan is None:
             return False
         if not turn.nominated:
             take_first(state, job_class)
-        for decision in self._evictions(plan, turn.head):
-            apply_decision(state, decision, self.now_us)
-            self.evictions.append(decision)
+        for decision in self._evictions(plan.victims, turn.head, plan.node):
+            self._decide(decision)
         self.claims.add(state.nodes[plan.node], job_class, turn.head, NEVER_US)
         self._recall_ahead(state.nodes[plan.node], turn)
         return True
 
-    def _evictions(self, plan: Plan, wanted_by: JobKey) -> list[d.Evict]:
+    def _make_room_for_gang(self, turn: Turn) -> bool:
+        found = self._gangs.plan(turn)
+        if found is None:
+            return False
+        victims, keep = found
+        if turn.nominated:
+            self._gangs.drop_claims(turn.head)
+        else:
+            take_first(self.state, turn.job_class)
+        self._decide(keep)
+        for decision in self._evictions(victims, turn.head, keep.nodes[0]):
+            self._decide(decision)
+        self._gangs.keep_made(turn.head)
+        for node in keep.nodes:
+            self._recall_ahead(self.state.nodes[node], turn)
+        return True
+
+    def _decide(self, decision: d.Decision) -> None:
+        apply_decision(self.state, decision, self.now_us)
+        self.evictions.append(decision)
+
+    def _evictions(self, victims: Sequence[Victim], wanted_by: JobKey, target: NodeId) -> list[d.Decision]:
         groups: dict[tuple[NodeId, int, Reason], list[Job]] = {}
-        for victim in plan.victims:
-            job = victim.job
+        reasons = {job.key: victim.reason for victim in victims for job in (victim.job, *victim.others)}
+        for job in leaving(victims):
             assert job.node is not None
             grace_ms = job.entry.spec.grace_ms or self.state.policy.stop_grace_ms
-            groups.setdefault((job.node, grace_ms, victim.reason), []).append(job)
-        return [
+            groups.setdefault((job.node, grace_ms, reasons[job.key]), []).append(job)
+        falling = gangs.falling(self.state, reasons, victims[0].reason) if self.state.gangs else []
+        evictions = [
             d.Evict(
                 node=node,
                 keys=tuple(job.key for job in jobs),
@@ -253,10 +283,11 @@ class Pass:
                 grace_ms=grace_ms,
                 reason=reason,
                 wanted_by=wanted_by,
-                target=plan.node,
+                target=target,
             )
             for (node, grace_ms, reason), jobs in groups.items()
         ]
+        return [*falling, *evictions]
 
     def _hold(self, turn: Turn) -> None:
         """Say why a head waits, and keep the node for it where it can start first."""
@@ -268,8 +299,19 @@ class Pass:
             if due_us is not None:
                 self._refill_us = due_us if self._refill_us is None else min(self._refill_us, due_us)
         if job_class.why is Reason.NONE:
-            job_class.why = why_not(state, job_class, turn.head, self._search, self.now_us)
-        if job_class.why is not Reason.NO_ROOM or self._claimed >= state.policy.claims_max:
+            why = self._gangs.why_not(turn) if job_class.name.gang else None
+            job_class.why = why or why_not(state, job_class, turn.head, self._search, self.now_us)
+        if self._claimed < state.policy.claims_max:
+            self._claim(turn)
+
+    def _claim(self, turn: Turn) -> None:
+        job_class, state = turn.job_class, self.state
+        if job_class.why is Reason.GANG_NO_ROOM:
+            kept = self._gangs.claim(turn)
+            self._claimed += bool(kept)
+            for node in kept:
+                self._recall_ahead(node, turn)
+        if job_class.why is not Reason.NO_ROOM:
             return
         wanted = job_class.kind.resources
         best: tuple[int, float, NodeId] | None = None
@@ -361,7 +403,16 @@ class Pass:
                     attempts=tuple([state.jobs[key].attempt for key in keys]),
                 )
             )
-        return [*found, *self.evictions, *self.recalls]
+        return [*self._gangs.starts, *found, *self.evictions, *self.recalls]
+
+    def started(self) -> frozenset[JobKey]:
+        """What was started at this instant."""
+        return self._before.union(*self.launched.values())
+
+    @property
+    def joining(self) -> bool:
+        """Whether a gang has started of which others may join: they have their turns in a pass of their own."""
+        return self._gangs.joining
 
 
 def _recallable(job: Job) -> bool:

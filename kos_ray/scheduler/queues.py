@@ -80,11 +80,22 @@ def rank(state: State, job: Job) -> int:
 
 
 def queue(state: State, job: Job) -> None:
-    """Put a READY job into its class's heap, unless an entry of it is still there."""
+    """Put a READY job into its class's heap, unless an entry of it is still there; of a gang that waits, its leader."""
+    if state.gang_of and not stands_itself(state, job.key):
+        return
     job_class = job.job_class
     if job.queued is not job_class:
         job.queued = job_class
         heappush(job_class.ready, (rank(state, job), job.key) if job_class.ranked else job.key)
+
+
+def stands_itself(state: State, key: JobKey) -> bool:
+    """Whether a READY job has a place in a queue: all have but members of a gang that waits, for whom one stands."""
+    gang = state.gang_of.get(key)
+    if gang is None or gang.going or gang.leader == key:
+        return True
+    state.touched[gang.name] = None
+    return False
 
 
 def queue_anew(state: State, job: Job) -> None:
@@ -92,7 +103,7 @@ def queue_anew(state: State, job: Job) -> None:
     if not job.job_class.ranked:
         return
     job.queued = None
-    if job.state is JobState.READY and job.key not in state.nominated:
+    if job.state is JobState.READY and job.key not in state.nominated and stands_itself(state, job.key):
         job.queued = job.job_class
         heappush(job.job_class.ready, (rank(state, job), job.key))
 
@@ -183,7 +194,7 @@ def rebuild(state: State, moved: Iterable[tuple[Job, JobClass]] = ()) -> None:
     entries: dict[JobClass, list[Any]] = {found: [] for found in state.classes.values()}
     for job in state.jobs.values():
         job.queued = None
-        if job.state is JobState.READY and job.key not in state.nominated:
+        if job.state is JobState.READY and job.key not in state.nominated and stands_itself(state, job.key):
             found = job.queued = job.job_class
             entries[found].append((rank(state, job), job.key) if found.ranked else job.key)
     for found, ready in entries.items():
