@@ -8,56 +8,27 @@ guaranteed to the claimer goes before the claimer's own: those would only come b
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 
-from kos_ray.model.ids import JobKey, NodeId
+from kos_ray.model.ids import JobKey
 from kos_ray.model.job import Eviction, Guarantee, JobState, SlotKind
 from kos_ray.model.policy import Against, Namespace
 from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import Resources, add
 from kos_ray.scheduler.claims import Claims
-from kos_ray.scheduler.gangs import parts
-from kos_ray.scheduler.queues import count_ready
+from kos_ray.scheduler.gangs import active, needed
 from kos_ray.scheduler.quota import ROOT
 from kos_ray.scheduler.shares import paths, step_of
 from kos_ray.scheduler.state import Job, JobClass, NodeState, State
+from kos_ray.scheduler.victims import Cost, Plan, Used, Victim, cost, count, going, leaving, once
 
 #: nodes that one search looks at
 _NODES_MAX = 64
 _NO_SETTINGS = Namespace(name="")
-_Used = dict[str, dict[str, int]]
-_Cost = tuple[int, int, int, int, int]
 Found = TypeVar("Found")
 #: where a gang goes when these jobs have left and so much is reserved by namespace; None: it does not fit
-Fits = Callable[[list[Job], _Used], Found | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Victim:
-    """An attempt that may be taken back, and by which right."""
-
-    job: Job
-    reason: Reason
-    #: how much is lost, with its gang where that goes as one: 0 where it borrows what is the claimer's, its declared
-    #: band (lower bands first), work in share times microseconds, then the newest
-    harm: tuple[int, int, int, int]
-    #: the rest of its gang, which cannot go on without it
-    others: tuple[Job, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Whom to ask so that a job can run on a node."""
-
-    node: NodeId
-    victims: tuple[Victim, ...]
-
-
-def leaving(victims: Iterable[Victim]) -> list[Job]:
-    """Everybody who goes with these victims."""
-    return list({job.key: job for victim in victims for job in (victim.job, *victim.others)}.values())
+Fits = Callable[[list[Job], Used], Found | None]
 
 
 class Search:
@@ -71,9 +42,11 @@ class Search:
         self._claims = claims
         self._now_us = now_us
         self._left = state.policy.evictions_per_pass
-        self._used: _Used = {}
+        self._used: Used = {}
         #: by namespace of victims: whether it uses what is not its own, and whether the claimer may reclaim that
         self._standing: dict[str, tuple[bool, bool]] = {}
+        #: by gang: its running members, and those of them that the claimer may evict
+        self._willing: dict[str, tuple[list[Job], list[Job]]] = {}
         #: whose room is free soon
         self._going: list[Job] = []
         #: whether the claimer's own are to make so much room that it ends within what is guaranteed to it
@@ -95,6 +68,7 @@ class Search:
         if best is None and self._may_end_within(claimer):
             self._to_end_within = True
             self._standing.clear()
+            self._willing.clear()
             best = self._best(job_class, claimer)
         if best is None or not self._affords(best.victims):
             return None
@@ -116,7 +90,7 @@ class Search:
         if found([]):
             return None  # it comes by itself
         nodes = islice((node for node in state.nodes.values() if node.lanes), _NODES_MAX)
-        victims = self._chosen(_once(self._victims(claimer, nodes)), claimer, found)
+        victims = self._chosen(once(self._victims(claimer, nodes)), claimer, found)
         placement = found(victims)
         if not victims or placement is None or not self._affords(victims):
             return None
@@ -128,6 +102,7 @@ class Search:
         self._fresh = self._started()
         self._to_end_within = False
         self._standing.clear()
+        self._willing.clear()
 
     def _affords(self, victims: Iterable[Victim]) -> bool:
         """Whether one pass may ask so many; they are counted then."""
@@ -148,14 +123,14 @@ class Search:
     def _best(self, job_class: JobClass, claimer: Job) -> Plan | None:
         """The least harmful of the plans for all nodes."""
         lacking = self._lacking(claimer.entry.kind, ())
-        everywhere = _once(self._victims(claimer, self._state.nodes.values())) if lacking else []
-        best: tuple[_Cost, Plan] | None = None
+        everywhere = once(self._victims(claimer, self._state.nodes.values())) if lacking else []
+        best: tuple[Cost, Plan] | None = None
         for node in self._targets(job_class):
             found = self._on(node, claimer, everywhere)
             if found:
-                cost = _cost(found)
-                if best is None or cost < best[0]:
-                    best = (cost, Plan(node.node.id, tuple(found)))
+                lost = cost(found)
+                if best is None or lost < best[0]:
+                    best = (lost, Plan(node.node.id, tuple(found)))
         return best[1] if best else None
 
     def _may_end_within(self, claimer: Job) -> bool:
@@ -243,26 +218,26 @@ class Search:
             return ()
         return self._state.tree.lacking(self._without(gone), kind.namespace, kind.resources)
 
-    def _without(self, gone: Iterable[Victim]) -> _Used:
+    def _without(self, gone: Iterable[Victim]) -> Used:
         used = {name: dict(found) for name, found in self._used.items()}
         for job in leaving(gone):
-            _count(used, job.kind, -1)
+            count(used, job.kind, -1)
         return used
 
-    def _use_to_come(self, claimer: JobKey) -> _Used:
+    def _use_to_come(self, claimer: JobKey) -> Used:
         """What is reserved by namespace once idle slots are closed, those asked have gone, and others have come."""
         state = self._state
-        self._going = _leaving(state, state.jobs[claimer])
+        self._going = going(state, state.jobs[claimer])
         if not state.tree.matters:
             return {}
         used = {name: dict(found) for name, found in state.reserved.items()}
         for node_id, idle in state.idle_lanes:
-            _count(used, idle, -state.nodes[node_id].lanes[idle].idle)
+            count(used, idle, -state.nodes[node_id].lanes[idle].idle)
         for job in self._going:
-            _count(used, job.kind, -1)
+            count(used, job.kind, -1)
         for key in state.nominated:
             if key != claimer:
-                _count(used, state.jobs[key].entry.kind, 1)
+                count(used, state.jobs[key].entry.kind, 1)
         return used
 
     # --- who may be a victim
@@ -283,18 +258,27 @@ class Search:
                         yield victim
 
     def _of_gang(self, claimer: Job, job: Job, reason: Reason) -> Victim | None:
-        """A member of a gang: alone where the others may go on without it, else all of them, or nobody."""
-        alone, together = parts(self._state, self._state.gang_of[job.key])
-        if job in alone:
+        """A member of a gang: alone where enough others stay, else all of them or nobody.
+
+        Those stay first that may not be evicted, then those of the lowest ranks.
+        """
+        gang = self._state.gang_of[job.key]
+        if gang.name not in self._willing:
+            members = active(self._state, gang)
+            rights = [(other, self._right(claimer, other)) for other in members]
+            willing = [other for other, right in rights if right and self._now_is_the_time(other, right)]
+            self._willing[gang.name] = members, willing
+        together, willing = self._willing[gang.name]
+        spare = len(together) - needed(gang)
+        if spare and job in willing[-spare:]:
             return Victim(job, reason, self._harm(claimer, job))
-        first, *others = together
-        rights = [self._right(claimer, other) for other in together]
-        if Reason.NONE in rights or not all(map(self._now_is_the_time, together, rights)):
+        if len(willing) < len(together):
             return None
+        first, *others = together
         harms = [self._harm(claimer, other) for other in together]
         own, band = max(harm[0] for harm in harms), max(harm[1] for harm in harms)
         harm = (own, band, sum(harm[2] for harm in harms), min(harm[3] for harm in harms))
-        return Victim(first, rights[0], harm, tuple(others))
+        return Victim(first, reason, harm, tuple(others))
 
     def _right(self, claimer: Job, job: Job) -> Reason:
         """By which right the claimer may take the job's room; NONE: by none."""
@@ -345,7 +329,7 @@ class Search:
             return True
         return self._borrows(self._without(gone), claimer, victim.job)
 
-    def _borrows(self, used: _Used, claimer: Job, job: Job) -> bool:
+    def _borrows(self, used: Used, claimer: Job, job: Job) -> bool:
         """Whether a job's namespace, and all above it that are not above the claimer, use more than they have.
 
         One that does not keeps all below it safe: they borrow of each other, and not of the claimer.
@@ -397,11 +381,6 @@ class Search:
         return (own, -job.job_class.band, lost, -job.started_us)
 
 
-def _once(victims: Iterable[Victim]) -> list[Victim]:
-    """A gang that goes as one is met at each of its members."""
-    return list({victim.job.key: victim for victim in victims}.values())
-
-
 def _allows(against: Against, claimer: Job, job: Job) -> bool:
     if against is Against.ANY:
         return True
@@ -411,40 +390,7 @@ def _allows(against: Against, claimer: Job, job: Job) -> bool:
     return lower and against is Against.LOWER
 
 
-def _count(used: _Used, kind: SlotKind, times: int) -> None:
-    for name in (ROOT, *paths(kind.namespace)):
-        add(used.setdefault(name, {}), kind.resources, times)
-
-
 def _apart(name: str, other: str) -> tuple[str, ...]:
     """A namespace and those above it that are not above another; of one above the other, itself."""
     above = paths(other)
     return tuple(part for part in paths(name) if part not in above) or (name,)
-
-
-def _leaving(state: State, claimer: Job) -> list[Job]:
-    """Those who were asked to make room and have not done so yet; and others who were asked to stop, if enough.
-
-    Enough is as many as wait in the claimer's class: of that only the head is looked at, and it would hold up the rest.
-    """
-    asked: list[Job] = []
-    others: list[Job] = []
-    for key in state.stopping:
-        job = state.jobs[key]
-        if job.evicted_for is not None:
-            asked.append(job)
-        elif job.lane is not None and len(job.lane.held) <= job.lane.slots:
-            # nothing waits ahead that would take its place
-            others.append(job)
-    enough = count_ready(claimer.job_class, state.jobs, len(others) + 1) <= len(others)
-    return asked + others if enough else asked
-
-
-def _cost(victims: list[Victim]) -> _Cost:
-    """Plans compared: the worst victim's right and band, then work lost, then how many, and how recently they began."""
-    return (
-        *max(victim.harm[:2] for victim in victims),
-        sum(victim.harm[2] for victim in victims),
-        len(leaving(victims)),
-        min(victim.harm[3] for victim in victims),
-    )

@@ -10,12 +10,13 @@ from kos_ray.model.resources import Resources, add, total
 from kos_ray.scheduler import gangs, gates
 from kos_ray.scheduler.apply import apply_decision
 from kos_ray.scheduler.claims import NEVER_US, Claims, ready_us
-from kos_ray.scheduler.evict import Search, Victim
+from kos_ray.scheduler.evict import Search
 from kos_ray.scheduler.fit import usable
 from kos_ray.scheduler.queues import first_ready, take_first
-from kos_ray.scheduler.rooms import Placement, Rooms, Used, assigned, counted
+from kos_ray.scheduler.rooms import Placement, Rooms, assigned, counted
 from kos_ray.scheduler.state import Gang, Job, NodeState, State
 from kos_ray.scheduler.turns import Turn
+from kos_ray.scheduler.victims import Used, Victim
 
 _MANY = 1 << 30
 #: what a pass does to nodes, and remembers as decisions

@@ -52,24 +52,19 @@ def active(state: State, gang: Gang) -> list[Job]:
     return [job for job in jobs(state, gang) if job.state in _RUNS and job.key not in ended]
 
 
-def membership(state: State, gang: Gang, key: JobKey) -> Membership:
-    """What a member is told of its gang."""
+def memberships(state: State, gang: Gang) -> dict[JobKey, Membership]:
+    """What its running members are told of it."""
     places = {job.key: job.node for job in active(state, gang)}
     names = [state.nodes[node].node.name if (node := places.get(member)) else "" for member in gang.members]
-    return Membership(
+    told = Membership(
         name=gang.name,
-        rank=gang.members.index(key),
+        rank=0,
         size=len(gang.members),
         round=gang.round,
         nodes=tuple(names),
         losses=tuple(gang.losses),
     )
-
-
-def parts(state: State, gang: Gang) -> tuple[list[Job], list[Job]]:
-    """Its running members: those that each may go while the others go on, the last ranks; and all of them."""
-    running = active(state, gang)
-    return running[needed(gang) :], running
+    return {key: replace(told, rank=rank) for rank, key in enumerate(gang.members) if key in places}
 
 
 def falling(state: State, leaving: Iterable[JobKey], reason: Reason) -> list[d.StopGang]:
@@ -129,6 +124,7 @@ def stand(state: State) -> None:
         gang = state.gangs.get(name)
         if gang is None:
             continue
+        gang.version += 1
         if verdict(state, gang):
             state.todo.gangs[name] = None
         if not gang.going:

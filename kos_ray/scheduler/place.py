@@ -5,23 +5,24 @@ has a right to that (`evict.py`); else it *claims* the node where it can start f
 only where they do not delay it (`claims.py`).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from kos_ray.model import decisions as d
 from kos_ray.model.ids import JobKey, NodeId
 from kos_ray.model.job import JobState, SlotKind
 from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import add
-from kos_ray.scheduler import gangs, gates
+from kos_ray.scheduler import gates
 from kos_ray.scheduler.apply import apply_decision
 from kos_ray.scheduler.claims import NEVER_US, Claims, ready_us
-from kos_ray.scheduler.evict import Search, Victim, leaving
+from kos_ray.scheduler.evict import Search
 from kos_ray.scheduler.fit import able_nodes, deficit, leftover, pausing, usable, why_not
 from kos_ray.scheduler.gang_place import GangTurns
 from kos_ray.scheduler.ledger import launch, set_slots
 from kos_ray.scheduler.queues import first_ready, place_in_class, take_first
 from kos_ray.scheduler.state import Job, JobClass, Lane, NodeState, State
 from kos_ray.scheduler.turns import Turn, Turns
+from kos_ray.scheduler.victims import evictions
 
 
 class Pass:
@@ -240,8 +241,7 @@ class Pass:
             return False
         if not turn.nominated:
             take_first(state, job_class)
-        for decision in self._evictions(plan.victims, turn.head, plan.node):
-            self._decide(decision)
+        self._decide(*evictions(state, plan.victims, turn.head, plan.node))
         self.claims.add(state.nodes[plan.node], job_class, turn.head, NEVER_US)
         self._recall_ahead(state.nodes[plan.node], turn)
         return True
@@ -255,39 +255,16 @@ class Pass:
             self._gangs.drop_claims(turn.head)
         else:
             take_first(self.state, turn.job_class)
-        self._decide(keep)
-        for decision in self._evictions(victims, turn.head, keep.nodes[0]):
-            self._decide(decision)
+        self._decide(keep, *evictions(self.state, victims, turn.head, keep.nodes[0]))
         self._gangs.keep_made(turn.head)
         for node in keep.nodes:
             self._recall_ahead(self.state.nodes[node], turn)
         return True
 
-    def _decide(self, decision: d.Decision) -> None:
-        apply_decision(self.state, decision, self.now_us)
-        self.evictions.append(decision)
-
-    def _evictions(self, victims: Sequence[Victim], wanted_by: JobKey, target: NodeId) -> list[d.Decision]:
-        groups: dict[tuple[NodeId, int, Reason], list[Job]] = {}
-        reasons = {job.key: victim.reason for victim in victims for job in (victim.job, *victim.others)}
-        for job in leaving(victims):
-            assert job.node is not None
-            grace_ms = job.entry.spec.grace_ms or self.state.policy.stop_grace_ms
-            groups.setdefault((job.node, grace_ms, reasons[job.key]), []).append(job)
-        falling = gangs.falling(self.state, reasons, victims[0].reason) if self.state.gangs else []
-        evictions = [
-            d.Evict(
-                node=node,
-                keys=tuple(job.key for job in jobs),
-                attempts=tuple(job.attempt for job in jobs),
-                grace_ms=grace_ms,
-                reason=reason,
-                wanted_by=wanted_by,
-                target=target,
-            )
-            for (node, grace_ms, reason), jobs in groups.items()
-        ]
-        return [*falling, *evictions]
+    def _decide(self, *decisions: d.Decision) -> None:
+        for decision in decisions:
+            apply_decision(self.state, decision, self.now_us)
+        self.evictions += decisions
 
     def _hold(self, turn: Turn) -> None:
         """Say why a head waits, and keep the node for it where it can start first."""

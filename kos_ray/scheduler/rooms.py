@@ -6,11 +6,10 @@ from kos_ray.model.ids import NodeId
 from kos_ray.model.job import SlotKind
 from kos_ray.model.resources import add
 from kos_ray.scheduler.fit import able_nodes, pausing, usable
-from kos_ray.scheduler.quota import ROOT
-from kos_ray.scheduler.shares import paths, step_of
+from kos_ray.scheduler.shares import step_of
 from kos_ray.scheduler.state import Job, NodeState, State
+from kos_ray.scheduler.victims import Used, count
 
-Used = dict[str, dict[str, int]]
 #: so many jobs of a kind on a node each
 Placement = list[tuple[NodeId, SlotKind, int]]
 #: so many jobs of a kind others let start on a node
@@ -64,14 +63,14 @@ class Rooms:
             rooms = {node: times for node, times in rooms.items() if times > 0}
             while left and rooms:
                 node_id = self._next(rooms, left, first)
-                count = min(left, rooms.pop(node_id))
-                found.append((node_id, kind, count))
+                times = min(left, rooms.pop(node_id))
+                found.append((node_id, kind, times))
                 node = nodes.setdefault(node_id, _copy(self._of(self._state.nodes[node_id])))
-                add(node.free, kind.resources, -count)
-                node.slots += count
-                _count(used, kind, count)
-                left -= count
-        return found if sum(count for *_, count in found) >= max(1, least) else None
+                add(node.free, kind.resources, -times)
+                node.slots += times
+                count(used, kind, times)
+                left -= times
+        return found if sum(times for *_, times in found) >= max(1, least) else None
 
     def _next(self, rooms: Mapping[NodeId, int], left: int, first: Callable[[NodeState], object] | None) -> NodeId:
         if first is not None:
@@ -121,14 +120,14 @@ def assigned(members: Sequence[Job], placement: Placement) -> list[tuple[NodeId,
     waiting: dict[SlotKind, list[Job]] = {}
     for job in members:
         waiting.setdefault(job.entry.kind, []).append(job)
-    return [(node, kind, [waiting[kind].pop(0) for _ in range(count)]) for node, kind, count in placement]
+    return [(node, kind, [waiting[kind].pop(0) for _ in range(times)]) for node, kind, times in placement]
 
 
 def used_without_idle(state: State) -> Used:
     """What is reserved by namespace once all idle slots are closed."""
     used = {name: dict(found) for name, found in state.reserved.items()}
     for node_id, kind in state.idle_lanes:
-        _count(used, kind, -state.nodes[node_id].lanes[kind].idle)
+        count(used, kind, -state.nodes[node_id].lanes[kind].idle)
     return used
 
 
@@ -136,8 +135,3 @@ def _copy(node: NodeState) -> NodeState:
     copy = NodeState(node.node)
     copy.free, copy.slots = dict(node.free), node.slots
     return copy
-
-
-def _count(used: Used, kind: SlotKind, times: int) -> None:
-    for name in (ROOT, *paths(kind.namespace)):
-        add(used.setdefault(name, {}), kind.resources, times)

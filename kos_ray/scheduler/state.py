@@ -108,7 +108,7 @@ class Gang:
 
     __slots__ = (
         *("going", "leader", "least", "live", "losses", "members", "mode", "name"),
-        *("on_failure", "over", "room", "round", "succeeded"),
+        *("on_failure", "over", "room", "round", "succeeded", "version"),
     )
 
     def __init__(self, name: str, members: tuple[JobKey, ...], least: int, mode: GangMode, on_failure: OnFailure):
@@ -126,6 +126,8 @@ class Gang:
         self.round = 0
         #: who stands in the queue for all of them while it waits; JobKey(0): it is not complete
         self.leader = JobKey(0)
+        #: counts the times that something changed for its members since it was read in; no part of what is kept
+        self.version = 0
         #: why it is over and its members end, NONE while it is not
         self.over = Reason.NONE
         #: ranks whose share others have taken over, and who did
