@@ -8,7 +8,7 @@ from kos_ray.client.job import Handle, Parents
 from kos_ray.client.options import Options
 from kos_ray.model.dependency import Conditions
 from kos_ray.model.errors import InvalidSpec
-from kos_ray.model.gang import GangSpec
+from kos_ray.model.gang import GangMode, GangSpec
 from kos_ray.spec.after import parse_conditions
 from kos_ray.spec.gang import parse_gang
 from kos_ray.spec.parse import parse_limit
@@ -62,7 +62,7 @@ def checked_gang(gang: object, at_most: int) -> GangSpec | None:
         found = parse_gang(gang)
     except ValueError as error:
         raise InvalidSpec(f"gang: {error}") from None
-    if found is not None and at_most:
+    if found is not None and at_most and found.mode is not GangMode.BEST_EFFORT:
         raise InvalidSpec(f"expected no at_most with a gang, whose members start together, found {at_most}")
     return found
 

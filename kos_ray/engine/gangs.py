@@ -26,14 +26,29 @@ def gangs_of(arrays: Sequence[Array], first: JobKey, specs: Mapping[str, Spec]) 
     key = int(first)
     for array in arrays:
         gang = array.gang
-        if gang is not None and array.at_most:
-            raise Refused(f"job {_name(array)}: expected no at_most with a gang, whose members start together")
+        if gang is not None:
+            _check(array, gang, specs[array.spec])
         if gang is not None and gang.bundle:
             bundles.setdefault(gang.bundle, []).append((array, key))
         elif gang is not None:
             found += _cut(array, gang, key)
         key += abs(array.count)
     return (*found, *(_bundle(name, members, specs) for name, members in bundles.items()))
+
+
+def _check(array: Array, gang: GangSpec, spec: Spec) -> None:
+    """Refuse what keeps members apart that are to start together."""
+    if gang.mode is GangMode.BEST_EFFORT:
+        return
+    if array.at_most or array.singleton:
+        word = "at_most" if array.at_most else "singleton"
+        raise Refused(f"job {_name(array)}: expected no {word} with a gang, whose members start together")
+    together = gang.least or gang.size or abs(array.count)
+    for key, most in spec.demands.concurrency:
+        if most < together:
+            raise Refused(
+                f"job {_name(array)}: concurrency: expected {together} or more of {key}, as its gang, found {most}"
+            )
 
 
 def _cut(array: Array, gang: GangSpec, key: int) -> list[NewGang]:

@@ -125,6 +125,11 @@ class Explanation:
     #: jobs that it waits for, the first ones by key and by name
     parents: tuple[JobKey, ...] = ()
     parent_names: tuple[str, ...] = ()
+    #: of a gang that waits: its name, how many members have to start together, how many may, and how many would fit now
+    gang: str = ""
+    gang_needs: int = 0
+    gang_ready: int = 0
+    gang_fits: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,15 +3,19 @@
 Nothing is kept for this: placement leaves each class's reason behind anyway, and the rest is read off when asked.
 """
 
+from typing import Any
+
 from kos_ray.model.ids import JobKey
 from kos_ray.model.job import JobState
 from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import UNIT, add
 from kos_ray.model.views import Explanation, NodeVerdict
+from kos_ray.scheduler import gangs
 from kos_ray.scheduler.fit import pausing, usable
 from kos_ray.scheduler.queues import rank
+from kos_ray.scheduler.rooms import Rooms, counted
 from kos_ray.scheduler.shares import standing
-from kos_ray.scheduler.state import OVERDUE, Job, JobClass, NodeState, State
+from kos_ray.scheduler.state import OVERDUE, Gang, Job, JobClass, NodeState, State
 
 #: jobs before it that are named
 _NAMED = 10
@@ -45,6 +49,7 @@ def explain(state: State, job: Job, now_us: int) -> Explanation:
         target=state.nominated.get(job.key, ""),
         nodes=tuple(_verdict(state, job, node, now_us) for node in state.nodes.values()) if waits else (),
         parents=_parents(state, job),
+        **_gang(state, job, now_us),
     )
 
 
@@ -52,11 +57,33 @@ def why(state: State, job: Job) -> Reason:
     """The one reason that a live job waits for; NONE for one that runs, or that only its turn is wanting."""
     if job.state is not JobState.READY:
         return _OUT_OF_TURN.get(job.state, Reason.NONE)
+    gang = waiting_gang(state, job)
+    if gang is not None:
+        if not gang.leader:
+            return Reason.GANG_INCOMPLETE
+        job = state.jobs[gang.leader]
     if job.key in state.nominated:
         return Reason.ROOM_BEING_MADE
     if not state.nodes:
         return Reason.NO_NODES
     return job.job_class.why or Reason.KEPT_FOR_OTHERS
+
+
+def waiting_gang(state: State, job: Job) -> Gang | None:
+    """The gang that a job waits with, None where it stands for itself."""
+    gang = state.gang_of.get(job.key)
+    return gang if gang is not None and not gang.going and not gang.over else None
+
+
+def _gang(state: State, job: Job, now_us: int) -> dict[str, Any]:
+    """How far a job's gang is from its start."""
+    gang = waiting_gang(state, job)
+    if gang is None:
+        return {}
+    members = gangs.ready(state, gang)
+    placement = Rooms(state, now_us).fit(counted(members), 1, lambda _node, _kind: len(members)) or []
+    needs, fits = gangs.needed(gang), sum(count for *_, count in placement)
+    return {"gang": gang.name, "gang_needs": needs, "gang_ready": len(members), "gang_fits": fits}
 
 
 def _ahead(state: State, job: Job) -> list[Job]:

@@ -162,6 +162,8 @@ class Auditor:
             self.expect(results == [result], "a result that the accepted attempt did not produce", (about, results))
         elif state is JobState.CANCELLED and reason is Reason.TOO_MANY_FAILED:
             self.expect(bool(story.plan.array.max_failures), "given up though nobody asked for that", about)
+        elif state is JobState.CANCELLED and reason is Reason.GANG_ENDED:
+            self.expect(story.plan.array.gang is not None, "ended with a gang that it has not", about)
         elif state is JobState.CANCELLED:
             gave_way = reason in _MADE_ROOM and story.plan.array.spec.eviction is Eviction.CANCEL
             self.expect(story.cancel_asked or gave_way, "cancelled by nobody", about)

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from kos_ray.model.dependency import Conditions
+from kos_ray.model.gang import GangMode
 from kos_ray.model.job import NO_DEMANDS, After, Backoff, Children, Demands, Eviction, Guarantee
 from kos_ray.model.resources import UNIT, Resources
 from kos_ray.spec import fields
@@ -234,8 +235,11 @@ class JobSpec(Common):
     def _gang_is_whole(self) -> "JobSpec":
         if self.gang is None and not self.bundle:
             return self
-        if self.at_most is not None:
-            raise ValueError(f"expected no at_most with a gang, whose members start together, found {self.at_most}")
+        best_effort = self.gang is not None and self.gang.mode is GangMode.BEST_EFFORT
+        singleton = self.waits_for.singleton or self.waits_for.by_type
+        if (self.at_most is not None or singleton) and not best_effort:
+            word = "at_most" if self.at_most is not None else "singleton"
+            raise ValueError(f"expected no {word} with a gang, whose members start together, found both")
         if self.gang is not None and self.bundle and self.gang.size:
             raise ValueError(f"expected no size with a bundle, which is as large as its jobs, found {self.gang.size}")
         if self.gang is not None and not self.bundle:
