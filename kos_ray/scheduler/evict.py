@@ -7,6 +7,7 @@ whom it can (Kueue's reverse minimisation), so that no proper subset of the vict
 guaranteed to the claimer goes before the claimer's own: those would only come back and reclaim it themselves.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import TypeVar
@@ -21,7 +22,7 @@ from kos_ray.scheduler.gangs import active, needed
 from kos_ray.scheduler.quota import ROOT
 from kos_ray.scheduler.shares import paths, step_of
 from kos_ray.scheduler.state import Job, JobClass, NodeState, State
-from kos_ray.scheduler.victims import Cost, Plan, Used, Victim, cost, count, going, leaving, once
+from kos_ray.scheduler.victims import Cost, Plan, Used, Victim, allows, cost, count, going, leaving, once
 
 #: nodes that one search looks at
 _NODES_MAX = 64
@@ -179,19 +180,27 @@ class Search:
 
     def _chosen(self, pool: list[Victim], claimer: Job, fits: Callable[[list[Victim]], object]) -> list[Victim]:
         """The victims that let a claimer fit, no proper subset of which would do; empty: none do."""
-        chosen: list[Victim] = []
-        for victim in sorted(pool, key=lambda v: v.harm):
-            if fits(chosen):
-                break
-            if self._still_borrows(claimer, victim, chosen):
-                chosen.append(victim)
-        if not chosen or not fits(chosen):
+        chosen = self._enough(sorted(pool, key=lambda v: v.harm), claimer, fits)
+        if not chosen:
             return []
         for victim in sorted(chosen, key=lambda v: v.harm, reverse=True):
             without = [other for other in chosen if other is not victim]
             if fits(without):
                 chosen = without
         return chosen
+
+    def _enough(self, pool: list[Victim], claimer: Job, fits: Callable[[list[Victim]], object]) -> list[Victim]:
+        """The first so many victims that let a claimer fit; empty: all of them do not, or none is needed."""
+        if not self._state.tree.matters:
+            count = bisect_left(range(len(pool) + 1), True, key=lambda count: bool(fits(pool[:count])))
+            return pool[:count] if count <= len(pool) else []
+        chosen: list[Victim] = []
+        for victim in pool:
+            if fits(chosen):
+                break
+            if self._still_borrows(claimer, victim, chosen):
+                chosen.append(victim)
+        return chosen if fits(chosen) else []
 
     def _fits(self, node: NodeState, claimer: Job, gone: list[Victim]) -> bool:
         wanted = claimer.entry.kind.resources
@@ -289,7 +298,7 @@ class Search:
         rotates = job.entry.spec.eviction is Eviction.CHECKPOINT and job.job_class.band == claimer.job_class.band
         if claimer.entry.kind.namespace == job.kind.namespace or not self._state.tree.matters:
             within = self._settings(claimer).within
-            if _allows(within, claimer, job):
+            if allows(within, claimer, job):
                 return Reason.PREEMPTED
             return Reason.ROTATED if rotates else Reason.NONE
         return self._right_across(claimer, job)
@@ -303,8 +312,8 @@ class Search:
         if entitled:
             if settings.reclaim is Against.ANY:
                 return Reason.RECLAIMED
-            return Reason.PREEMPTED if _allows(settings.reclaim, claimer, job) else Reason.NONE
-        if job.job_class.band >= settings.borrowing_band and _allows(settings.borrowing, claimer, job):
+            return Reason.PREEMPTED if allows(settings.reclaim, claimer, job) else Reason.NONE
+        if job.job_class.band >= settings.borrowing_band and allows(settings.borrowing, claimer, job):
             return Reason.PREEMPTED
         return Reason.NONE
 
@@ -379,15 +388,6 @@ class Search:
         lost_us = 0 if saves else self._now_us - max(job.started_us, job.saved_us)
         lost = lost_us * max(1, step_of(self._state, job.kind.resources))
         return (own, -job.job_class.band, lost, -job.started_us)
-
-
-def _allows(against: Against, claimer: Job, job: Job) -> bool:
-    if against is Against.ANY:
-        return True
-    lower = job.job_class.band > claimer.job_class.band
-    if against is Against.LOWER_OR_NEWER:
-        return lower or (job.job_class.band == claimer.job_class.band and job.since_us > claimer.since_us)
-    return lower and against is Against.LOWER
 
 
 def _apart(name: str, other: str) -> tuple[str, ...]:

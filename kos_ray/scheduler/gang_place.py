@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from kos_ray.model import decisions as d
 from kos_ray.model.ids import JobKey, NodeId
-from kos_ray.model.job import SlotKind
+from kos_ray.model.job import Demands, SlotKind
 from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import Resources, add, total
 from kos_ray.scheduler import gangs, gates
@@ -55,7 +55,7 @@ class GangTurns:
         gang = self._state.gang_of[turn.head]
         members, why = self._admitted(gang)
         if len(members) < max(1, gangs.needed(gang)):
-            turn.job_class.why = why
+            turn.job_class.why = gates.never(self._state, self.demands(turn.head)) or why
             return False
         placement = Rooms(self._state, self._now_us).fit(counted(members), gangs.needed(gang), self._let(turn.head))
         if placement is None:
@@ -74,6 +74,11 @@ class GangTurns:
         for node_id, kind, jobs in places:
             self._launch(self._state.nodes[node_id], kind, [job.key for job in jobs])
         return True
+
+    def demands(self, head: JobKey) -> Demands:
+        """What the members that a gang needs demand together."""
+        gang = self._state.gang_of[head]
+        return gates.summed(gangs.ready(self._state, gang)[: gangs.needed(gang)])
 
     def _admitted(self, gang: Gang) -> tuple[list[Job], Reason]:
         """The members that may start together as far as licences, rates and keys go, and what holds the next one."""
@@ -118,19 +123,15 @@ class GangTurns:
             return Reason.NO_NODES
         wanted, least = counted(gangs.ready(state, gang)), gangs.needed(gang)
         empty = Rooms(state, self._now_us, empty=True)
+        if empty.fit(wanted, least, _anything, quota=False) is None:
+            return Reason.NEVER_FITS
         if empty.fit(wanted, least, _anything) is None:
-            allowed = sum(self._ever(kind, count) for kind, count in wanted.items())
-            return Reason.NEVER_FITS if allowed >= least else Reason.ABOVE_QUOTA
+            return Reason.ABOVE_QUOTA
         kind = turn.job_class.kind
         needs = Resources.from_amounts(total(kind.resources for _ in range(max(1, least))))
         if state.tree.matters and state.tree.forbids(Rooms(state, self._now_us).used, kind.namespace, needs):
             return Reason.QUOTA
         return Reason.GANG_NO_ROOM
-
-    def _ever(self, kind: SlotKind, count: int) -> int:
-        """How many of a kind quota would let run if nothing else did."""
-        tree = self._state.tree
-        return tree.times({}, kind.namespace, kind.resources, count) if tree.matters else count
 
     def claim(self, turn: Turn) -> list[NodeState]:
         """Keep nodes for a gang that together could hold it, those first that have the most room for it now."""

@@ -1,5 +1,6 @@
 """What a start needs that has no node: licences, concurrency keys, rate limits."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
@@ -40,11 +41,29 @@ def room(
             found, why = max(0, left), Reason.ARRAY_LIMIT if key.startswith(GROUP) else Reason.CONCURRENCY
     rates = {rate.name: rate for rate in state.policy.rates}
     for name, units in demands.rates:
-        left = units_left(state, rates[name], now_us) - taken.get((_RATE, name), 0) if name in rates else 0
-        times = left // units if name in rates else _ANY
+        times = _times(state, rates[name], units, now_us, taken) if name in rates else _ANY
         if times < found:
             found, why = times, Reason.RATE_LIMIT
     return found, why
+
+
+def _times(state: State, rate: Rate, units: int, now_us: int, taken: Mapping[tuple[str, str], int]) -> int:
+    """How many starts a rate allows.
+
+    Jobs that start together and need more than it ever saves up wait until it has all it can, and leave it in debt.
+    """
+    left, together = units_left(state, rate, now_us), taken.get((_RATE, rate.name), 0)
+    return _ANY if together and left >= rate.burst else (left - together) // units
+
+
+def summed(members: Iterable[Job]) -> Demands:
+    """What jobs need that start together, concurrency keys left out."""
+    licences: Counter[str] = Counter()
+    rates: Counter[str] = Counter()
+    for job in members:
+        licences.update(dict(job.job_class.demands.licences))
+        rates.update(dict(job.job_class.demands.rates))
+    return Demands(licences=tuple(sorted(licences.items())), rates=tuple(sorted(rates.items())))
 
 
 def admitted(state: State, members: Iterable[Job], now_us: int) -> tuple[list[Job], Reason]:
@@ -106,11 +125,11 @@ def units_left(state: State, rate: Rate, now_us: int) -> int:
     return min(rate.burst, left + (now_us - at_us) * rate.amount // rate.per_us)
 
 
-def refill_us(state: State, job_class: JobClass, now_us: int) -> int | None:
-    """When the rate limits of a class allow its next start; None where they do not hold it."""
+def refill_us(state: State, demands: Demands, now_us: int) -> int | None:
+    """When the rate limits allow the next start with these demands; None where they do not hold it."""
     rates = {rate.name: rate for rate in state.policy.rates}
     due_us: int | None = None
-    for name, units in job_class.demands.rates:
+    for name, units in demands.rates:
         rate = rates.get(name)
         if rate is None or rate.amount <= 0:
             continue

@@ -272,7 +272,8 @@ class Pass:
         if turn.nominated:
             return
         if job_class.why is Reason.RATE_LIMIT:
-            due_us = gates.refill_us(state, job_class, self.now_us)
+            demands = self._gangs.demands(turn.head) if job_class.name.gang else job_class.demands
+            due_us = gates.refill_us(state, demands, self.now_us)
             if due_us is not None:
                 self._refill_us = due_us if self._refill_us is None else min(self._refill_us, due_us)
         if job_class.why is Reason.NONE:

@@ -46,7 +46,13 @@ class Rooms:
         return found
 
     def fit(
-        self, wanted: Mapping[SlotKind, int], least: int, let: Let, first: Callable[[NodeState], object] | None = None
+        self,
+        wanted: Mapping[SlotKind, int],
+        least: int,
+        let: Let,
+        first: Callable[[NodeState], object] | None = None,
+        *,
+        quota: bool = True,
     ) -> Placement | None:
         """Where so many of each kind go at once, as many as fit; None where fewer than `least` do.
 
@@ -58,7 +64,7 @@ class Rooms:
         used = {name: dict(amounts) for name, amounts in self.used.items()}
         found: Placement = []
         for kind in sorted(wanted, key=lambda kind: (-step_of(self._state, kind.resources), kind)):
-            left = self._quota(used, kind, wanted[kind])
+            left = self._quota(used, kind, wanted[kind]) if quota else wanted[kind]
             rooms = {node.node.id: self._times(nodes, node, kind, let) for node in able_nodes(self._state, kind)}
             rooms = {node: times for node, times in rooms.items() if times > 0}
             while left and rooms:

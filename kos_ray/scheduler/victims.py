@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from kos_ray.model import decisions as d
 from kos_ray.model.ids import JobKey, NodeId
 from kos_ray.model.job import SlotKind
+from kos_ray.model.policy import Against
 from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import add
 from kos_ray.scheduler.gangs import falling
@@ -104,3 +105,13 @@ def going(state: State, claimer: Job) -> list[Job]:
             others.append(job)
     enough = count_ready(claimer.job_class, state.jobs, len(others) + 1) <= len(others)
     return asked + others if enough else asked
+
+
+def allows(against: Against, claimer: Job, job: Job) -> bool:
+    """Whether a setting lets a claimer have a job make room."""
+    if against is Against.ANY:
+        return True
+    lower = job.job_class.band > claimer.job_class.band
+    if against is Against.LOWER_OR_NEWER:
+        return lower or (job.job_class.band == claimer.job_class.band and job.since_us > claimer.since_us)
+    return lower and against is Against.LOWER

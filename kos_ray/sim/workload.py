@@ -168,7 +168,8 @@ class Workload:
         world = self._world
         size = next((size for size in (2, 3) if not count % size), 0)
         rooms = sorted(spec.resources.times_in(dict(node.amounts), size) for node in self._setting.nodes)
-        if not size or sum(rooms[:-1]) < size:
+        licences = sum(amount for _, amount in spec.demands.licences) * size
+        if not size or sum(rooms[:-1]) < size or licences > 2 * UNIT:
             return None
         mode: GangMode = world.pick((GangMode.ALL, GangMode.ALL, *GangMode))
         least = world.between(1, size) if mode is GangMode.QUORUM else 0
