@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Unpack, cast
 
 import msgpack
 
-from kos_ray.client.calls import Call, checked_gang, checked_limit, conditions
+from kos_ray.client.calls import Call, check_gang_of, checked_gang, checked_limit, conditions
 from kos_ray.client.code import folder_of
 from kos_ray.client.ids import uuid7s
 from kos_ray.client.job import Job, JobArray, JobList, Parents
@@ -80,7 +80,8 @@ class Submitter(Link):
         at_most, max_failures = checked_limit("at_most", at_most), checked_limit("max_failures", max_failures)
         together = checked_gang(gang, at_most)
         if together is not None:
-            spec = replace(spec, single_use=True)
+            spec, items = replace(spec, single_use=True), list(items)
+            check_gang_of(together, len(items))
         waits_for = conditions(after, spec.type)
         parts: list[tuple[str, JobKey, int]] = []
         payloads = (self._payload(pack_item(item)) for item in items)
