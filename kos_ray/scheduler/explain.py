@@ -12,8 +12,8 @@ from kos_ray.model.resources import UNIT, add
 from kos_ray.model.views import Explanation, NodeVerdict
 from kos_ray.scheduler import gangs
 from kos_ray.scheduler.fit import pausing, usable
+from kos_ray.scheduler.packing import Packing, counted
 from kos_ray.scheduler.queues import rank
-from kos_ray.scheduler.rooms import Rooms, counted
 from kos_ray.scheduler.shares import standing
 from kos_ray.scheduler.state import OVERDUE, Gang, Job, JobClass, NodeState, State
 
@@ -81,7 +81,7 @@ def _gang(state: State, job: Job, now_us: int) -> dict[str, Any]:
     if gang is None:
         return {}
     members = gangs.ready(state, gang)
-    placement = Rooms(state, now_us).fit(counted(members), 1, lambda _node, _kind: len(members)) or []
+    placement = Packing(state, now_us).fit(counted(members), 1, lambda _node, _kind: len(members)) or []
     needs, fits = gangs.needed(gang), sum(count for *_, count in placement)
     return {"gang": gang.name, "gang_needs": needs, "gang_ready": len(members), "gang_fits": fits}
 

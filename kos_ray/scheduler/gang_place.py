@@ -12,8 +12,8 @@ from kos_ray.scheduler.apply import apply_decision
 from kos_ray.scheduler.claims import NEVER_US, Claims, ready_us
 from kos_ray.scheduler.evict import Search
 from kos_ray.scheduler.fit import usable
+from kos_ray.scheduler.packing import Packing, Placement, assigned, counted
 from kos_ray.scheduler.queues import first_ready, take_first
-from kos_ray.scheduler.rooms import Placement, Rooms, assigned, counted
 from kos_ray.scheduler.state import Gang, Job, NodeState, State
 from kos_ray.scheduler.turns import Turn
 from kos_ray.scheduler.victims import Used, Victim
@@ -57,7 +57,7 @@ class GangTurns:
         if len(members) < max(1, gangs.needed(gang)):
             turn.job_class.why = gates.never(self._state, self.demands(turn.head)) or why
             return False
-        placement = Rooms(self._state, self._now_us).fit(counted(members), gangs.needed(gang), self._let(turn.head))
+        placement = Packing(self._state, self._now_us).fit(counted(members), gangs.needed(gang), self._let(turn.head))
         if placement is None:
             return False
         self.drop_claims(gang.leader)
@@ -122,14 +122,14 @@ class GangTurns:
         if not state.nodes:
             return Reason.NO_NODES
         wanted, least = counted(gangs.ready(state, gang)), gangs.needed(gang)
-        empty = Rooms(state, self._now_us, empty=True)
+        empty = Packing(state, self._now_us, empty=True)
         if empty.fit(wanted, least, _anything, quota=False) is None:
             return Reason.NEVER_FITS
         if empty.fit(wanted, least, _anything) is None:
             return Reason.ABOVE_QUOTA
         kind = turn.job_class.kind
         needs = Resources.from_amounts(total(kind.resources for _ in range(max(1, least))))
-        if state.tree.matters and state.tree.forbids(Rooms(state, self._now_us).used, kind.namespace, needs):
+        if state.tree.matters and state.tree.forbids(Packing(state, self._now_us).used, kind.namespace, needs):
             return Reason.QUOTA
         return Reason.GANG_NO_ROOM
 
@@ -137,7 +137,7 @@ class GangTurns:
         """Keep nodes for a gang that together could hold it, those first that have the most room for it now."""
         state, gang = self._state, self._state.gang_of[turn.head]
         kind = turn.job_class.kind
-        placement = Rooms(state, self._now_us, empty=True).fit(
+        placement = Packing(state, self._now_us, empty=True).fit(
             counted(gangs.ready(state, gang)),
             gangs.needed(gang),
             lambda node, _: 0 if self._claims.taken(node) else _MANY,
@@ -166,7 +166,7 @@ class GangTurns:
         gang = self._state.gang_of[turn.head]
         members, _ = self._admitted(gang)
         wanted, least = counted(members), gangs.needed(gang)
-        rooms = Rooms(self._state, self._now_us)
+        rooms = Packing(self._state, self._now_us)
 
         def fits(gone: Iterable[Job], used: Used) -> Placement | None:
             return rooms.without(gone, used).fit(wanted, least, self._let_after(turn.head))

@@ -16,7 +16,7 @@ Placement = list[tuple[NodeId, SlotKind, int]]
 Let = Callable[[NodeState, SlotKind], int]
 
 
-class Rooms:
+class Packing:
     """What each node has free once its idle slots are closed, and what is reserved by namespace then."""
 
     def __init__(self, state: State, now_us: int, *, empty: bool = False) -> None:
@@ -27,9 +27,9 @@ class Rooms:
         self._found: dict[NodeId, NodeState] = {}
         self.used: Used = {} if empty or not state.tree.matters else used_without_idle(state)
 
-    def without(self, gone: Iterable[Job], used: Used | None = None) -> "Rooms":
+    def without(self, gone: Iterable[Job], used: Used | None = None) -> "Packing":
         """The same once these jobs have left their nodes; `used` is what is reserved then."""
-        found = Rooms.__new__(Rooms)
+        found = Packing.__new__(Packing)
         found._state, found._now_us, found._empty = self._state, self._now_us, self._empty  # noqa: SLF001 - its own
         found._found = dict(self._found)  # noqa: SLF001
         found.used = self.used if used is None else used
