@@ -100,10 +100,11 @@ class AsyncClient:
         after: Parents = (),
         at_most: int | None = None,
         max_failures: int | None = None,
+        gang: int | Mapping[str, Any] | None = None,
         **options: Unpack[Options],
     ) -> "AsyncJobs":
         """See `Client.map`."""
-        limits = {"at_most": at_most, "max_failures": max_failures}
+        limits: dict[str, Any] = {"at_most": at_most, "max_failures": max_failures, "gang": gang}
         return AsyncJobs(self, await self._run(self._sync.map, function, items, after=after, **limits, **options))
 
     async def submit_many(self, calls: Iterable[Call]) -> "AsyncJobs":

@@ -8,7 +8,9 @@ from kos_ray.client.job import Handle, Parents
 from kos_ray.client.options import Options
 from kos_ray.model.dependency import Conditions
 from kos_ray.model.errors import InvalidSpec
+from kos_ray.model.gang import GangMode, GangSpec
 from kos_ray.spec.after import parse_conditions
+from kos_ray.spec.gang import check_size, parse_gang
 from kos_ray.spec.parse import parse_limit
 from kos_ray.spec.schema import parse_name
 
@@ -47,6 +49,35 @@ class Call:
     def template(self) -> tuple[int, str]:
         """The same for calls that may share one template: the function and the options."""
         return id(self.function), repr(self.options) if self.options else ""
+
+
+def checked_gang(gang: object, at_most: int) -> GangSpec | None:
+    """The gangs of a map.
+
+    Raises:
+        InvalidSpec: it says something else, or stands beside a limit of items at once.
+
+    """
+    try:
+        found = parse_gang(gang)
+    except ValueError as error:
+        raise InvalidSpec(f"gang: {error}") from None
+    if found is not None and at_most and found.mode is not GangMode.BEST_EFFORT:
+        raise InvalidSpec(f"expected no at_most with a gang, whose members start together, found {at_most}")
+    return found
+
+
+def check_gang_of(gang: GangSpec, count: int) -> None:
+    """Refuse a number of items that cannot be cut into gangs, before any of them is handed over.
+
+    Raises:
+        InvalidSpec: with what was expected.
+
+    """
+    try:
+        check_size(gang, count)
+    except ValueError as error:
+        raise InvalidSpec(f"gang: {error}") from None
 
 
 def checked_name(name: str) -> str:

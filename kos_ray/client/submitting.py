@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Unpack, cast
 
 import msgpack
 
-from kos_ray.client.calls import Call, checked_limit, conditions
+from kos_ray.client.calls import Call, check_gang_of, checked_gang, checked_limit, conditions
 from kos_ray.client.code import folder_of
 from kos_ray.client.ids import uuid7s
 from kos_ray.client.job import Job, JobArray, JobList, Parents
@@ -16,6 +16,7 @@ from kos_ray.client.link import Link, unpack
 from kos_ray.client.options import Options, spec_of
 from kos_ray.client.packing import pack_call, pack_item
 from kos_ray.model.errors import InvalidSpec, Refused
+from kos_ray.model.gang import GangSpec
 from kos_ray.model.hashing import spec_hash
 from kos_ray.model.ids import JobKey
 from kos_ray.model.job import After, Spec
@@ -66,17 +67,25 @@ class Submitter(Link):
         after: Parents = (),
         at_most: int | None = None,
         max_failures: int | None = None,
+        gang: int | Mapping[str, Any] | None = None,
         **options: Unpack[Options],
     ) -> JobArray:
         """Hand over one call of `function` for each item, as an array: one spec, many jobs. See `submit`.
 
-        `at_most` items run at once; when `max_failures` have failed, those that have not started are cancelled.
+        `at_most` items run at once; when `max_failures` have failed, those that have not started are cancelled. With
+        `gang` items start together or not at all, as with that field of a document: so many at a time, or a mapping
+        with "size", "min", "mode" and "on_failure"; `context().gang` tells each what it is to the others.
         """
         spec = self._spec(function, options)
         at_most, max_failures = checked_limit("at_most", at_most), checked_limit("max_failures", max_failures)
+        together = checked_gang(gang, at_most)
+        if together is not None:
+            spec, items = replace(spec, single_use=True), list(items)
+            check_gang_of(together, len(items))
         waits_for = conditions(after, spec.type)
         parts: list[tuple[str, JobKey, int]] = []
-        for portion in _portions(self._payload(pack_item(item)) for item in items):
+        payloads = (self._payload(pack_item(item)) for item in items)
+        for portion in _portions(payloads, together):
             draft = Draft(
                 spec=spec,
                 args=tuple(portion),
@@ -86,6 +95,7 @@ class Submitter(Link):
                 singleton=waits_for.singleton,
                 at_most=at_most,
                 max_failures=max_failures,
+                gang=together,
             )
             (array_id, first), *_ = self._send([draft], group=parts[0][0] if parts else "")
             parts.append((array_id, first, len(portion)))
@@ -227,6 +237,7 @@ class Submitter(Link):
                 at_most=draft.at_most,
                 max_failures=draft.max_failures,
                 group=group,
+                gang=draft.gang,
             )
             for draft in drafts
         ]
@@ -271,13 +282,15 @@ def _of_portion(parents: Sequence[tuple[str, After]], number: int) -> tuple[tupl
     return (*(entry for entry in parents if entry[1] is not After.CORR), (paired[number], After.CORR))
 
 
-def _portions(payloads: Iterable[bytes]) -> Iterator[list[bytes]]:
+def _portions(payloads: Iterable[bytes], gang: GangSpec | None = None) -> Iterator[list[bytes]]:
+    """What goes in one request; a gang goes whole, one of all items in the only one."""
     portion: list[bytes] = []
     size = 0
     for data in payloads:
         portion.append(data)
         size += len(data)
-        if len(portion) >= _REQUEST_JOBS or size >= _REQUEST_BYTES:
+        whole = gang is None or (gang.size and not len(portion) % gang.size)
+        if whole and (len(portion) >= _REQUEST_JOBS or size >= _REQUEST_BYTES):
             yield portion
             portion, size = [], 0
     if portion:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, TypeVar, Unpack
 
-from kos_ray.client.calls import Call, checked_limit, conditions
+from kos_ray.client.calls import Call, check_gang_of, checked_gang, checked_limit, conditions
 from kos_ray.client.client import Client
 from kos_ray.client.current import current_client
 from kos_ray.client.ids import uuid7
@@ -90,6 +90,7 @@ class Workflow:
         name: str = "",
         at_most: int | None = None,
         max_failures: int | None = None,
+        gang: int | Mapping[str, Any] | None = None,
         **options: Unpack[Options],
     ) -> JobArray:
         """Plan one call for each item, as an array; see `Client.map`.
@@ -102,6 +103,11 @@ class Workflow:
         if not payloads:
             raise Refused("a map needs at least one item; found none")
         spec = self._client._spec(function, options)
+        most = checked_limit("at_most", at_most)
+        together = checked_gang(gang, most)
+        if together is not None:
+            check_gang_of(together, len(payloads))
+            spec = replace(spec, single_use=True)
         waits_for = conditions(self._full(after), spec.type)
         draft = Draft(
             spec=spec,
@@ -111,8 +117,9 @@ class Workflow:
             after=waits_for.parents,
             rule=waits_for.rule,
             singleton=waits_for.singleton,
-            at_most=checked_limit("at_most", at_most),
+            at_most=most,
             max_failures=checked_limit("max_failures", max_failures),
+            gang=together,
         )
         return self._add(draft, JobArray(self._client, [(uuid7(), None, len(payloads))]))
 

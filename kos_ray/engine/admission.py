@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from kos_ray.engine.conditions import check_conditions, check_pairs, limits_of
+from kos_ray.engine.gangs import gangs_of
 from kos_ray.engine.ports import Journal
 from kos_ray.model.dependency import Ended, ended_as, plainly
 from kos_ray.model.errors import Refused
@@ -178,6 +179,7 @@ class Admission:
             ended_parents=tuple([(key, int(state)) for key, (state, _) in ended.items()]),
             ended_as=tuple([(key, int(how)) for key, (state, how) in ended.items() if how is not plainly(state)]),
             limits=limits_of(submit.arrays),
+            gangs=gangs_of(submit.arrays, self.next_key, {hash_: spec for hash_, (_, spec) in specs.items()}),
             sender=submit.sender,
             parent=submit.parent,
         )

@@ -1,11 +1,15 @@
 """From decisions to orders: what each node agent is told, with everything it needs to carry it out."""
 
+from collections.abc import Sequence
+
 from kos_ray.engine.payloads import Payloads
 from kos_ray.engine.ports import Links
 from kos_ray.model import decisions as d
+from kos_ray.model.gang import Membership
 from kos_ray.model.ids import JobKey, NodeId, SpecKey
 from kos_ray.model.job import Spec
 from kos_ray.model.protocol import LaunchOrder, Orders
+from kos_ray.scheduler.gangs import memberships
 from kos_ray.scheduler.state import State
 
 
@@ -16,6 +20,7 @@ class _Parts:
         self.resizes: list[d.ResizeSlots] = []
         self.recalls: list[d.Recall] = []
         self.stops: list[d.Stop] = []
+        self.gangs: list[tuple[JobKey, int, Membership]] = []
         self.launches: list[LaunchOrder] = []
         self.new_specs: dict[SpecKey, Spec] = {}
 
@@ -29,6 +34,8 @@ class Dispatch:
         self._cluster_id = cluster_id
         self._known_specs: dict[NodeId, set[SpecKey]] = {}
         self._sessions: dict[NodeId, int] = {}
+        #: which version of it the members of each gang were told
+        self._told: dict[str, int] = {}
 
     def greeted(self, state: State, node: NodeId, session: int) -> None:
         """A new session with an agent: tell it all slots that the ledger has there, and close every other."""
@@ -51,6 +58,7 @@ class Dispatch:
                 complete=orders.complete,
                 recalls=orders.recalls,
                 stops=orders.stops,
+                gangs=orders.gangs,
                 launches=orders.launches,
             ),
         )
@@ -70,6 +78,8 @@ class Dispatch:
                 parts.setdefault(decision.node, _Parts()).stops.append(decision)
             elif isinstance(decision, d.Evict):
                 parts.setdefault(decision.node, _Parts()).stops.append(_stop(decision))
+        if state.gangs or self._told:
+            self._tell_gangs(state, decisions, parts)
         for node, part in parts.items():
             orders = Orders(
                 cluster_id="",
@@ -78,9 +88,23 @@ class Dispatch:
                 resizes=tuple(part.resizes),
                 recalls=tuple(part.recalls),
                 stops=tuple(part.stops),
+                gangs=tuple(part.gangs),
                 launches=tuple(part.launches),
             )
             self.send(state, node, orders)
+
+    def _tell_gangs(self, state: State, decisions: list[d.Decision], parts: dict[NodeId, _Parts]) -> None:
+        """Tell the members of gangs that run already what has changed for them; new ones are told as they start."""
+        fresh = {key for decision in decisions if isinstance(decision, d.Launch) for key in decision.keys}
+        joined = {state.gang_of[key].name for key in fresh if key in state.gang_of}
+        for name, gang in state.gangs.items():
+            if name not in joined and self._told.get(name) == gang.version:
+                continue
+            for key, membership in memberships(state, gang).items():
+                job = state.jobs[key]
+                if key not in fresh and job.node is not None:
+                    parts.setdefault(job.node, _Parts()).gangs.append((key, job.attempt, membership))
+        self._told = {name: gang.version for name, gang in state.gangs.items()}
 
     def _launch(self, state: State, decision: d.Launch, part: _Parts) -> LaunchOrder:
         jobs = [state.jobs[key] for key in decision.keys]
@@ -106,6 +130,7 @@ class Dispatch:
             args=args,
             inputs=inputs,
             restored=self._payloads.restored(decision.keys, decision.attempts),
+            gangs=_memberships(state, decision.keys) if state.gang_of else (),
         )
 
     def _inputs(self, ranges: tuple[tuple[int, int], ...]) -> tuple[bytes | tuple[bytes, ...], ...]:
@@ -119,6 +144,13 @@ class Dispatch:
             else:
                 found.append(tuple([results.get(JobKey(key), b"") for key in range(first, first + count)]))
         return tuple(found)
+
+
+def _memberships(state: State, keys: Sequence[JobKey]) -> tuple[tuple[int, Membership], ...]:
+    gangs = {gang.name: gang for key in keys if (gang := state.gang_of.get(key)) is not None}
+    told = {name: memberships(state, gang) for name, gang in gangs.items()}
+    members = [(index, state.gang_of[key].name, key) for index, key in enumerate(keys) if key in state.gang_of]
+    return tuple((index, told[name][key]) for index, name, key in members if key in told[name])
 
 
 def _stop(evict: d.Evict) -> d.Stop:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from kos_ray.model.ids import JobKey, NodeId
 from kos_ray.model.job import SlotKind
+from kos_ray.model.resources import Resources
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,9 +119,50 @@ class MarkMissed:
     keys: tuple[JobKey, ...]
 
 
-Decision = MakeReady | Hold | RetryLater | Finish | Launch | ResizeSlots | Recall | Stop | Evict | Promote | MarkMissed
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartGang:
+    """A gang starts, with these members at once; from now on the others may join."""
+
+    gang: str
+    keys: tuple[JobKey, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopGang:
+    """A gang runs no more: its members end, and start again together unless it is `final`."""
+
+    gang: str
+    reason: int
+    final: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeepForGang:
+    """Others make room for a gang: its members will take so much of each of these nodes."""
+
+    gang: str
+    nodes: tuple[NodeId, ...]
+    resources: tuple[Resources, ...]
+
+
+Decision = (
+    MakeReady
+    | Hold
+    | RetryLater
+    | Finish
+    | Launch
+    | ResizeSlots
+    | Recall
+    | Stop
+    | Evict
+    | Promote
+    | MarkMissed
+    | StartGang
+    | StopGang
+    | KeepForGang
+)
 
 DECISION_TYPES: tuple[type, ...] = (
     *(MakeReady, Hold, RetryLater, Finish, Launch, ResizeSlots, Recall, Stop),
-    *(Evict, Promote, MarkMissed),
+    *(Evict, Promote, MarkMissed, StartGang, StopGang, KeepForGang),
 )

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from kos_ray.model.gang import GangMode, OnFailure
 from kos_ray.model.ids import JobKey, NodeId, SpecKey
 from kos_ray.model.job import Spec
 from kos_ray.model.node import Node
@@ -49,6 +50,18 @@ class ArrayLimits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NewGang:
+    """Jobs of one submission that are a gang: ranges of keys `(first, count)`, in the order of ranks."""
+
+    name: str
+    ranges: tuple[tuple[int, int], ...]
+    #: so many have to fit at once: all, a quorum, or 0 where whoever fits starts
+    least: int
+    mode: GangMode = GangMode.ALL
+    on_failure: OnFailure = OnFailure.REPLACE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobsSubmitted:
     """A request was accepted: arrays of jobs with dense keys from `first` on, in the order of `ids`.
 
@@ -72,6 +85,7 @@ class JobsSubmitted:
     #: those of them that rules count in another way than their state says, `(key, dependency.Ended)`
     ended_as: tuple[tuple[JobKey, int], ...] = ()
     limits: tuple[ArrayLimits, ...] = ()
+    gangs: tuple[NewGang, ...] = ()
     sender: str = ""
     #: the job that submitted these while it ran, JobKey(0) where none did
     parent: JobKey = JobKey(0)
@@ -286,6 +300,7 @@ __all__ = [
     "JobDependency",
     "JobsSubmitted",
     "LogsStored",
+    "NewGang",
     "NodeLost",
     "NodesJoined",
     "PluginDisabled",

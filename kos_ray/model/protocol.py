@@ -25,6 +25,7 @@ left out.
 from dataclasses import dataclass
 
 from kos_ray.model import decisions, events
+from kos_ray.model.gang import GangSpec, Membership
 from kos_ray.model.ids import JobKey, NodeId, SpecKey
 from kos_ray.model.job import SlotKind, Spec
 
@@ -83,6 +84,8 @@ class LaunchOrder:
     inputs: tuple[tuple[int, tuple[bytes | tuple[bytes, ...], ...]], ...] = ()
     #: sparse: `(index into keys, payload of the last checkpoint of that job's earlier attempts)`
     restored: tuple[tuple[int, bytes], ...] = ()
+    #: sparse: what members of gangs are told, `(index into keys, membership)`
+    gangs: tuple[tuple[int, Membership], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +101,8 @@ class Orders:
     complete: bool = False
     recalls: tuple[decisions.Recall, ...] = ()
     stops: tuple[decisions.Stop, ...] = ()
+    #: what has changed for members of gangs that are there already
+    gangs: tuple[tuple[JobKey, int, Membership], ...] = ()
     launches: tuple[LaunchOrder, ...] = ()
     #: reports up to this number are on disk
     acked: int = 0
@@ -153,6 +158,7 @@ class Array:
     at_most: int = 0
     max_failures: int = 0
     group: str = ""
+    gang: GangSpec | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

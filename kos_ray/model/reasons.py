@@ -25,6 +25,8 @@ class Reason(IntEnum):
     KEPT_FOR_OTHERS = 17
     ARRAY_LIMIT = 18
     AGENT_LIMIT = 19
+    GANG_NO_ROOM = 50
+    GANG_INCOMPLETE = 51
     SUCCEEDED = 20
     USER_ERROR = 21
     TIMEOUT = 22
@@ -48,6 +50,8 @@ class Reason(IntEnum):
     RECLAIMED = 47
     ROTATED = 48
     NEVER_DELIVERED = 49
+    GANG_ENDED = 52
+    GANG_RESTARTED = 53
 
     @property
     def remedy(self) -> str:
@@ -64,6 +68,10 @@ _REMEDY: dict[Reason, str] = {
     _R.TOO_MANY_FAILED: "so many items of its array failed that the rest was given up; rerun those that are missing",
     _R.PARENT_ENDED: "the job that submitted it is over, and its children end with it (`children: cancel`)",
     _R.NO_ROOM: "starts when running work ends, or when a node with room joins",
+    _R.GANG_NO_ROOM: "starts when so many of its gang fit at once: when running work ends, or nodes with room join",
+    _R.GANG_INCOMPLETE: "starts when so many members of its gang may start; see what the others wait for",
+    _R.GANG_ENDED: "a member of its gang is over without success, and the gang with it; see that member's error",
+    _R.GANG_RESTARTED: "too few members of its gang were left; all of them start again together, nothing is charged",
     _R.NEVER_FITS: "no node is large enough even when empty; ask for less or add a larger node",
     _R.NO_NODES: "the cluster has no usable node; add one",
     _R.RETRY_LATER: "starts again when its backoff is over",

@@ -136,6 +136,11 @@ class Explanation:
     likely_us: int = 0
     #: agents of lower bands that run and are not to give way
     spared: int = 0
+    #: of a gang that waits: its name, how many members have to start together, how many may, and how many would fit now
+    gang: str = ""
+    gang_needs: int = 0
+    gang_ready: int = 0
+    gang_fits: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ def explained_panel(found: Explanation, view: JobView, now_us: int) -> list[tupl
         ("reason", _sentence(found.reason)),
         ("what helps", found.remedy if found.reason != "none" else ""),
         ("waits for", ", ".join(found.parent_names)),
+        ("its gang", _gang(found)),
         ("room", _room(found)),
         ("ready since", format_duration(max(0, now_us - found.since_us)) + " ago" if found.since_us else ""),
         ("order", _order(found, view)),
@@ -54,6 +55,12 @@ def nodes_table(found: Explanation) -> Table:
 
 def _sentence(reason: str) -> str:
     return "nothing: it is on its way" if reason == "none" else reason.replace("_", " ")
+
+
+def _gang(found: Explanation) -> str:
+    if not found.gang:
+        return ""
+    return f"needs {found.gang_needs} members at once: {found.gang_ready} may start, {found.gang_fits} would fit now"
 
 
 def _room(found: Explanation) -> str:

@@ -140,6 +140,9 @@ class NodeAgent:
             self._recall(recall)
         for stop in orders.stops:
             self._stop(stop)
+        for member, number, membership in orders.gangs:
+            if (member, number) in self._ledger.held:
+                self._files.write_gang(f"{member}-{number}", membership)
         for launch in orders.launches:
             self._launch(launch)
 
@@ -176,6 +179,9 @@ class NodeAgent:
         self._calls.acked(report, stored)
         for ended in report.ended:
             self._ledger.acked(ended.keys, ended.attempts)
+            if self._files.has_gangs:
+                for key, number in zip(ended.keys, ended.attempts, strict=True):
+                    self._files.remove_gang(f"{key}-{number}")
         for log in report.logs:
             self._files.remove_log(log.file)
 
@@ -223,7 +229,7 @@ class NodeAgent:
     def _launch(self, order: LaunchOrder) -> None:
         pool = self._fleet.pool(order.kind)
         pool.wanted = order.slots
-        inputs, restored = dict(order.inputs), dict(order.restored)
+        inputs, restored, gangs = dict(order.inputs), dict(order.restored), dict(order.gangs)
         columns = zip(order.keys, order.attempts, order.ranks, order.specs, order.ids, order.args, strict=True)
         specs = self._files.specs
         for i, (key, number, rank, spec_key, public_id, args) in enumerate(columns):
@@ -233,6 +239,8 @@ class NodeAgent:
             given, saved = inputs.get(i, ()), restored.get(i, b"")
             attempt = Attempt(key, number, rank, public_id, spec or _NO_SPEC, args, given, pool, saved)
             self._ledger.take_in(attempt)
+            if i in gangs:
+                self._files.write_gang(attempt.name, gangs[i])
             if spec is None:
                 message = f"the node agent was never told the spec {spec_key}"
                 self._endings.unentered(attempt, AttemptEnd.UNPREPARED, ("UnknownSpec", message, ""))

@@ -19,11 +19,13 @@ class Claim:
 
     __slots__ = ("account", "key", "lacking", "order", "ready_us", "resources")
 
-    def __init__(self, node: NodeState, job_class: JobClass, key: JobKey, ready_us: int) -> None:
+    def __init__(
+        self, node: NodeState, job_class: JobClass, key: JobKey, ready_us: int, resources: Resources | None = None
+    ) -> None:
         self.order = job_class.order
         self.account = job_class.account
         self.key = key
-        self.resources = job_class.kind.resources
+        self.resources = resources or job_class.kind.resources
         self.lacking = frozenset(self.resources.lacking(node.free))
         self.ready_us = ready_us
 
@@ -36,9 +38,14 @@ class Claims:
         self._now_us = now_us
         self.by_node: dict[NodeId, list[Claim]] = {}
 
-    def add(self, node: NodeState, job_class: JobClass, key: JobKey, ready_us: int) -> None:
-        """Keep a node for a job; `ready_us` NEVER_US where nobody knows when it will have its room."""
-        self.by_node.setdefault(node.node.id, []).append(Claim(node, job_class, key, ready_us))
+    def add(
+        self, node: NodeState, job_class: JobClass, key: JobKey, ready_us: int, resources: Resources | None = None
+    ) -> None:
+        """Keep a node for a job, or so much of it for its gang.
+
+        `ready_us` is NEVER_US where nobody knows when there will be room.
+        """
+        self.by_node.setdefault(node.node.id, []).append(Claim(node, job_class, key, ready_us, resources))
 
     def drop(self, node: NodeId, key: JobKey) -> None:
         """The job has its room."""

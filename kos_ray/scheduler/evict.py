@@ -7,43 +7,30 @@ whom it can (Kueue's reverse minimisation), so that no proper subset of the vict
 guaranteed to the claimer goes before the claimer's own: those would only come back and reclaim it themselves.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice
+from typing import TypeVar
 
 from kos_ray.model.ids import JobKey, NodeId
 from kos_ray.model.job import Eviction, JobState, SlotKind
 from kos_ray.model.policy import Against
 from kos_ray.model.reasons import Reason
-from kos_ray.model.resources import add
+from kos_ray.model.resources import Resources, add
 from kos_ray.scheduler.claims import NEVER_US, Claims
-from kos_ray.scheduler.queues import count_ready
-from kos_ray.scheduler.quota import ROOT
+from kos_ray.scheduler.gangs import active, needed
 from kos_ray.scheduler.rooms import room_of
 from kos_ray.scheduler.shares import paths, step_of
 from kos_ray.scheduler.state import Job, JobClass, NodeState, State
 from kos_ray.scheduler.targets import Targets, may_ever, over_at_us, settings_of
+from kos_ray.scheduler.victims import Cost, Plan, Used, Victim, allows, cost, count, going, leaving, once
 
-_Used = dict[str, dict[str, int]]
-_Cost = tuple[int, int, int, int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Victim:
-    """An attempt that may be taken back, and by which right."""
-
-    job: Job
-    reason: Reason
-    #: how much is lost: 0 where it borrows what is the claimer's, its declared band (lower bands first), work in share
-    #: times microseconds, then the newest
-    harm: tuple[int, int, int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Whom to ask so that a job can run on a node."""
-
-    node: NodeId
-    victims: tuple[Victim, ...]
+Found = TypeVar("Found")
+#: where a gang goes when these jobs have left and so much is reserved by namespace; None: it does not fit
+Fits = Callable[[list[Job], Used], Found | None]
+#: nodes on which victims for one gang are looked for
+_NODES_MAX = 64
 
 
 class Search:
@@ -56,13 +43,17 @@ class Search:
         #: what this pass has started itself is no victim
         self.fresh: set[JobKey] = set()
         self._left = state.policy.evictions_per_pass
-        self._used: _Used = {}
+        self._used: Used = {}
         #: by namespace of victims: whether it uses what is not its own, and whether the claimer may reclaim that
         self._standing: dict[str, tuple[bool, bool]] = {}
         #: whose room is free soon
         self._going: dict[NodeId, list[Job]] = {}
         #: whether the claimer's own are to make so much room that it ends within what is guaranteed to it
         self._to_end_within = False
+        #: what the claimer wants, or its gang
+        self._wanted = Resources()
+        #: by gang: its running members, and those of them that the claimer may evict
+        self._willing: dict[str, tuple[list[Job], list[Job]]] = {}
         #: when somebody on the node that is looked at may give way
         self._later_us: int | None = None
         self.targets = Targets(state, claims, now_us)
@@ -84,19 +75,55 @@ class Search:
             best = self._search(claimer, targets)
         if best is None:
             self.targets.rest(job_class, head)
-        elif len(best.victims) <= self._left:
+        elif self._affords(best.victims):
             job_class.rests.pop(head, None)
-            self._left -= len(best.victims)
             return best
         return None
 
-    def _search(self, claimer: Job, targets: list[NodeState]) -> Plan | None:
-        self._to_end_within = False
+    def plan_together(
+        self, job_class: JobClass, head: JobKey, wanted: Resources, fits: Fits[Found]
+    ) -> tuple[list[Victim], Found] | None:
+        """The least harmful victims for a gang that wants so much together, and what `fits` then finds for it."""
+        if self._left <= 0 or not self.may_help(job_class) or not self.targets.begin(job_class, head):
+            return None
+        claimer = self._state.jobs[head]
+        self._used = self._use_to_come(head)
+        self._begin(wanted)
+
+        def found(gone: list[Victim]) -> Found | None:
+            return fits([*chain(*self._going.values()), *leaving(gone)], self._without(gone))
+
+        if found([]):
+            return None  # it comes by itself
+        nodes = islice((node for node in self._state.nodes.values() if node.lanes), _NODES_MAX)
+        victims = self._chosen(once(self._victims(claimer, nodes)), claimer, found)
+        placement = found(victims)
+        if not victims or placement is None:
+            self.targets.wait(job_class, head, self._later_us)
+            return None
+        return (victims, placement) if self._affords(victims) else None
+
+    def _begin(self, wanted: Resources, *, to_end_within: bool = False) -> None:
+        self._wanted = wanted
+        self._to_end_within = to_end_within
+        self._later_us = None
         self._standing.clear()
+        self._willing.clear()
+
+    def _affords(self, victims: Iterable[Victim]) -> bool:
+        """Whether one pass may ask so many; they are counted then."""
+        count = len(leaving(victims))
+        if count > self._left:
+            return False
+        self._left -= count
+        return True
+
+    def _search(self, claimer: Job, targets: list[NodeState]) -> Plan | None:
+        wanted = claimer.entry.kind.resources
+        self._begin(wanted)
         best = self._best(claimer, targets)
         if best is None and self._may_end_within(claimer):
-            self._to_end_within = True
-            self._standing.clear()
+            self._begin(wanted, to_end_within=True)
             best = self._best(claimer, targets)
         return best
 
@@ -112,8 +139,8 @@ class Search:
     def _best(self, claimer: Job, targets: list[NodeState]) -> Plan | None:
         """The least harmful of the plans for these nodes."""
         lacking = self._lacking(claimer.entry.kind)
-        everywhere = list(self._victims(claimer, self._state.nodes.values())) if lacking else []
-        best: tuple[_Cost, Plan] | None = None
+        everywhere = once(self._victims(claimer, self._state.nodes.values())) if lacking else []
+        best: tuple[Cost, Plan] | None = None
         for node in targets:
             self._later_us = None
             found = self._on(node, claimer, everywhere)
@@ -121,9 +148,9 @@ class Search:
                 barred_us = claimer.barred[1] if claimer.barred else NEVER_US
                 self.targets.failed(node, claimer.key, self._later_us, barred_us)
             else:
-                cost = _cost(found)
-                if best is None or cost < best[0]:
-                    best = (cost, Plan(node.node.id, tuple(found)))
+                lost = cost(found)
+                if best is None or lost < best[0]:
+                    best = (lost, Plan(node.node.id, tuple(found)))
         return best[1] if best else None
 
     def _may_end_within(self, claimer: Job) -> bool:
@@ -182,6 +209,36 @@ class Search:
                 trial.move(victim, 1)
         return chosen
 
+    def _chosen(self, pool: list[Victim], claimer: Job, fits: Callable[[list[Victim]], object]) -> list[Victim]:
+        """The victims that let a claimer fit, no proper subset of which would do; empty: none do."""
+        chosen = self._enough(sorted(pool, key=_harm_of), claimer, fits)
+        if not chosen:
+            return []
+        for victim in sorted(chosen, key=_harm_of, reverse=True):
+            without = [other for other in chosen if other is not victim]
+            if fits(without):
+                chosen = without
+        return chosen
+
+    def _enough(self, pool: list[Victim], claimer: Job, fits: Callable[[list[Victim]], object]) -> list[Victim]:
+        """The first so many victims that let a claimer fit; empty: all of them do not, or none is needed."""
+        if not self._state.tree.matters:
+            count = bisect_left(range(len(pool) + 1), True, key=lambda count: bool(fits(pool[:count])))
+            return pool[:count] if count <= len(pool) else []
+        chosen: list[Victim] = []
+        for victim in pool:
+            if fits(chosen):
+                break
+            if self._still_borrows(claimer, victim, self._without(chosen)):
+                chosen.append(victim)
+        return chosen if fits(chosen) else []
+
+    def _without(self, gone: Iterable[Victim]) -> Used:
+        used = {name: dict(found) for name, found in self._used.items()}
+        for job in leaving(gone):
+            count(used, job.kind, -1)
+        return used
+
     def _room_to_come(self, node: NodeState, claimer: Job) -> dict[str, int]:
         """What a node has for a claimer once those asked have gone, and others have come."""
         free = room_of(node)
@@ -192,7 +249,7 @@ class Search:
                 add(free, claim.resources, -1)
         return free
 
-    def _within_quota(self, claimer: Job, used: _Used) -> bool:
+    def _within_quota(self, claimer: Job, used: Used) -> bool:
         """Whether a claimer's namespace may use so much more, when this is used."""
         tree, kind = self._state.tree, claimer.entry.kind
         if not tree.matters:
@@ -207,24 +264,24 @@ class Search:
             return ()
         return self._state.tree.lacking(self._used, kind.namespace, kind.resources)
 
-    def _use_to_come(self, claimer: JobKey) -> _Used:
+    def _use_to_come(self, claimer: JobKey) -> Used:
         """What is reserved by namespace once idle slots are closed, those asked have gone, and others have come."""
         state = self._state
-        going = _leaving(state, state.jobs[claimer]) if state.stopping else []
+        leave = going(state, state.jobs[claimer]) if state.stopping else []
         self._going = {}
-        for job in going:
+        for job in leave:
             assert job.node is not None
             self._going.setdefault(job.node, []).append(job)
         if not state.tree.matters:
             return {}
         used = {name: dict(found) for name, found in state.reserved.items()}
         for kind, nodes in state.idle_lanes.items():
-            _count(used, kind, -sum(state.nodes[node_id].lanes[kind].idle for node_id in nodes))
-        for job in going:
-            _count(used, job.kind, -1)
+            count(used, kind, -sum(state.nodes[node_id].lanes[kind].idle for node_id in nodes))
+        for job in leave:
+            count(used, job.kind, -1)
         for key in state.nominated:
             if key != claimer:
-                _count(used, state.jobs[key].entry.kind, 1)
+                count(used, state.jobs[key].entry.kind, 1)
         return used
 
     # --- who may be a victim
@@ -238,14 +295,42 @@ class Search:
                 for key in held:
                     job = jobs[key]
                     reason = self._right(claimer, job, within)
-                    if reason is not Reason.NONE and self._now_is_the_time(job, reason):
-                        yield Victim(job, reason, self._harm(claimer, job))
+                    if reason is Reason.NONE or not self._now_is_the_time(job, reason):
+                        continue
+                    victim: Victim | None = Victim(job, reason, self._harm(claimer, job))
+                    if key in self._state.gang_of:
+                        victim = self._of_gang(claimer, job, reason, within)
+                    if victim is not None:
+                        yield victim
+
+    def _of_gang(self, claimer: Job, job: Job, reason: Reason, within: Against) -> Victim | None:
+        """A member of a gang: alone where enough others stay, else all of them or nobody.
+
+        Those stay first that may not be evicted, then those of the lowest ranks.
+        """
+        gang = self._state.gang_of[job.key]
+        if gang.name not in self._willing:
+            members = active(self._state, gang)
+            rights = [(other, self._right(claimer, other, within)) for other in members]
+            willing = [other for other, right in rights if right and self._now_is_the_time(other, right)]
+            self._willing[gang.name] = members, willing
+        together, willing = self._willing[gang.name]
+        spare = len(together) - needed(gang)
+        if spare and job in willing[-spare:]:
+            return Victim(job, reason, self._harm(claimer, job))
+        if len(willing) < len(together):
+            return None
+        first, *others = together
+        harms = [self._harm(claimer, other) for other in together]
+        own, band = max(harm[0] for harm in harms), max(harm[1] for harm in harms)
+        harm = (own, band, sum(harm[2] for harm in harms), min(harm[3] for harm in harms))
+        return Victim(first, reason, harm, tuple(others))
 
     def _right(self, claimer: Job, job: Job, within: Against) -> Reason:
         """By which right the claimer may take the job's room; NONE: by none. `within`: what its namespace says."""
         if self._state.tree.matters and claimer.entry.kind.namespace != job.kind.namespace:
             right = self._right_across(claimer, job)
-        elif _allows(within, claimer, job):
+        elif allows(within, claimer, job):
             right = Reason.PREEMPTED
         elif job.entry.saves and job.job_class.band == claimer.job_class.band:
             right = Reason.ROTATED
@@ -253,7 +338,8 @@ class Search:
             return Reason.NONE
         if not self._can_give_way(job) or claimer.barred_from(job, self._now_us):
             return Reason.NONE
-        return right
+        gang = self._state.gang_of.get(claimer.key)
+        return Reason.NONE if gang is not None and gang is self._state.gang_of.get(job.key) else right
 
     def _right_across(self, claimer: Job, job: Job) -> Reason:
         """The same between two namespaces where quotas are set: what is guaranteed is safe from others."""
@@ -264,8 +350,8 @@ class Search:
         if entitled:
             if settings.reclaim is Against.ANY:
                 return Reason.RECLAIMED
-            return Reason.PREEMPTED if _allows(settings.reclaim, claimer, job) else Reason.NONE
-        if job.job_class.band >= settings.borrowing_band and _allows(settings.borrowing, claimer, job):
+            return Reason.PREEMPTED if allows(settings.reclaim, claimer, job) else Reason.NONE
+        if job.job_class.band >= settings.borrowing_band and allows(settings.borrowing, claimer, job):
             return Reason.PREEMPTED
         return Reason.NONE
 
@@ -280,17 +366,17 @@ class Search:
         """Whether the claimer, or one above it that is not above the job, uses no more than is guaranteed to it."""
         if self._to_end_within:
             return True
-        wanted, tree = claimer.entry.kind.resources, self._state.tree
+        wanted, tree = self._wanted, self._state.tree
         mine = _apart(claimer.entry.kind.namespace, job.kind.namespace)
         return any(not tree.borrows(self._used, part, wanted) for part in mine)
 
-    def _still_borrows(self, claimer: Job, victim: Victim, used: _Used) -> bool:
+    def _still_borrows(self, claimer: Job, victim: Victim, used: Used) -> bool:
         """Whether a victim in another namespace uses what is not guaranteed to it, when this is used."""
         if not self._state.tree.matters or victim.job.kind.namespace == claimer.entry.kind.namespace:
             return True
         return self._borrows(used, claimer, victim.job)
 
-    def _borrows(self, used: _Used, claimer: Job, job: Job) -> bool:
+    def _borrows(self, used: Used, claimer: Job, job: Job) -> bool:
         """Whether a job's namespace, and all above it that are not above the claimer, use more than they have.
 
         One that does not keeps all below it safe: they borrow of each other, and not of the claimer.
@@ -327,22 +413,27 @@ class Search:
 class _Trial:
     """What a node would have for a claimer, and namespaces would use, as victims go and come back."""
 
-    __slots__ = ("_claimer", "_free", "_node", "_search", "used")
+    __slots__ = ("_claimer", "_free", "_gone", "_node", "_search", "used")
 
     def __init__(self, search: Search, node: NodeState, claimer: Job) -> None:
         self._search = search
         self._claimer = claimer
         self._node = node.node.id
+        self._gone: Counter[JobKey] = Counter()
         self._free = search._room_to_come(node, claimer)  # noqa: SLF001 - a part of the search
-        self.used: _Used = {name: dict(found) for name, found in search._used.items()}  # noqa: SLF001
+        self.used: Used = {name: dict(found) for name, found in search._used.items()}  # noqa: SLF001
 
     def move(self, victim: Victim, times: int) -> None:
-        """A victim goes (1) or comes back (-1)."""
-        job = victim.job
-        if job.node == self._node:
-            add(self._free, job.kind.resources, times)
-        if self.used:
-            _count(self.used, job.kind, -times)
+        """A victim goes (1) or comes back (-1), and with it the rest of its gang."""
+        for job in (victim.job, *victim.others):
+            before = self._gone[job.key]
+            self._gone[job.key] += times
+            if before and before + times:
+                continue  # another victim takes it along as well
+            if job.node == self._node:
+                add(self._free, job.kind.resources, times)
+            if self.used:
+                count(self.used, job.kind, -times)
 
     def fits(self) -> bool:
         """Whether the claimer fits now."""
@@ -355,51 +446,7 @@ def _harm_of(victim: Victim) -> tuple[int, int, int, int]:
     return victim.harm
 
 
-def _allows(against: Against, claimer: Job, job: Job) -> bool:
-    if against is Against.ANY:
-        return True
-    lower = job.job_class.band > claimer.job_class.band
-    if against is Against.LOWER:
-        return lower
-    if against is Against.LOWER_OR_NEWER:
-        return lower or (job.job_class.band == claimer.job_class.band and job.since_us > claimer.since_us)
-    return False
-
-
-def _count(used: _Used, kind: SlotKind, times: int) -> None:
-    for name in (ROOT, *paths(kind.namespace)):
-        add(used.setdefault(name, {}), kind.resources, times)
-
-
 def _apart(name: str, other: str) -> tuple[str, ...]:
     """A namespace and those above it that are not above another; of one above the other, itself."""
     above = paths(other)
     return tuple(part for part in paths(name) if part not in above) or (name,)
-
-
-def _leaving(state: State, claimer: Job) -> list[Job]:
-    """Those who were asked to make room and have not done so yet; and others who were asked to stop, if enough.
-
-    Enough is as many as wait in the claimer's class: of that only the head is looked at, and it would hold up the rest.
-    """
-    asked: list[Job] = []
-    others: list[Job] = []
-    for key in state.stopping:
-        job = state.jobs[key]
-        if job.evicted_for is not None:
-            asked.append(job)
-        elif job.lane is not None and len(job.lane.held) <= job.lane.slots:
-            # nothing waits ahead that would take its place
-            others.append(job)
-    enough = count_ready(claimer.job_class, state.jobs, len(others) + 1) <= len(others)
-    return asked + others if enough else asked
-
-
-def _cost(victims: list[Victim]) -> _Cost:
-    """Plans compared: the worst victim's right and band, then work lost, then how many, and how recently they began."""
-    return (
-        *max(victim.harm[:2] for victim in victims),
-        sum(victim.harm[2] for victim in victims),
-        len(victims),
-        min(victim.harm[3] for victim in victims),
-    )

@@ -3,19 +3,22 @@
 Nothing is kept for this: placement leaves each class's reason behind anyway, and the rest is read off when asked.
 """
 
+from typing import Any
+
 from kos_ray.model.ids import JobKey
 from kos_ray.model.job import JobState
 from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import UNIT, add
 from kos_ray.model.views import Explanation, NodeVerdict
-from kos_ray.scheduler import gates
+from kos_ray.scheduler import gangs, gates
 from kos_ray.scheduler.advice import awaits_advice
 from kos_ray.scheduler.deadlines import forecast
 from kos_ray.scheduler.fit import pausing, usable
 from kos_ray.scheduler.models import order_now
+from kos_ray.scheduler.packing import Packing, counted
 from kos_ray.scheduler.queues import rank
 from kos_ray.scheduler.shares import standing
-from kos_ray.scheduler.state import OVERDUE, Job, NodeState, State
+from kos_ray.scheduler.state import OVERDUE, Gang, Job, NodeState, State
 
 #: jobs before it that are named
 _NAMED = 10
@@ -55,6 +58,7 @@ def explain(state: State, job: Job, now_us: int) -> Explanation:
         earliest_us=earliest_us,
         likely_us=likely_us,
         spared=_spared(state, job),
+        **_gang(state, job, now_us),
     )
 
 
@@ -62,6 +66,11 @@ def why(state: State, job: Job) -> Reason:
     """The one reason that a live job waits for; NONE for one that runs, or that only its turn is wanting."""
     if job.state is not JobState.READY:
         return _OUT_OF_TURN.get(job.state, Reason.NONE)
+    gang = waiting_gang(state, job)
+    if gang is not None:
+        if not gang.leader:
+            return Reason.GANG_INCOMPLETE
+        job = state.jobs[gang.leader]
     if job.key in state.nominated:
         return Reason.ROOM_BEING_MADE
     if not state.nodes:
@@ -69,6 +78,23 @@ def why(state: State, job: Job) -> Reason:
     if awaits_advice(state, job):
         return Reason.ORDER_ASKED
     return job.job_class.why or Reason.KEPT_FOR_OTHERS
+
+
+def waiting_gang(state: State, job: Job) -> Gang | None:
+    """The gang that a job waits with, None where it stands for itself."""
+    gang = state.gang_of.get(job.key)
+    return gang if gang is not None and not gang.going and not gang.over else None
+
+
+def _gang(state: State, job: Job, now_us: int) -> dict[str, Any]:
+    """How far a job's gang is from its start."""
+    gang = waiting_gang(state, job)
+    if gang is None:
+        return {}
+    members = gangs.ready(state, gang)
+    placement = Packing(state, now_us).fit(counted(members), 1, lambda _node, _kind: len(members)) or []
+    needs, fits = gangs.needed(gang), sum(count for *_, count in placement)
+    return {"gang": gang.name, "gang_needs": needs, "gang_ready": len(members), "gang_fits": fits}
 
 
 def _ahead(state: State, job: Job, now_us: int) -> list[Job]:

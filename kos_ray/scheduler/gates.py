@@ -1,9 +1,13 @@
 """What a start needs that has no node: licences, concurrency keys, rate limits."""
 
-from kos_ray.model.job import NO_DEMANDS
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+from kos_ray.model.job import NO_DEMANDS, Demands
 from kos_ray.model.policy import Rate
 from kos_ray.model.reasons import Reason
-from kos_ray.scheduler.state import JobClass, State
+from kos_ray.scheduler.state import Job, JobClass, State
 
 #: how the concurrency key of an array's items begins; no user's key does
 GROUP = "\0"
@@ -11,22 +15,31 @@ GROUP = "\0"
 AGENTS = ("\0", "agents")
 #: more than one pass ever starts
 _ANY = 1 << 30
+#: what stands before the names of rates among what jobs take that start together; no namespace is called so
+_RATE = "\0rate"
+_NOTHING: Mapping[tuple[str, str], int] = MappingProxyType({})
 
 
-def room(state: State, job_class: JobClass, now_us: int) -> tuple[int, Reason]:
-    """How many jobs of a class may start now as far as these go, and what holds the next one."""
+def room(
+    state: State, job_class: JobClass, now_us: int, taken: Mapping[tuple[str, str], int] = _NOTHING
+) -> tuple[int, Reason]:
+    """How many jobs of a class may start now as far as these go, and what holds the next one.
+
+    `taken` is what others take that start together with them.
+    """
     demands = job_class.demands
     if demands == NO_DEMANDS:
         return _ANY, Reason.NONE
     found, why = _ANY, Reason.NONE
     stock = dict(state.policy.licences)
     for name, amount in demands.licences:
-        left = stock.get(name, 0) - state.used.get(("", name), 0)
+        left = stock.get(name, 0) - state.used.get(("", name), 0) - taken.get(("", name), 0)
         if left // amount < found:
             there = stock.get(name, 0) >= amount
             found, why = max(0, left // amount), Reason.NO_LICENCE if there else Reason.NO_SUCH_LICENCE
     for key, most in demands.concurrency:
-        left = most - state.used.get(_place(job_class, key), 0)
+        place = _place(job_class, key)
+        left = most - state.used.get(place, 0) - taken.get(place, 0)
         if left < found:
             found, why = max(0, left), Reason.ARRAY_LIMIT if key.startswith(GROUP) else Reason.CONCURRENCY
     if demands.agent and state.policy.agents_max:
@@ -35,10 +48,56 @@ def room(state: State, job_class: JobClass, now_us: int) -> tuple[int, Reason]:
             found, why = max(0, left), Reason.AGENT_LIMIT
     rates = {rate.name: rate for rate in state.policy.rates}
     for name, units in demands.rates:
-        times = units_left(state, rates[name], now_us) // units if name in rates else _ANY
+        times = _times(state, rates[name], units, now_us, taken) if name in rates else _ANY
         if times < found:
             found, why = times, Reason.RATE_LIMIT
     return found, why
+
+
+def _times(state: State, rate: Rate, units: int, now_us: int, taken: Mapping[tuple[str, str], int]) -> int:
+    """How many starts a rate allows.
+
+    Jobs that start together and need more than it ever saves up wait until it has all it can, and leave it in debt.
+    """
+    left, together = units_left(state, rate, now_us), taken.get((_RATE, rate.name), 0)
+    return _ANY if together and left >= rate.burst else (left - together) // units
+
+
+def summed(members: Iterable[Job]) -> Demands:
+    """What jobs need that start together, concurrency keys left out."""
+    licences: Counter[str] = Counter()
+    rates: Counter[str] = Counter()
+    for job in members:
+        licences.update(dict(job.job_class.demands.licences))
+        rates.update(dict(job.job_class.demands.rates))
+    return Demands(licences=tuple(sorted(licences.items())), rates=tuple(sorted(rates.items())))
+
+
+def admitted(state: State, members: Iterable[Job], now_us: int) -> tuple[list[Job], Reason]:
+    """Those jobs that may start together as far as these go, in their order, and what holds the first of the others."""
+    found: list[Job] = []
+    why = Reason.NONE
+    taken: dict[tuple[str, str], int] = {}
+    for job in members:
+        demands = job.job_class.demands
+        rates = [((_RATE, name), units) for name, units in demands.rates]
+        needs = [*held(job.job_class), *rates]
+        times, holds = room(state, job.job_class, now_us, taken)
+        if times <= 0:
+            why = why or holds
+            continue
+        found.append(job)
+        for place, amount in needs:
+            taken[place] = taken.get(place, 0) + amount
+    return found, why
+
+
+def never(state: State, demands: Demands) -> Reason:
+    """Why jobs with these demands could not start even in an idle cluster; NONE if they could."""
+    stock = dict(state.policy.licences)
+    if any(stock.get(name, 0) < amount for name, amount in demands.licences):
+        return Reason.NO_SUCH_LICENCE
+    return Reason.NONE
 
 
 def take(state: State, job_class: JobClass, count: int, now_us: int) -> None:
@@ -73,11 +132,11 @@ def units_left(state: State, rate: Rate, now_us: int) -> int:
     return min(rate.burst, left + (now_us - at_us) * rate.amount // rate.per_us)
 
 
-def refill_us(state: State, job_class: JobClass, now_us: int) -> int | None:
-    """When the rate limits of a class allow its next start; None where they do not hold it."""
+def refill_us(state: State, demands: Demands, now_us: int) -> int | None:
+    """When the rate limits allow the next start with these demands; None where they do not hold it."""
     rates = {rate.name: rate for rate in state.policy.rates}
     due_us: int | None = None
-    for name, units in job_class.demands.rates:
+    for name, units in demands.rates:
         rate = rates.get(name)
         if rate is None or rate.amount <= 0:
             continue

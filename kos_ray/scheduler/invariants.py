@@ -8,6 +8,7 @@ from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import add, total
 from kos_ray.scheduler import gates
 from kos_ray.scheduler.dependencies import judge, line_of, registered
+from kos_ray.scheduler.gangs import needed
 from kos_ray.scheduler.ledger import story
 from kos_ray.scheduler.quota import ROOT
 from kos_ray.scheduler.shares import paths
@@ -84,6 +85,7 @@ def _ready_queued(state: State) -> Iterator[str]:
     for job in state.jobs.values():
         if (
             job.key not in state.nominated
+            and _stands_itself(state, job.key)
             and job.state is JobState.READY
             and (job.queued is not job.job_class or job.key not in queued[id(job.job_class)])
         ):
@@ -95,7 +97,12 @@ def _advice_known(state: State) -> Iterator[str]:
     for job in state.jobs.values():
         plugin = job.job_class.plugin
         waits = plugin and job.state is JobState.READY and job.key not in state.nominated
-        if waits and job.key not in state.advice.get(plugin, ()) and job.key not in state.unadvised.get(plugin, ()):
+        if (
+            waits
+            and _stands_itself(state, job.key)
+            and job.key not in state.advice.get(plugin, ())
+            and job.key not in state.unadvised.get(plugin, ())
+        ):
             yield f"{story(job)} waits for the plug-in {plugin!r}, which nobody would ask"
     for plugin, ranks in state.advice.items():
         if plugin in state.plugins_off or not ranks.keys() <= state.jobs.keys():
@@ -110,6 +117,11 @@ def _deadlines_known(state: State) -> Iterator[str]:
             yield f"{story(job)} is to start just in time, and has no timer"
     if not state.missed.keys() <= state.jobs.keys():
         yield "jobs are marked as late that are over"
+
+
+def _stands_itself(state: State, key: JobKey) -> bool:
+    gang = state.gang_of.get(key)
+    return gang is None or gang.going or gang.leader == key
 
 
 def _blocked_waits(state: State) -> Iterator[str]:
@@ -161,6 +173,29 @@ def _groups(state: State) -> Iterator[str]:
     for key, name in members.items():
         if key not in state.jobs:
             yield f"job {key} is over and still an item of {name!r}"
+
+
+def _gangs(state: State) -> Iterator[str]:
+    """Of a gang that waits nobody runs, of one that goes so many as are needed; and it is known who stands for it."""
+    members = {key: gang.name for gang in state.gangs.values() for key in gang.live}
+    if members != {key: gang.name for key, gang in state.gang_of.items()}:
+        yield f"members of gangs are {members}, noted otherwise"
+    for name, gang in state.gangs.items():
+        jobs = [state.jobs[key] for key in gang.live]
+        running = [job for job in jobs if job.state in (JobState.LAUNCHED, JobState.RUNNING)]
+        if gang.going and len(running) < needed(gang):
+            yield f"gang {name} goes with {len(running)} of {needed(gang)} members"
+        if not gang.going and running:
+            yield f"gang {name} waits, and {story(running[0])} runs"
+        if gang.over and any(not job.cancelled for job in jobs):
+            yield f"gang {name} is over, and not all of its members are to end"
+        waiting = [job.key for job in jobs if job.state is JobState.READY]
+        free = not gang.going and not gang.over and all(job.node is None for job in jobs)
+        complete = free and bool(waiting) and len(waiting) >= needed(gang)
+        if bool(gang.leader) != complete or (gang.leader and gang.leader not in waiting):
+            yield f"job {gang.leader} stands for gang {name}, of which {len(waiting)} wait"
+    if state.touched:
+        yield "gangs are left to be looked at"
 
 
 def _retries_due(state: State) -> Iterator[str]:
@@ -239,6 +274,7 @@ CHECKS: dict[str, Callable[[State], Iterator[str]]] = {
     "lines": _lines,
     "groups": _groups,
     "families": _families,
+    "gangs": _gangs,
     "retries due": _retries_due,
     "quotas": _quotas,
     "counters": _counters,

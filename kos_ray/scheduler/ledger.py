@@ -39,6 +39,8 @@ def settled(state: State, key: JobKey) -> None:
     todo.cancelled.pop(key, None)
     todo.held.pop(key, None)
     todo.paused.pop(key, None)
+    if key in state.gang_of:
+        state.touched[state.gang_of[key].name] = None
 
 
 def launch(

@@ -34,6 +34,9 @@ def step(state: State, events: Sequence[Event], now_us: int) -> list[Decision]:
     placement = Pass(state, now_us)
     placement.recall_behind_long()
     decisions += placement.run()
+    while placement.joining:
+        placement = Pass(state, now_us, placement)
+        decisions += placement.run()
     return decisions
 
 
@@ -44,6 +47,7 @@ def recover(state: State, events: Iterable[Event], decisions: Iterable[Decision]
     for decision in decisions:
         apply_decision(state, decision, now_us)
     state.todo.long_lanes.clear()
+    state.todo.gangs.clear()
     # whoever had waited long enough then, or was late, was promoted, or marked, by a decision
     for heap in (state.aging, state.deadlines):
         while heap and heap[0][0] <= now_us:

@@ -9,6 +9,7 @@ from kos_ray.model import decisions as d
 from kos_ray.model.dependency import ended_as
 from kos_ray.model.job import JobState
 from kos_ray.model.reasons import Reason
+from kos_ray.scheduler import gangs
 from kos_ray.scheduler.advice import forget_advice
 from kos_ray.scheduler.dependencies import leave_line, parent_ended, parent_started
 from kos_ray.scheduler.family import closed
@@ -31,6 +32,9 @@ from kos_ray.scheduler.queues import (
     withdraw,
 )
 from kos_ray.scheduler.state import State
+
+#: attempts that are asked to stop for these reasons end their jobs
+_FOR_GOOD = frozenset({Reason.CANCELLED_BY_USER, Reason.PARENT_ENDED, Reason.GANG_ENDED})
 
 
 def _make_ready(state: State, decision: d.MakeReady, now_us: int) -> None:
@@ -66,8 +70,8 @@ def _retry_later(state: State, decision: d.RetryLater, _now_us: int) -> None:
 
 def _finish(state: State, decision: d.Finish, _now_us: int) -> None:
     outcome = JobState(decision.state)
-    beside = state.starters or state.lines or state.groups or state.children or state.todo.orphaned
-    if beside or state.advice or state.unadvised or state.missed:
+    besides = state.starters or state.lines or state.groups or state.children or state.gangs
+    if besides or state.todo.orphaned or state.advice or state.unadvised or state.missed:
         _finish_besides(state, decision, outcome)
     for key in decision.keys:
         job = state.jobs.pop(key)
@@ -96,6 +100,7 @@ def _finish_besides(state: State, decision: d.Finish, outcome: JobState) -> None
         parent_started(state, key)
         leave_line(state, state.jobs[key])
         item_ended(state, key, outcome)
+        gangs.member_over(state, key, outcome)
         closed(state, key, outcome, ended_as(outcome, decision.reason, state.jobs[key].attempt))
 
 
@@ -126,7 +131,7 @@ def _stop(state: State, decision: d.Stop, _now_us: int) -> None:
         move(job, JobState.STOPPING)
         stops(state, job)
         state.todo.orphaned.pop(key, None)
-        job.cancelled = decision.reason in (Reason.CANCELLED_BY_USER, Reason.PARENT_ENDED)
+        job.cancelled = decision.reason in _FOR_GOOD
         job.stopped_by = Reason(decision.reason)
 
 
@@ -142,6 +147,8 @@ def _evict(state: State, decision: d.Evict, now_us: int) -> None:
         move(job, JobState.STOPPING)
         stops(state, job)
         job.stopped_by = Reason(decision.reason)
+        if key in state.gang_of:
+            state.touched[state.gang_of[key].name] = None
         job.evicted_for = claimer.key
         state.making[claimer.key] = state.making.get(claimer.key, 0) + 1
         job.evictions += 1
@@ -161,6 +168,18 @@ def _mark_missed(state: State, decision: d.MarkMissed, _now_us: int) -> None:
     state.missed |= dict.fromkeys(decision.keys)
 
 
+def _start_gang(state: State, decision: d.StartGang, _now_us: int) -> None:
+    gangs.start(state, state.gangs[decision.gang], decision.keys)
+
+
+def _stop_gang(state: State, decision: d.StopGang, _now_us: int) -> None:
+    gangs.stop(state, state.gangs[decision.gang], Reason(decision.reason), final=decision.final)
+
+
+def _keep_for_gang(state: State, decision: d.KeepForGang, _now_us: int) -> None:
+    state.gangs[decision.gang].room = dict(zip(decision.nodes, decision.resources, strict=True))
+
+
 ON_DECISION: dict[type, Callable[[State, Any, int], None]] = {
     d.MakeReady: _make_ready,
     d.Hold: _hold,
@@ -173,4 +192,7 @@ ON_DECISION: dict[type, Callable[[State, Any, int], None]] = {
     d.Evict: _evict,
     d.Promote: _promote,
     d.MarkMissed: _mark_missed,
+    d.StartGang: _start_gang,
+    d.StopGang: _stop_gang,
+    d.KeepForGang: _keep_for_gang,
 }

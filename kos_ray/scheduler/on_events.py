@@ -10,6 +10,7 @@ from kos_ray.model.ids import JobKey, NodeId, SpecKey
 from kos_ray.model.job import AttemptEnd, Guarantee, JobState, SlotKind, Spec
 from kos_ray.model.policy import Policy
 from kos_ray.model.resources import add
+from kos_ray.scheduler import gangs
 from kos_ray.scheduler.advice import keep_advice, keep_only, plugins_in_force
 from kos_ray.scheduler.dependencies import Past, parent_started, wait
 from kos_ray.scheduler.family import born
@@ -117,6 +118,8 @@ def _jobs_submitted(state: State, event: e.JobsSubmitted, now_us: int) -> None:
     dependencies = {dependency.key: dependency for dependency in event.dependencies}
     past = Past(event)
     all_limits = {limits.index: limits for limits in event.limits}
+    for gang in event.gangs:
+        gangs.join(state, gang)
     key = event.first
     for index, (count, spec_key) in enumerate(zip(event.counts, event.specs, strict=True)):
         entry = state.specs[spec_key]
@@ -220,7 +223,8 @@ def _node_lost(state: State, event: e.NodeLost, now_us: int) -> None:
             job = state.jobs[key]
             off_node(state, job)
             state.todo.ended[key] = AttemptEnd.LOST
-    for key in [key for key, node in state.nominated.items() if node == event.node]:
+    made = {gang.leader for gang in state.gangs.values() if event.node in gang.room}
+    for key in [key for key, node in state.nominated.items() if node == event.node or key in made]:
         withdraw(state, key)
 
 
@@ -336,6 +340,8 @@ def _priority_changed(state: State, event: e.PriorityChanged, now_us: int) -> No
                 count_on_nodes(state, job, -1)
             demands = job.job_class.demands
             entry = job.entry
+            if key in state.gang_of:
+                state.touched[state.gang_of[key].name] = None
             moved = class_for(state, entry, event.band, now_us, user=user, overdue=overdue, demands=demands)
             reclass(state, job, moved)
             if job.node is not None:

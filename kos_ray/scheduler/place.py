@@ -16,28 +16,34 @@ from kos_ray.model.resources import add
 from kos_ray.scheduler import gates
 from kos_ray.scheduler.apply import apply_decision
 from kos_ray.scheduler.claims import NEVER_US, Claims, ready_us
-from kos_ray.scheduler.evict import Plan, Search
+from kos_ray.scheduler.evict import Search
 from kos_ray.scheduler.fit import able_nodes, deficit, leftover, nearest_nodes, pausing, usable, why_not
+from kos_ray.scheduler.gang_place import GangTurns
 from kos_ray.scheduler.ledger import launch, set_slots
 from kos_ray.scheduler.models import load_of, slot_end_us
 from kos_ray.scheduler.parking import Parking
 from kos_ray.scheduler.queues import first_ready, place_in_class, take_first
 from kos_ray.scheduler.state import Job, JobClass, Lane, NodeState, State
 from kos_ray.scheduler.turns import Turn, Turns
+from kos_ray.scheduler.victims import evictions
 
 
 class Pass:
     """One placement pass. It changes the state as it goes and remembers what it did as decisions."""
 
-    def __init__(self, state: State, now_us: int) -> None:
+    def __init__(self, state: State, now_us: int, before: "Pass | None" = None) -> None:
+        """`before`: the pass at the same instant that this one goes on from; what that started is no victim."""
         self.state = state
         self.now_us = now_us
         self.launched: dict[tuple[NodeId, SlotKind], list[JobKey]] = {}
         self.resized: dict[tuple[NodeId, SlotKind], Reason] = {}
         self.recalls: list[d.Recall] = []
-        self.evictions: list[d.Evict] = []
+        self.evictions: list[d.Decision] = []
         self.claims = Claims(state, now_us)
         self._search = Search(state, self.claims, now_us)
+        if before is not None:
+            self._search.fresh |= before.started()
+        self._gangs = GangTurns(state, self.claims, self._search, now_us, self._resize, self._launch)
         self._parking = Parking(state, now_us, self.claims, self._search.targets)
         self._claimed = 0
         self._refill_us: int | None = None
@@ -51,7 +57,8 @@ class Pass:
         for job_class in self.state.classes.values():
             job_class.why = Reason.NONE
         for key, node_id in self.state.nominated.items():
-            self.claims.add(self.state.nodes[node_id], self.state.jobs[key].job_class, key, NEVER_US)
+            if not self._gangs.keep_made(key):
+                self.claims.add(self.state.nodes[node_id], self.state.jobs[key].job_class, key, NEVER_US)
         turns = Turns(self.state, self.now_us, idle_kinds.__contains__)
         while (turn := turns.next()) is not None:
             if self._passes_over(turn):
@@ -77,7 +84,9 @@ class Pass:
     # --- one turn
 
     def _place(self, turn: Turn) -> bool:
-        """Start jobs of a turn in one lane, as many as may; False: no room."""
+        """Start jobs of a turn in one lane, as many as may, or a whole gang; False: no room."""
+        if turn.job_class.name.gang:
+            return self._gangs.place(turn)
         at_most, why = gates.room(self.state, turn.job_class, self.now_us)
         at_most = min(at_most, 1 if turn.job_class.rotates else turn.at_most)
         if at_most <= 0:
@@ -260,37 +269,37 @@ class Pass:
         job_class, state = turn.job_class, self.state
         if job_class.why is not Reason.NONE or (turn.nominated and turn.head in state.making):
             return False
+        if job_class.name.gang:
+            return self._make_room_for_gang(turn)
         plan = self._search.plan(job_class, turn.head)
         if plan is None:
             return False
         if not turn.nominated:
             take_first(state, job_class)
-        for decision in self._evictions(plan, turn.head):
-            apply_decision(state, decision, self.now_us)
-            self.evictions.append(decision)
+        self._decide(*evictions(state, plan.victims, turn.head, plan.node))
         self.claims.add(state.nodes[plan.node], job_class, turn.head, NEVER_US)
         self._recall_ahead(state.nodes[plan.node], turn)
         return True
 
-    def _evictions(self, plan: Plan, wanted_by: JobKey) -> list[d.Evict]:
-        groups: dict[tuple[NodeId, int, Reason], list[Job]] = {}
-        for victim in plan.victims:
-            job = victim.job
-            assert job.node is not None
-            grace_ms = job.entry.spec.grace_ms or self.state.policy.stop_grace_ms
-            groups.setdefault((job.node, grace_ms, victim.reason), []).append(job)
-        return [
-            d.Evict(
-                node=node,
-                keys=tuple(job.key for job in jobs),
-                attempts=tuple(job.attempt for job in jobs),
-                grace_ms=grace_ms,
-                reason=reason,
-                wanted_by=wanted_by,
-                target=plan.node,
-            )
-            for (node, grace_ms, reason), jobs in groups.items()
-        ]
+    def _make_room_for_gang(self, turn: Turn) -> bool:
+        found = self._gangs.plan(turn)
+        if found is None:
+            return False
+        victims, keep = found
+        if turn.nominated:
+            self._gangs.drop_claims(turn.head)
+        else:
+            take_first(self.state, turn.job_class)
+        self._decide(keep, *evictions(self.state, victims, turn.head, keep.nodes[0]))
+        self._gangs.keep_made(turn.head)
+        for node in keep.nodes:
+            self._recall_ahead(self.state.nodes[node], turn)
+        return True
+
+    def _decide(self, *decisions: d.Decision) -> None:
+        for decision in decisions:
+            apply_decision(self.state, decision, self.now_us)
+        self.evictions += decisions
 
     def _hold(self, turn: Turn) -> None:
         """Say why a head waits, and keep the node for it where it can start first."""
@@ -298,13 +307,25 @@ class Pass:
         if turn.nominated:
             return
         if job_class.why is Reason.RATE_LIMIT:
-            due_us = gates.refill_us(state, job_class, self.now_us)
+            demands = self._gangs.demands(turn.head) if job_class.name.gang else job_class.demands
+            due_us = gates.refill_us(state, demands, self.now_us)
             if due_us is not None:
                 self._refill_us = due_us if self._refill_us is None else min(self._refill_us, due_us)
         if job_class.why is Reason.NONE:
-            job_class.why = why_not(state, job_class, turn.head, self._search, self.now_us)
+            why = self._gangs.why_not(turn) if job_class.name.gang else None
+            job_class.why = why or why_not(state, job_class, turn.head, self._search, self.now_us)
         self._parking.park(turn, searches=self._search.may_help(job_class))
-        if job_class.why is not Reason.NO_ROOM or self._claimed >= state.policy.claims_max:
+        if self._claimed < state.policy.claims_max:
+            self._claim(turn)
+
+    def _claim(self, turn: Turn) -> None:
+        job_class, state = turn.job_class, self.state
+        if job_class.why is Reason.GANG_NO_ROOM:
+            kept = self._gangs.claim(turn)
+            self._claimed += bool(kept)
+            for node in kept:
+                self._recall_ahead(node, turn)
+        if job_class.why is not Reason.NO_ROOM:
             return
         wanted = job_class.kind.resources
         best: tuple[int, float, NodeId] | None = None
@@ -401,7 +422,16 @@ class Pass:
                     attempts=tuple([state.jobs[key].attempt for key in keys]),
                 )
             )
-        return [*found, *self.evictions, *self.recalls]
+        return [*self._gangs.starts, *found, *self.evictions, *self.recalls]
+
+    def started(self) -> set[JobKey]:
+        """What was started at this instant."""
+        return self._search.fresh
+
+    @property
+    def joining(self) -> bool:
+        """Whether a gang has started of which others may join: they have their turns in a pass of their own."""
+        return self._gangs.joining
 
 
 def _recallable(job: Job) -> bool:

@@ -88,7 +88,9 @@ def rank(state: State, job: Job) -> int:
 
 
 def queue(state: State, job: Job) -> None:
-    """Put a READY job into its class's heap, unless an entry of it is still there."""
+    """Put a READY job into its class's heap, unless an entry of it is still there; of a gang that waits, its leader."""
+    if state.gang_of and not stands_itself(state, job.key):
+        return
     job_class = job.job_class
     if job.queued is not job_class:
         job.queued = job_class
@@ -97,12 +99,21 @@ def queue(state: State, job: Job) -> None:
             note_unadvised(state, job)
 
 
+def stands_itself(state: State, key: JobKey) -> bool:
+    """Whether a READY job has a place in a queue: all have but members of a gang that waits, for whom one stands."""
+    gang = state.gang_of.get(key)
+    if gang is None or gang.going or gang.leader == key:
+        return True
+    state.touched[gang.name] = None
+    return False
+
+
 def queue_anew(state: State, job: Job) -> None:
     """The rank of a job has changed: its entry is stale, and where it is READY it gets another one."""
     if not job.job_class.ranked:
         return
     job.queued = None
-    if job.state is JobState.READY and job.key not in state.nominated:
+    if job.state is JobState.READY and job.key not in state.nominated and stands_itself(state, job.key):
         job.queued = job.job_class
         heappush(job.job_class.ready, (rank(state, job), job.key))
 
@@ -195,7 +206,7 @@ def rebuild(state: State, moved: Iterable[tuple[Job, JobClass]] = ()) -> None:
     entries: dict[JobClass, list[Any]] = {found: [] for found in state.classes.values()}
     for job in state.jobs.values():
         job.queued = None
-        if job.state is JobState.READY and job.key not in state.nominated:
+        if job.state is JobState.READY and job.key not in state.nominated and stands_itself(state, job.key):
             found = job.queued = job.job_class
             entries[found].append((rank(state, job), job.key) if found.ranked else job.key)
             if found.plugin:

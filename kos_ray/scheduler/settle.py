@@ -6,6 +6,7 @@ from kos_ray.model import decisions as d
 from kos_ray.model.ids import MS_US, JobKey, NodeId
 from kos_ray.model.job import AttemptEnd, Backoff, Eviction, Guarantee, JobState
 from kos_ray.model.reasons import Reason
+from kos_ray.scheduler import gangs
 from kos_ray.scheduler.apply import apply_decision
 from kos_ray.scheduler.groups import given_up
 from kos_ray.scheduler.retry import backoff_us
@@ -39,6 +40,7 @@ class _Groups:
         self.retry: list[tuple[JobKey, int, Reason]] = []
         self.stop: dict[tuple[NodeId, Reason], list[Job]] = {}
         self.recall: dict[NodeId, list[Job]] = {}
+        self.gangs: list[d.Decision] = []
 
     def back(self, job: Job, reason: Reason) -> None:
         """The job may run (again), unless somebody holds it, or its array was given up."""
@@ -62,9 +64,15 @@ class _Groups:
         assert job.node is not None
         self.stop.setdefault((job.node, reason), []).append(job)
 
+    @property
+    def decided(self) -> bool:
+        """Whether anything was."""
+        return bool(self.finish or self.ready or self.hold or self.retry or self.stop or self.recall)
+
     def decisions(self, grace_ms: int) -> list[d.Decision]:
         found: list[d.Decision] = [
-            d.Finish(keys=tuple(keys), state=state, reason=reason) for (state, reason), keys in self.finish.items()
+            *self.gangs,
+            *(d.Finish(keys=tuple(keys), state=state, reason=reason) for (state, reason), keys in self.finish.items()),
         ]
         if self.retry:
             keys, due, reasons = zip(*self.retry, strict=True)
@@ -100,6 +108,8 @@ def settle(state: State, now_us: int) -> list[d.Decision]:
         groups = _Groups(state)
         _attempts(groups, state, now_us)
         _requests(groups, state)
+        if not groups.decided:
+            _gangs(groups, state)
         taken += _apply_all(state, groups, now_us)
     return taken
 
@@ -135,6 +145,24 @@ def _requests(groups: _Groups, state: State) -> None:
     for key in todo.paused:
         if key not in todo.ended and not todo.ends(key):
             groups.stop_for(state.jobs[key], Reason.PAUSED_BY_USER)
+
+
+def _gangs(groups: _Groups, state: State) -> None:
+    """Gangs that lost members, once it is known what becomes of these: they start anew, or they are over."""
+    for name in state.todo.gangs:
+        gang = state.gangs.get(name)
+        reason = gangs.verdict(state, gang) if gang else Reason.NONE
+        if gang is None or reason is Reason.NONE:
+            continue
+        final = reason is Reason.GANG_ENDED
+        if gang.going or not gang.over:
+            groups.gangs.append(d.StopGang(gang=name, reason=reason, final=final))
+        for job in gangs.jobs(state, gang) if final else gangs.active(state, gang):
+            if final:
+                _cancelled(groups, job, reason)
+            else:
+                groups.stop_for(job, reason)
+    state.todo.gangs.clear()
 
 
 def wake(state: State, now_us: int) -> list[d.Decision]:
@@ -194,7 +222,7 @@ def _ended(groups: _Groups, state: State, job: Job, end: AttemptEnd, now_us: int
         over = _undelivered(groups, state, job, now_us)
     elif end is AttemptEnd.LOST:
         over = _lost(groups, state, job)
-    elif end is AttemptEnd.STOPPED:
+    elif end is AttemptEnd.STOPPED or job.stopped_by is Reason.GANG_RESTARTED:
         over = _stopped(groups, job)
     else:
         over = _failed(groups, state, job, end, now_us)
@@ -206,6 +234,8 @@ def _wanted_over(state: State, job: Job) -> Reason:
     """Why a job is not to go on, by somebody's wish or with its parent; NONE where it is."""
     if job.key in state.todo.orphaned or job.stopped_by is Reason.PARENT_ENDED:
         return Reason.PARENT_ENDED
+    if job.stopped_by is Reason.GANG_ENDED:
+        return Reason.GANG_ENDED
     wanted = job.cancelled or job.key in state.todo.cancelled
     return Reason.CANCELLED_BY_USER if wanted else Reason.NONE
 
@@ -226,6 +256,8 @@ def _undelivered(groups: _Groups, state: State, job: Job, now_us: int) -> tuple[
 def _lost(groups: _Groups, state: State, job: Job) -> tuple[JobState, Reason] | None:
     if job.entry.spec.guarantee is Guarantee.AT_MOST_ONCE:
         return (JobState.LOST, Reason.ENTERED_AT_MOST_ONCE)
+    if not gangs.tries_again(state, job.key):
+        return (JobState.FAILED, Reason.NODE_LOST)
     if job.losses >= state.policy.losses_max:
         return (JobState.FAILED, Reason.LOSSES_EXHAUSTED)
     groups.back(job, Reason.NODE_LOST)
@@ -239,7 +271,8 @@ def _stopped(groups: _Groups, job: Job) -> tuple[JobState, Reason] | None:
         return (JobState.CANCELLED, job.stopped_by)
     if job.entry.spec.guarantee is Guarantee.AT_MOST_ONCE:
         return (JobState.LOST, Reason.ENTERED_AT_MOST_ONCE)
-    groups.back(job, job.stopped_by if evicted else Reason.PAUSED_BY_USER)
+    told = evicted or job.stopped_by is Reason.GANG_RESTARTED
+    groups.back(job, job.stopped_by if told else Reason.PAUSED_BY_USER)
     return None
 
 
@@ -250,7 +283,8 @@ def _failed(groups: _Groups, state: State, job: Job, end: AttemptEnd, now_us: in
         crashed = end is AttemptEnd.CRASHED
         return (JobState.LOST, Reason.ENTERED_AT_MOST_ONCE) if crashed else (JobState.FAILED, _CAUSE[end])
     again = job.failures < spec.retries or (end is AttemptEnd.CRASHED and _restarts(state, job))
-    if not again or (state.groups and given_up(state, job.key)):
+    stops = (state.groups and given_up(state, job.key)) or not gangs.tries_again(state, job.key)
+    if not again or stops:
         return (JobState.FAILED, _CAUSE[end])
     due_us = now_us + backoff_us(spec.backoff, job.key, job.failures + 1)
     groups.retry.append((job.key, due_us, _CAUSE[end]))

@@ -4,18 +4,19 @@ from typing import Any
 
 from kos_ray.model.dependency import Ended, Rule
 from kos_ray.model.events import JobDependency
+from kos_ray.model.gang import GangMode, OnFailure
 from kos_ray.model.ids import JobKey, NodeId
 from kos_ray.model.job import JobState, SlotKind, Spec
 from kos_ray.model.node import Node
 from kos_ray.model.policy import Policy
 from kos_ray.model.reasons import Reason
-from kos_ray.model.resources import add
+from kos_ray.model.resources import Resources, add
 from kos_ray.model.wire import from_plain, to_plain
 from kos_ray.scheduler.ledger import count_on_nodes
 from kos_ray.scheduler.queues import class_named, rebuild
 from kos_ray.scheduler.quota import ROOT, Tree
 from kos_ray.scheduler.shares import account_of, paths
-from kos_ray.scheduler.state import ClassKey, Group, Job, Lane, NodeState, SpecEntry, State, Waiting
+from kos_ray.scheduler.state import ClassKey, Gang, Group, Job, Lane, NodeState, SpecEntry, State, Waiting
 
 _JOB_FIELDS = (
     *("spec", "attempt", "failures", "losses", "undelivered", "node", "entered", "due_us", "estimate_us"),
@@ -54,6 +55,7 @@ def state_to_plain(state: State) -> Any:
             (name, group.max_failures, group.failed, group.given_up, list(group.live))
             for name, group in state.groups.items()
         ],
+        "gangs": [_gang_to_plain(gang) for gang in state.gangs.values()],
         "due": state.due,
         "aging": state.aging,
         "nominated": list(state.nominated.items()),
@@ -109,6 +111,7 @@ def state_from_plain(plain: Any) -> State:
         dependency = from_plain(JobDependency, dependency_plain)
         state.jobs[dependency.key].dependency = dependency
     _waits_from_plain(state, plain)
+    _gangs_from_plain(state, plain)
     state.due = [tuple(timer) for timer in plain["due"]]
     state.aging = [(due_us, tuple(keys)) for due_us, keys in plain["aging"]]
     state.deadlines = [(at_us, tuple(keys)) for at_us, keys in plain["deadlines"]]
@@ -133,6 +136,7 @@ def state_from_plain(plain: Any) -> State:
         state.nodes[node_id].lanes[kind].noted = True
     _count(state)
     rebuild(state)
+    state.touched.clear()
     return state
 
 
@@ -156,6 +160,25 @@ def _waits_from_plain(state: State, plain: Any) -> None:
         group = state.groups[name] = Group(max_failures)
         group.failed, group.given_up, group.live = failed, is_given_up, dict.fromkeys(keys)
         state.group_of.update(dict.fromkeys(keys, name))
+
+
+def _gang_to_plain(gang: Gang) -> Any:
+    said = (gang.name, gang.members, gang.least, int(gang.mode), int(gang.on_failure))
+    stands = (gang.going, gang.round, gang.leader, int(gang.over), gang.succeeded)
+    return *said, list(gang.live), *stands, gang.losses, [(node, to_plain(kept)) for node, kept in gang.room.items()]
+
+
+def _gangs_from_plain(state: State, plain: Any) -> None:
+    for name, members, least, mode, on_failure, live, going, number, leader, over, succeeded, losses, room in plain[
+        "gangs"
+    ]:
+        gang = state.gangs[name] = Gang(name, tuple(members), least, GangMode(mode), OnFailure(on_failure))
+        gang.live = dict.fromkeys(live)
+        gang.going, gang.round, gang.leader, gang.over = going, number, leader, Reason(over)
+        gang.succeeded = succeeded
+        gang.losses = [(rank, tuple(heirs)) for rank, heirs in losses]
+        gang.room = {NodeId(node): from_plain(Resources, kept) for node, kept in room}
+        state.gang_of.update(dict.fromkeys(live, gang))
 
 
 def _count(state: State) -> None:

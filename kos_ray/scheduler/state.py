@@ -6,6 +6,7 @@ from typing import Any
 
 from kos_ray.model.dependency import Ended, Rule
 from kos_ray.model.events import JobDependency
+from kos_ray.model.gang import GangMode, OnFailure
 from kos_ray.model.ids import JobKey, NodeId, SpecKey
 from kos_ray.model.job import NO_DEMANDS, AttemptEnd, Demands, Eviction, JobState, SlotKind, Spec
 from kos_ray.model.node import Node
@@ -39,6 +40,8 @@ class ClassKey:
     length: int = 0
     #: 1 to 3 where tiers have slots of time, 0 where not; see `tiers.py`
     tier: int = 0
+    #: whose jobs stand for gangs that start as a whole: how many members of which shapes, "" for all others
+    gang: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +131,39 @@ class Group:
         self.failed = 0
         self.given_up = False
         self.live: dict[JobKey, None] = {}
+
+
+class Gang:
+    """Jobs that start together, by rank; see `gangs.py`."""
+
+    __slots__ = (
+        *("going", "leader", "least", "live", "losses", "members", "mode", "name"),
+        *("on_failure", "over", "room", "round", "succeeded", "version"),
+    )
+
+    def __init__(self, name: str, members: tuple[JobKey, ...], least: int, mode: GangMode, on_failure: OnFailure):
+        self.name = name
+        self.members = members
+        #: so many are needed at once; where it is 0, whoever fits starts
+        self.least = least
+        self.mode = mode
+        self.on_failure = on_failure
+        self.live: dict[JobKey, None] = dict.fromkeys(members)
+        self.succeeded = 0
+        #: members run, or may start each on its own
+        self.going = not least
+        #: counts its starts
+        self.round = 0
+        #: who stands in the queue for all of them while it waits; JobKey(0): it is not complete
+        self.leader = JobKey(0)
+        #: counts the times that something changed for its members since it was read in; no part of what is kept
+        self.version = 0
+        #: why it is over and its members end, NONE while it is not
+        self.over = Reason.NONE
+        #: ranks whose share others have taken over, and who did
+        self.losses: list[tuple[int, tuple[int, ...]]] = []
+        #: where room is being made for it, and how much
+        self.room: dict[NodeId, Resources] = {}
 
 
 class Job:
@@ -301,6 +337,8 @@ class Todo:
     paused: dict[JobKey, None] = field(default_factory=dict)
     #: lanes in which an attempt was reported as long
     long_lanes: dict[tuple[NodeId, SlotKind], None] = field(default_factory=dict)
+    #: gangs that are to start anew or to end
+    gangs: dict[str, None] = field(default_factory=dict)
 
     def ends(self, key: JobKey) -> bool:
         """Whether a job is to end that has not."""
@@ -310,7 +348,7 @@ class Todo:
     def unsettled(self) -> bool:
         """Whether jobs wait for a decision of `settle`."""
         decided = self.ended or self.unblocked or self.unmeetable or self.cancelled or self.held or self.paused
-        return bool(decided or self.given_up or self.orphaned)
+        return bool(decided or self.given_up or self.orphaned or self.gangs)
 
 
 @dataclass(slots=True)
@@ -341,6 +379,10 @@ class State:
     #: arrays with limits, by namespace, NUL, name; and the group of each of their live items
     groups: dict[str, Group] = field(default_factory=dict)
     group_of: dict[JobKey, str] = field(default_factory=dict)
+    #: gangs by name, the gang of each of their live members, and those of which something has just changed
+    gangs: dict[str, Gang] = field(default_factory=dict)
+    gang_of: dict[JobKey, Gang] = field(default_factory=dict)
+    touched: dict[str, None] = field(default_factory=dict)
     #: live children of jobs that do not abandon them, and their parent; see `family.py`
     children: dict[JobKey, dict[JobKey, None]] = field(default_factory=dict)
     parent_of: dict[JobKey, JobKey] = field(default_factory=dict)

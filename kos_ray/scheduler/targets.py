@@ -24,6 +24,8 @@ _REST_US = 1_000_000
 #: attempts that the searches of one pass may look at, and when the next pass goes on with it
 _LOOKS_MAX = 1_024
 _NEXT_US = 1_000
+#: attempts that a search for a gang looks at before it costs too much to be done in every pass
+_LONG_SEARCH = 256
 _NO_BAND = -1
 _NO_SETTINGS = Namespace(name="")
 _NOT_TRIED: tuple[int, int | None] = (0, None)
@@ -41,6 +43,7 @@ class Targets:
         self._rights = (0, _NO_BAND)
         self._now_us = now_us
         self._looks = 0
+        self._began = 0
         self._within: dict[str, Against] = {}
         self.retry_us: int | None = None
         #: of the present search: until when what it knows holds, when time may change it, whether it looks at all
@@ -64,6 +67,25 @@ class Targets:
                 near = [node for node in changed if index.holds(node, wanted)]
                 return self._choose(wanted, head, near)
         return self._choose(wanted, head, index.large_enough(wanted))
+
+    def begin(self, job_class: JobClass, head: JobKey) -> bool:
+        """Whether victims for a gang are to be looked for: not where that was in vain a moment ago."""
+        if self._looks >= _LOOKS_MAX:
+            self.hint(self._now_us + _NEXT_US)
+            return False
+        rest = job_class.rests.get(head)
+        if rest is None or rest.until_us <= self._now_us:
+            self._began = self._looks
+            return True
+        self.hint(rest.hint_us)
+        return False
+
+    def wait(self, job_class: JobClass, head: JobKey, hint_us: int | None) -> None:
+        """A search for a gang was in vain: where it was a long one, it is not done again for a while."""
+        self.hint(hint_us)
+        if self._looks - self._began >= _LONG_SEARCH:
+            until_us = self._now_us + _REST_US
+            job_class.rests[head] = Rest(until_us, until_us, self._state.rooms.position)
 
     def _choose(self, wanted: Resources, head: JobKey, nodes: Iterable[NodeState]) -> list[NodeState]:
         found: list[NodeState] = []

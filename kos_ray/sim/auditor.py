@@ -4,6 +4,7 @@ from typing import Any
 
 from kos_ray.model.dependency import Rule
 from kos_ray.model.events import CancelRequested, HoldRequested
+from kos_ray.model.gang import GangMode
 from kos_ray.model.ids import JobKey
 from kos_ray.model.job import After, AttemptEnd, Eviction, Guarantee, JobState, SlotKind, Spec
 from kos_ray.model.protocol import Orders
@@ -162,6 +163,8 @@ class Auditor:
             self.expect(results == [result], "a result that the accepted attempt did not produce", (about, results))
         elif state is JobState.CANCELLED and reason is Reason.TOO_MANY_FAILED:
             self.expect(bool(story.plan.array.max_failures), "given up though nobody asked for that", about)
+        elif state is JobState.CANCELLED and reason is Reason.GANG_ENDED:
+            self.expect(story.plan.array.gang is not None, "ended with a gang that it has not", about)
         elif state is JobState.CANCELLED:
             gave_way = reason in _MADE_ROOM and story.plan.array.spec.eviction is Eviction.CANCEL
             self.expect(story.cancel_asked or gave_way, "cancelled by nobody", about)
@@ -236,6 +239,17 @@ class Auditor:
         if array.singleton and array.rule is not Rule.ONE_MET:
             line = [other for other in self._lines[self._line(array)] if self._runs(other)]
             self.expect(len(line) <= 1, "two of one line run at once", (array.id, line))
+
+        if array.gang is not None and array.gang.mode is GangMode.ALL:
+            self._check_round(story, array.gang.size or len(array.jobs))
+
+    def _check_round(self, story: Story, size: int) -> None:
+        """Members of a gang that needs all run together only when they were sent at one instant."""
+        members = story.plan.array.jobs
+        begin = members.index(story.plan) // size * size
+        running = [self.stories[plan.id] for plan in members[begin : begin + size] if self._runs(plan.id)]
+        sent = {other.plan.id: other.ordered[other.entries[-1].number] for other in running}
+        self.expect(len(set(sent.values())) <= 1, "members of two rounds of a gang run at once", sent)
 
     def _runs(self, job: str) -> bool:
         return any(entry.end is None and entry.machine not in self.tainted for entry in self.stories[job].entries)

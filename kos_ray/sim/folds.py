@@ -76,7 +76,7 @@ def comparable(state: State) -> dict[str, Any]:
         for due_us, keys in plain["aging"]
         if any(key in state.jobs and state.jobs[key].job_class.order != OVERDUE for key in keys)
     )
-    for name in ("nominated", "accounts", "used", "buckets", "lines", "groups", "children", "closing"):
+    for name in ("nominated", "accounts", "used", "buckets", "lines", "groups", "children", "closing", "gangs"):
         plain[name] = sorted(plain[name])
     for name in ("deadlines", "missed", "starts", "plugins_off"):
         plain[name] = sorted(plain[name])

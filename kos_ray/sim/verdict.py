@@ -1,6 +1,7 @@
 """The auditor's last words, when everything is quiet: every promise, job by job."""
 
 from kos_ray.model.dependency import Rule
+from kos_ray.model.gang import OnFailure
 from kos_ray.model.job import After, Guarantee, JobState
 from kos_ray.model.reasons import Reason
 from kos_ray.sim.auditor import Auditor, Outcome, Story
@@ -83,8 +84,10 @@ def _judge_retries(auditor: Auditor, story: Story, outcome: Outcome) -> None:
     about = (story.plan.id, outcome, story.charged)
     auditor.expect(certain <= tries, "tried more often than asked for", about)
     own_fault = (Reason.USER_ERROR, Reason.TIMEOUT, Reason.CRASHED, Reason.UNPREPARED)
-    # a failure that comes when the array was given up is the job's last
-    if state is JobState.FAILED and reason in own_fault and not story.plan.array.max_failures:
+    # a failure that comes when the array was given up is the job's last; and some gangs try nothing again
+    gang = story.plan.array.gang
+    last = story.plan.array.max_failures or (gang is not None and gang.on_failure is not OnFailure.REPLACE)
+    if state is JobState.FAILED and reason in own_fault and not last:
         auditor.expect(len(story.charged) >= tries, "given up too early", about)
     if state is JobState.SUCCEEDED:
         auditor.expect(bool(story.entries), "succeeded without being entered", about)

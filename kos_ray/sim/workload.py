@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from kos_ray.model.dependency import Rule
+from kos_ray.model.gang import GangMode, GangSpec, OnFailure
 from kos_ray.model.hashing import spec_hash
 from kos_ray.model.ids import item_id
 from kos_ray.model.job import NO_DEMANDS, After, Backoff, Demands, Eviction, Guarantee, Spec
@@ -44,6 +45,7 @@ class ArrayPlan:
     singleton: str = ""
     at_most: int = 0
     max_failures: int = 0
+    gang: GangSpec | None = None
     refs: dict[str, str] = field(default_factory=dict)
     jobs: list[Plan] = field(default_factory=list)
 
@@ -61,6 +63,7 @@ class ArrayPlan:
             singleton=self.singleton,
             at_most=self.at_most,
             max_failures=self.max_failures,
+            gang=self.gang,
         )
 
 
@@ -152,11 +155,25 @@ class Workload:
         if count > 1:
             array.at_most = world.pick((0, 0, 0, 1, 2, 5))
             array.max_failures = world.pick((0, 0, 0, 1, 2))
+        if count > 1 and not (array.at_most or array.singleton or spec.demands.concurrency) and world.chance(0.5):
+            array.gang = self._gang(spec, count)
         for index in range(abs(count)):
             public_id = item_id(id_, None if count < 0 else index)
             args = inline(f"args of {public_id}".encode()) if world.chance(0.8) else b""
             array.jobs.append(Plan(public_id, array, args, self._runs(spec)))
         return array
+
+    def _gang(self, spec: Spec, count: int) -> GangSpec | None:
+        """Gangs of the items of an array: pairs or threes, where that many fit at once, whichever node is missing."""
+        world = self._world
+        size = next((size for size in (2, 3) if not count % size), 0)
+        rooms = sorted(spec.resources.times_in(dict(node.amounts), size) for node in self._setting.nodes)
+        licences = sum(amount for _, amount in spec.demands.licences) * size
+        if not size or sum(rooms[:-1]) < size or licences > 2 * UNIT:
+            return None
+        mode: GangMode = world.pick((GangMode.ALL, GangMode.ALL, *GangMode))
+        least = world.between(1, size) if mode is GangMode.QUORUM else 0
+        return GangSpec(size=size, least=least, mode=mode, on_failure=world.pick(tuple(OnFailure)))
 
     def _depend(self, array: ArrayPlan, parents: list[ArrayPlan]) -> None:
         world = self._world

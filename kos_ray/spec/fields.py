@@ -7,8 +7,9 @@ from pydantic import BeforeValidator, GetPydanticSchema, ValidationInfo, WithJso
 from pydantic_core.core_schema import no_info_plain_validator_function
 
 from kos_ray.model.dependency import Conditions
+from kos_ray.model.gang import GANG_MAX, GangSpec
 from kos_ray.model.job import BANDS, Children, Eviction, Guarantee
-from kos_ray.spec import after, parse
+from kos_ray.spec import after, gang, parse
 from kos_ray.spec.scale import PRIORITIES
 from kos_ray.spec.settings import MAX_RETRIES, Settings, current
 from kos_ray.spec.units import describe, parse_amount, parse_bytes, parse_milliseconds
@@ -149,6 +150,27 @@ AtMost = Annotated[
     int | None,
     BeforeValidator(parse.parse_limit),
     WithJsonSchema({"type": "integer", "minimum": 1, "maximum": parse.MAX_COUNT}),
+]
+Gang = Annotated[
+    GangSpec | None,
+    GetPydanticSchema(lambda _type, _handler: no_info_plain_validator_function(gang.parse_gang)),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 1, "maximum": GANG_MAX},
+                {
+                    "type": "object",
+                    "properties": {
+                        "size": {"type": "integer", "minimum": 1, "maximum": GANG_MAX},
+                        "min": {"type": "integer", "minimum": 1, "maximum": GANG_MAX},
+                        "mode": {"enum": list(gang.MODES)},
+                        "on_failure": {"enum": list(gang.ON_FAILURE)},
+                    },
+                    "additionalProperties": False,
+                },
+            ]
+        }
+    ),
 ]
 Amount = Annotated[
     int,

@@ -5,7 +5,7 @@ problem is one line `file:line: path: expected ..., found ...`.
 """
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -170,7 +170,32 @@ def _check(
                 raise source.problem(
                     at(index, field), f"expected ok for {name!r}, whose result is an argument, found {found}"
                 )
+    _check_bundles(source, jobs, at)
     _check_cycles(source, jobs, [at(index) for index in range(len(jobs))])
+
+
+def _check_bundles(source: Source, jobs: Sequence[JobSpec], at: Callable[[int, str], tuple[str | int, ...]]) -> None:
+    """What the jobs of a bundle say of it is the same; as a gang it is of one namespace, and no larger than may be."""
+    first: dict[str, int] = {}
+    said: dict[str, int] = {}
+    for index, job in enumerate(jobs):
+        if not job.bundle:
+            continue
+        other = jobs[first.setdefault(job.bundle, index)]
+        if job.namespace != other.namespace:
+            raise source.problem(
+                at(index, "bundle"), f"expected one namespace, found {job.namespace!r} and {other.namespace!r}"
+            )
+        if job.gang is not None and jobs[said.setdefault(job.bundle, index)].gang != job.gang:
+            line = source.line(at(said[job.bundle], "gang"))
+            raise source.problem(at(index, "gang"), f"expected the same of one bundle, found other than on line {line}")
+    for name, index in said.items():
+        members = sum(job.size or 1 for job in jobs if job.bundle == name)
+        gang = jobs[index].gang
+        if gang is not None and gang.least > members:
+            raise source.problem(
+                at(index, "gang"), f"expected min of at most {members}, the bundle's members, found {gang.least}"
+            )
 
 
 def _check_reference(
@@ -180,7 +205,7 @@ def _check_reference(
     if name in by_id or is_job_id(name):
         return
     if dot and tail.isdigit() and head in by_id:
-        count = by_id[head].count
+        count = by_id[head].size
         if count is None or int(tail) >= count:
             has = f"has the items 0 to {count - 1}" if count else "is no array"
             raise source.problem(path, f"expected an item that exists, found {name!r}, but {head!r} {has}")

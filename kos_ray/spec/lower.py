@@ -2,11 +2,12 @@
 
 import pickle
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 
 from kos_ray.model.dependency import Rule
 from kos_ray.model.errors import InvalidSpec
+from kos_ray.model.gang import GangSpec
 from kos_ray.model.job import After, Spec
 from kos_ray.spec.arguments import pack, replace_references
 from kos_ray.spec.explain import join
@@ -36,6 +37,8 @@ class Draft:
     #: of an array: so many at once, and so many failures before the rest is given up; 0 for no limit
     at_most: int = 0
     max_failures: int = 0
+    #: the gang that its jobs are, or belong to
+    gang: GangSpec | None = None
 
 
 def lower(documents: Iterable[Document], *, namespace: str = "default") -> list[Draft]:
@@ -87,14 +90,15 @@ def _lower_job(job: JobSpec, workflow: str, local: set[str], namespace: str) -> 
     after = dict(job.parents) | dict.fromkeys(inputs, After.OK)
     return Draft(
         spec=lower_spec(job, namespace),
-        args=(payload,) * (job.count or 1),
+        args=(payload,) * (job.size or 1),
         name=public(job.id) if job.id else "",
-        count=-1 if job.count is None else job.count,
+        count=-1 if job.size is None else job.size,
         after=tuple((public(name), kind) for name, kind in after.items()),
         rule=job.waits_for.rule,
         singleton=job.waits_for.singleton or (job.type or default_type(job) if job.waits_for.by_type else ""),
         at_most=job.at_most or 0,
         max_failures=job.max_failures or 0,
+        gang=replace(job.gang or GangSpec(), bundle=job.bundle) if job.gang or job.bundle else None,
         inputs=tuple(public(name) for name in inputs),
     )
 
@@ -109,8 +113,9 @@ def lower_spec(job: JobSpec, namespace: str = "default") -> Spec:
         entry=job.entry,
         command=job.run,
         env=job.env,
-        # a GPU's memory is only surely free again when its process is gone
-        single_use=job.resources.gpu > 0,
+        # a GPU's memory is only surely free again when its process is gone; and members of a gang that starts again
+        # must not find what is left of the one before
+        single_use=job.resources.gpu > 0 or job.gang is not None or bool(job.bundle),
         timeout_ms=job.timeout,
         retries=job.retry,
         backoff=job.backoff.lower(),

@@ -10,9 +10,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from kos_ray.model.dependency import Conditions
+from kos_ray.model.gang import GangMode
 from kos_ray.model.job import NO_DEMANDS, After, Backoff, Children, Demands, Eviction, Guarantee
 from kos_ray.model.resources import UNIT, Resources
 from kos_ray.spec import fields
+from kos_ray.spec.gang import check_size
 from kos_ray.spec.parse import MAX_COUNT, MAX_NAME, is_job_id, near, parse_name, parse_namespace
 from kos_ray.spec.scale import PRIORITIES
 from kos_ray.spec.settings import MAX_RETRIES
@@ -204,6 +206,18 @@ class JobSpec(Common):
         description="Of an array: when so many items have failed, those that have not started are cancelled.",
     )
 
+    gang: fields.Gang = Field(
+        default=None,
+        description="Items that start together or not at all: `gang: 4` for gangs of four, or a mapping with size (all "
+        "items where it is left out), mode (all, quorum, best_effort), min (of a quorum, so many at once) and "
+        "on_failure (replace, abort, compensate). Without `count` the job is an array of that size.",
+    )
+    bundle: fields.Name = Field(
+        default="",
+        description="Jobs of a document with the same bundle are one gang, of different shapes; `gang` of one of them "
+        "may say its mode and what happens on failure.",
+    )
+
     _wishes: tuple[str, ...] = PrivateAttr(default=())
 
     @model_validator(mode="after")
@@ -218,9 +232,33 @@ class JobSpec(Common):
     @model_validator(mode="after")
     def _limits_an_array(self) -> "JobSpec":
         for word, limit in (("at_most", self.at_most), ("max_failures", self.max_failures)):
-            if limit is not None and self.count is None:
+            if limit is not None and self.size is None:
                 raise ValueError(f"expected {word} of an array only (with count), found {limit} on a single job")
         return self
+
+    @model_validator(mode="after")
+    def _gang_is_whole(self) -> "JobSpec":
+        if self.gang is None and not self.bundle:
+            return self
+        best_effort = self.gang is not None and self.gang.mode is GangMode.BEST_EFFORT
+        singleton = self.waits_for.singleton or self.waits_for.by_type
+        if (self.at_most is not None or singleton) and not best_effort:
+            word = "at_most" if self.at_most is not None else "singleton"
+            raise ValueError(f"expected no {word} with a gang, whose members start together, found both")
+        if self.gang is not None and self.bundle and self.gang.size:
+            raise ValueError(f"expected no size with a bundle, which is as large as its jobs, found {self.gang.size}")
+        if self.gang is not None and not self.bundle:
+            if self.size is None:
+                raise ValueError("expected a size of the gang, or count, found neither")
+            check_size(self.gang, self.size)
+        return self
+
+    @property
+    def size(self) -> int | None:
+        """How many items it has, None where it is a single job: a gang without a count has as many as its size."""
+        if self.count is None and self.gang is not None and self.gang.size:
+            return self.gang.size
+        return self.count
 
     @property
     def wishes(self) -> tuple[str, ...]:

@@ -8,5 +8,6 @@ Never ray: a slot is a plain process that something else started.
 """
 
 from kos_ray.worker.context import Context, context
+from kos_ray.worker.gang import Gang
 
-__all__ = ["Context", "context"]
+__all__ = ["Context", "Gang", "context"]

@@ -9,6 +9,7 @@ from typing import Any
 
 from kos_ray.model.errors import KosError
 from kos_ray.worker.children import Child
+from kos_ray.worker.gang import Gang
 from kos_ray.worker.voice import Voice
 
 
@@ -27,6 +28,7 @@ class Context:
         stop_asked: Callable[[], bool],
         voice: Voice,
         restored: Callable[[], Any],
+        gang: Callable[[], Gang | None],
     ) -> None:
         self.job_id = job_id
         self.key = key
@@ -39,6 +41,7 @@ class Context:
         self._stop_asked = stop_asked
         self._voice = voice
         self._restore = restored
+        self._gang = gang
 
     def should_stop(self) -> bool:
         """Whether the attempt has been asked to end; code that sees it saves what it needs and returns.
@@ -95,6 +98,15 @@ class Context:
 
         """
         return self._voice.submit(function, args, kwargs, name, after, options)
+
+    @property
+    def gang(self) -> Gang | None:
+        """What this attempt is to the others of its gang, as that is now; None where it belongs to none.
+
+        Costs the reading of a small file. Ask again, say before each item, to see that a member was lost and what of
+        its share is yours: `gang.owns(number)`, `gang.share(items)`.
+        """
+        return self._gang()
 
     @cached_property
     def restored(self) -> Any:

@@ -56,6 +56,8 @@ INBOX = "inbox"
 CODE = "code"
 LOGS = "logs"
 SCRATCH = "scratch"
+#: what members of gangs are told of theirs, as JSON, a file for each attempt
+GANGS = "gangs"
 
 
 class Welcome(NamedTuple):

@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from kos_ray.model.payload import inline
 from kos_ray.worker.children import Connect, Family
 from kos_ray.worker.command import run_command
 from kos_ray.worker.context import Context, provide
+from kos_ray.worker.gang import read_gang
 from kos_ray.worker.line import Line
 from kos_ray.worker.output import Output
-from kos_ray.worker.packets import INBOX, SCRATCH, unpack
+from kos_ray.worker.packets import GANGS, INBOX, SCRATCH, unpack
 from kos_ray.worker.prepare import Inputs, Preparer, Ready
 from kos_ray.worker.results import Error, Unpicklable, describe, describe_exit, pack_exception, pack_result
 from kos_ray.worker.voice import Progress, Voice
@@ -141,6 +143,9 @@ class _Slot:
         code_directory = self._line.welcome.code
         directory = Path(code_directory) if code_directory else self._scratch
         names = {"KOS_JOB_ID": self._public_id, "KOS_ATTEMPT": str(self._attempt), "KOS_NODE": self._line.welcome.node}
+        gang = read_gang(self._gang_file)
+        if gang is not None:
+            names |= {"RANK": str(gang.rank), "WORLD_SIZE": str(gang.size), "KOS_GANG_FILE": str(self._gang_file)}
         try:
             directory.mkdir(parents=True, exist_ok=True)
             code = run_command(
@@ -173,6 +178,10 @@ class _Slot:
     def _scratch(self) -> Path:
         return self._directory / SCRATCH / f"{self._key}-{self._attempt}"
 
+    @property
+    def _gang_file(self) -> Path:
+        return self._directory / GANGS / f"{self._key}-{self._attempt}.json"
+
     def context(self) -> Context | None:
         """The context of the attempt that runs now, made when it is first asked for."""
         if self._context is None and self._ready is not None:
@@ -198,6 +207,7 @@ class _Slot:
                 stop_asked=self._stop_asked,
                 voice=self._voice,
                 restored=lambda: self._preparer.value(restored),
+                gang=partial(read_gang, self._gang_file),
             )
         return self._context
 

@@ -14,6 +14,7 @@ import pytest
 
 from kos_ray.model.errors import KosError
 from kos_ray.model.events import ProgressMade
+from kos_ray.model.gang import Membership
 from kos_ray.model.ids import JobKey, SpecKey
 from kos_ray.model.job import AttemptEnd, Spec
 from kos_ray.model.payload import BlobRef, inline, open_payload
@@ -53,6 +54,60 @@ def launch(agent: RealAgent, call: Callable[..., Any], key: int = 1, attempt: in
 
 def progress(agent: RealAgent) -> list[ProgressMade]:
     return [said for report in agent.unique_reports() for said in report.progress]
+
+
+# ---- gangs
+
+
+def test_a_member_is_told_of_its_gang_and_of_what_changes(tell, tmp_path):
+    noted, go = tmp_path / "noted", tmp_path / "go"
+    told = Membership(name="g", rank=1, size=3, nodes=("n1", "n1", "n2"))
+
+    async def story(agent: RealAgent) -> None:
+        def work() -> object:
+            first = context().gang
+            noted.touch()
+            while not go.exists():
+                time.sleep(0.01)
+            then = context().gang
+            return [(gang.rank, gang.size, gang.nodes, gang.lost, gang.share(range(9))) for gang in (first, then)]
+
+        launch(agent, work, gangs=((0, told),))
+        await agent.wait_for(noted.exists, "its first look")
+        changed = dataclasses.replace(told, losses=((2, (0, 1)),), nodes=("n1", "n1", ""))
+        agent.receive(agent.orders(gangs=((JobKey(1), 1, changed), (JobKey(7), 1, changed))))
+        go.touch()
+        await agent.until_ended(1)
+        assert result_of(agent, 1) == [
+            (1, 3, ("n1", "n1", "n2"), (), [1, 4, 7]),
+            (1, 3, ("n1", "n1", ""), (2,), [1, 4, 5, 7]),
+        ]
+        await agent.wait_for(lambda: not list(tmp_path.rglob("gangs/*")), "the end of what was written down")
+
+    tell(story)
+
+
+def test_a_job_without_a_gang_has_none(tell):
+    async def story(agent: RealAgent) -> None:
+        launch(agent, lambda: context().gang)
+        await agent.until_ended(1)
+        assert result_of(agent, 1) is None
+
+    tell(story)
+
+
+def test_a_command_finds_its_rank_in_its_environment(tell, tmp_path):
+    async def story(agent: RealAgent) -> None:
+        spec = Spec(command=("sh", "-c", f'echo $RANK/$WORLD_SIZE > {tmp_path}/said; cat "$KOS_GANG_FILE" > /dev/null'))
+        order = dataclasses.replace(
+            agent.order(spec, 1).launches[0], gangs=((0, Membership(name="g", rank=2, size=4)),)
+        )
+        agent.receive(dataclasses.replace(agent.order(spec, 1), launches=(order,)))
+        await agent.until_ended(1)
+        assert agent.end_of(1) is AttemptEnd.SUCCEEDED
+        assert (tmp_path / "said").read_text() == "2/4\n"
+
+    tell(story)
 
 
 # ---- progress

@@ -1,5 +1,6 @@
 """The scheduler under random events: invariants after each step, the same decisions from every copy of its state."""
 
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import HealthCheck, settings
@@ -9,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from kos_ray.model import decisions as d
 from kos_ray.model import events as e
 from kos_ray.model.dependency import Rule
+from kos_ray.model.gang import GangMode, OnFailure
 from kos_ray.model.ids import JobKey, NodeId, SpecKey
 from kos_ray.model.job import After, AttemptEnd, Backoff, Children, Demands, Eviction, Guarantee, JobState, Spec
 from kos_ray.model.node import Node
@@ -88,6 +90,14 @@ _LIMITS = st.builds(
     at_most=st.integers(0, 2),
     max_failures=st.integers(0, 2),
 ).map(lambda limits: (limits,))
+_GANGS = st.builds(
+    e.NewGang,
+    name=st.just(""),
+    ranges=st.just(()),
+    least=st.integers(1, 3),
+    mode=st.sampled_from((GangMode.ALL, *GangMode)),
+    on_failure=st.sampled_from(OnFailure),
+)
 _RUNS_US = st.sampled_from((0, 10, 2_000, 10**6))
 
 
@@ -135,6 +145,7 @@ class Scheduling(RuleBasedStateMachine):
             after = tuple(data.draw(st.lists(parents, max_size=3)))
         waits = data.draw(_WAITS) if data.draw(st.booleans()) else {}
         limits = data.draw(_LIMITS) if data.draw(st.booleans()) else ()
+        gangs = _cut(data.draw(_GANGS), first, count) if data.draw(st.booleans()) else ()
         keys = [JobKey(first + i) for i in range(abs(count))]
         spec_key = self.spec_keys.setdefault(spec, SpecKey(len(self.spec_keys) + 1))
         ended = {JobKey(key): self.finals[JobKey(key)] for key, _, _ in after if key in self.finals}
@@ -152,7 +163,30 @@ class Scheduling(RuleBasedStateMachine):
                 else (),
                 ended_parents=tuple(ended.items()),
                 limits=limits,
+                gangs=gangs,
                 parent=data.draw(st.sampled_from(sorted(self.live.jobs))) if self.live.jobs else JobKey(0),
+            )
+        )
+
+    @rule(specs=st.lists(_SPECS, min_size=2, max_size=4), gang=_GANGS)
+    def a_bundle_is_submitted(self, specs: list[Spec], gang: e.NewGang) -> None:
+        """Jobs of different shapes that are one gang."""
+        first = self.live.next_key
+        specs = [replace(spec, namespace=specs[0].namespace) for spec in specs]
+        numbers = [self.spec_keys.setdefault(spec, SpecKey(len(self.spec_keys) + 1)) for spec in specs]
+        least = {GangMode.ALL: len(specs), GangMode.BEST_EFFORT: 0}.get(gang.mode, min(gang.least, len(specs)))
+        self.play(
+            e.JobsSubmitted(
+                request_id=str(first),
+                first=first,
+                ids=tuple(f"{first}:{i}" for i in range(len(specs))),
+                counts=(-1,) * len(specs),
+                specs=tuple(numbers),
+                args=(b"",) * len(specs),
+                new_specs=tuple(
+                    {n: (n, s) for n, s in zip(numbers, specs, strict=True) if n not in self.live.specs}.values()
+                ),
+                gangs=(replace(gang, name=str(first), ranges=((first, len(specs)),), least=least),),
             )
         )
 
@@ -242,6 +276,14 @@ class Scheduling(RuleBasedStateMachine):
             if isinstance(decision, d.Finish):
                 self.finals.update(dict.fromkeys(decision.keys, decision.state))
 
+    @invariant()
+    def gangs_are_atomic(self) -> None:
+        """As seen from outside: of a gang that needs all, all that are left have an attempt going on, or none has."""
+        going = {key for _, key, _ in self.attempts() if self.live.jobs[key].state is not JobState.STOPPING}
+        for gang in self.live.gangs.values():
+            if gang.mode is GangMode.ALL:
+                assert {key for key in gang.live if key in going} in (set(), set(gang.live))
+
     def attempts(self) -> list[tuple[NodeId, JobKey, int]]:
         return [
             (node_id, key, attempt)
@@ -274,6 +316,14 @@ class Scheduling(RuleBasedStateMachine):
         late = [job for job in self.live.jobs.values() if job.job_class.order == LATER]
         assert not late or due_us is not None
         assert not waits or (due_us is not None and due_us <= min(job.due_us for job in waits))
+
+
+def _cut(gang: e.NewGang, first: JobKey, count: int) -> tuple[e.NewGang, ...]:
+    """The gangs of an array: of three items each, or all of it."""
+    size = 3 if count == 12 else abs(count)
+    least = {GangMode.ALL: size, GangMode.BEST_EFFORT: 0}.get(gang.mode, min(gang.least, size))
+    starts = range(first, first + abs(count), size)
+    return tuple(replace(gang, name=str(start), ranges=((start, size),), least=least) for start in starts)
 
 
 Scheduling.TestCase.settings = settings(

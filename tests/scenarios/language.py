@@ -7,6 +7,7 @@
            in=team/a user=ann run=10s deadline=30s evict=checkpoint|cancel|never grace=1s
            of=parent (its child) children=cancel|wait
            licence=matlab:2 rate=tokens:100 key=db:1 agent
+           gang=4 (in gangs of 4) quorum=3 effort=best on=abort|compensate bundle=b (its last job says gang=)
     enter j                       its code runs           end j failed ran=2ms how its attempt ends
     cancel j   hold j   pause j   release j   band j 0    what people want
     wait 1s                       time goes on            policy discipline=fifo     other settings from now on
@@ -17,7 +18,8 @@
 Decisions are written as `launch j on a (2 slots)`, `a closes cpu=1 to 0 slots: idle`, `recall j on a: room_wanted`,
 `stop j on a: cancelled_by_user`, `evict j on a for k: preempted` (`for k on b` where k is to run elsewhere),
 `promote j` (`promote j to 3`: to that order), `missed j` (its deadline), `ready j: none`, `hold j: …`,
-`retry j in 100ms: user_error`, `finish j failed: …`.
+`retry j in 100ms: user_error`, `finish j failed: …`;
+of gangs as `start gang g`, `stop gang g: gang_restarted`, `end gang g: gang_ended`, `keep a,b for gang g`.
 """
 
 import re
@@ -27,6 +29,7 @@ from typing import Any
 from kos_ray.model import decisions as d
 from kos_ray.model import events as e
 from kos_ray.model.dependency import Rule, ended_as
+from kos_ray.model.gang import GangMode, OnFailure
 from kos_ray.model.ids import JobKey, NodeId, SpecKey
 from kos_ray.model.job import (
     After,
@@ -67,6 +70,8 @@ class Play:
         #: and how rules count those of them of which the state alone does not tell it
         self.ended_as: dict[JobKey, int] = {}
         self.next_key = 1
+        #: members of bundles that are not complete yet
+        self.bundles: dict[str, list[e.JobsSubmitted]] = {}
         self.step([e.SchedulerStarted(epoch=1, version="0", policy=written(Policy(), policy or {}))])
 
     def do(self, lines: list[str]) -> list[str]:
@@ -77,7 +82,8 @@ class Play:
             if verb == "wait":
                 self.now_us += microseconds(words[0])
             else:
-                events.append(getattr(self, f"_{verb}")(*words))
+                event = getattr(self, f"_{verb}")(*words)
+                events += [event] if event is not None else []
         return [self.tell(decision) for decision in self.step(events)]
 
     def step(self, events: list[e.Event]) -> list[d.Decision]:
@@ -104,7 +110,7 @@ class Play:
     def _lost(self, name: str) -> e.Event:
         return e.NodeLost(node=NodeId(name), cause="it burnt down")
 
-    def _submit(self, name: str, *words: str) -> e.Event:
+    def _submit(self, name: str, *words: str) -> e.Event | None:
         count = next((int(word[1:]) for word in words if re.fullmatch(r"x\d+", word)), -1)
         options = dict(word.split("=", 1) for word in words if "=" in word)
         spec = Spec(
@@ -140,7 +146,7 @@ class Play:
         ]
         at_most, max_failures = int(options.get("at_most", 0)), int(options.get("max_failures", 0))
         limits = e.ArrayLimits(index=0, group=name, at_most=at_most, max_failures=max_failures)
-        return e.JobsSubmitted(
+        submitted = e.JobsSubmitted(
             request_id=name,
             first=first,
             ids=(name,),
@@ -154,6 +160,44 @@ class Play:
             ended_parents=tuple((key, self.finals[key]) for key in parents if key in self.finals),
             ended_as=tuple((key, self.ended_as[key]) for key in parents if key in self.finals),
             limits=(limits,) if at_most or max_failures else (),
+            gangs=self._gangs(name, first, abs(count), options),
+        )
+        return self._bundled(submitted, options)
+
+    def _gangs(self, name: str, first: int, count: int, options: dict[str, str]) -> tuple[e.NewGang, ...]:
+        if "gang" not in options or "bundle" in options:
+            return ()
+        size = int(options["gang"])
+        return tuple(
+            self._gang(name if size == count else f"{name}.{index}", ((first + index * size, size),), options)
+            for index in range(count // size)
+        )
+
+    def _gang(self, name: str, ranges: tuple[tuple[int, int], ...], options: dict[str, str]) -> e.NewGang:
+        mode = GangMode.QUORUM if "quorum" in options else GangMode.BEST_EFFORT if "effort" in options else GangMode.ALL
+        whole = sum(count for _, count in ranges)
+        least = {GangMode.ALL: whole, GangMode.BEST_EFFORT: 0}.get(mode, int(options.get("quorum", 0)))
+        on_failure = OnFailure[options.get("on", "replace").upper()]
+        return e.NewGang(name=name, ranges=ranges, least=least, mode=mode, on_failure=on_failure)
+
+    def _bundled(self, submitted: e.JobsSubmitted, options: dict[str, str]) -> e.JobsSubmitted | None:
+        """One event of all the jobs of a bundle, when the last is there, which says what kind of gang it is."""
+        name = options.get("bundle")
+        if name is None:
+            return submitted
+        parts = self.bundles.setdefault(name, [])
+        parts.append(submitted)
+        if "gang" not in options:
+            return None
+        ranges = tuple((part.first, abs(part.counts[0])) for part in parts)
+        return e.JobsSubmitted(
+            request_id=name,
+            first=parts[0].first,
+            gangs=(self._gang(name, ranges, options),),
+            **{
+                column: tuple(value for part in parts for value in getattr(part, column))
+                for column in ("ids", "counts", "specs", "args", "new_specs", "dependencies")
+            },
         )
 
     def _dependencies(self, first: int, count: int, options: dict[str, str]) -> tuple[e.JobDependency, ...]:
@@ -232,6 +276,8 @@ class Play:
         if isinstance(decision, d.ResizeSlots):
             kind, reason = told_kind(decision.kind), told(decision.reason)
             return f"{decision.node} closes {kind} to {slots(decision.slots)}: {reason}"
+        if isinstance(decision, d.StartGang | d.StopGang | d.KeepForGang):
+            return _told_of_gang(decision)
         jobs = ",".join(self.name(key) for key in decision.keys)
         if isinstance(decision, d.Launch):
             return f"launch {jobs} on {decision.node} ({slots(decision.slots)})"
@@ -241,9 +287,6 @@ class Play:
             there = "" if decision.target == decision.node else f" on {decision.target}"
             wanted_by = self.name(decision.wanted_by)
             return f"evict {jobs} on {decision.node} for {wanted_by}{there}: {told(decision.reason)}"
-        if isinstance(decision, d.Promote | d.MarkMissed):
-            verb = "missed" if isinstance(decision, d.MarkMissed) else "promote"
-            return f"{verb} {jobs}" + (f" to {decision.order}" if getattr(decision, "order", -1) >= 0 else "")
         return self._tell_rest(decision, jobs)
 
     def _tell_rest(self, decision: Any, jobs: str) -> str:
@@ -252,6 +295,9 @@ class Play:
             return "; ".join(f"retry {self.name(k)} in {(t - self.now_us) // 1_000}ms: {told(r)}" for k, t, r in parts)
         if isinstance(decision, d.Finish):
             return f"finish {jobs} {JobState(decision.state).name.lower()}: {told(decision.reason)}"
+        if isinstance(decision, d.Promote | d.MarkMissed):
+            verb = "missed" if isinstance(decision, d.MarkMissed) else "promote"
+            return f"{verb} {jobs}" + (f" to {decision.order}" if getattr(decision, "order", -1) >= 0 else "")
         verb = "ready" if isinstance(decision, d.MakeReady) else "hold"
         return f"{verb} {jobs}: {told(decision.reason)}"
 
@@ -265,6 +311,14 @@ class Play:
 
     def name(self, key: int) -> str:
         return next(name for name, found in self.keys.items() if found == key)
+
+
+def _told_of_gang(decision: d.StartGang | d.StopGang | d.KeepForGang) -> str:
+    if isinstance(decision, d.StartGang):
+        return f"start gang {decision.gang}"
+    if isinstance(decision, d.KeepForGang):
+        return f"keep {','.join(decision.nodes)} for gang {decision.gang}"
+    return f"{'end' if decision.final else 'stop'} gang {decision.gang}: {told(decision.reason)}"
 
 
 def resources(words: tuple[str, ...]) -> Resources:

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 import os
 import shutil
 import tempfile
@@ -9,11 +10,12 @@ from collections import OrderedDict
 from pathlib import Path
 
 from kos_ray.model.errors import NotFound
+from kos_ray.model.gang import Membership
 from kos_ray.model.ids import SpecKey
 from kos_ray.model.job import Spec
 from kos_ray.model.wire import to_plain
 from kos_ray.runtime.agent.ports import Blobs
-from kos_ray.worker.packets import BLOBS, CODE, INBOX, LOGS, OUTBOX, SCRATCH, SPECS, pack
+from kos_ray.worker.packets import BLOBS, CODE, GANGS, INBOX, LOGS, OUTBOX, SCRATCH, SPECS, pack
 
 #: `sun_path` holds 108 bytes with the final zero.
 _SOCKET_PATH_MAX = 100
@@ -38,13 +40,14 @@ class NodeFiles:
     def __init__(self, directory: Path) -> None:
         self.root = directory
         self.specs: dict[SpecKey, SpecEntry] = {}
+        self._gangs: set[str] = set()
 
     def open(self) -> None:
         """Make the folders; nobody else may look into them, since they hold code that slots run."""
         self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for name in (SPECS, OUTBOX, INBOX, SCRATCH):
+        for name in (SPECS, OUTBOX, INBOX, SCRATCH, GANGS):
             shutil.rmtree(self.root / name, ignore_errors=True)
-        for name in (SPECS, OUTBOX, INBOX, SCRATCH, BLOBS, CODE, LOGS):
+        for name in (SPECS, OUTBOX, INBOX, SCRATCH, GANGS, BLOBS, CODE, LOGS):
             (self.root / name).mkdir(exist_ok=True, mode=0o700)
 
     def socket_path(self) -> Path:
@@ -70,6 +73,22 @@ class NodeFiles:
     def spill(self, name: str, packet: bytes) -> None:
         """Write a packet that is too large for the queue."""
         write_atomic(self.root / INBOX / name, packet)
+
+    def write_gang(self, name: str, membership: Membership) -> None:
+        """Write down what an attempt is told of its gang; it reads that whenever it asks."""
+        write_atomic(self.root / GANGS / f"{name}.json", json.dumps(to_plain(membership)).encode())
+        self._gangs.add(name)
+
+    @property
+    def has_gangs(self) -> bool:
+        """Whether anything is written down of gangs."""
+        return bool(self._gangs)
+
+    def remove_gang(self, name: str) -> None:
+        """The attempt is over."""
+        if name in self._gangs:
+            self._gangs.discard(name)
+            (self.root / GANGS / f"{name}.json").unlink(missing_ok=True)
 
     def remove_scratch(self, name: str) -> None:
         """Remove what a killed attempt left behind."""

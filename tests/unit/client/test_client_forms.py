@@ -13,6 +13,7 @@ from kos_ray.client.client import Client
 from kos_ray.client.current import current_client
 from kos_ray.client.ids import uuid7s
 from kos_ray.model.errors import InvalidSpec, JobCancelled, JobFailed, KosError, Refused
+from kos_ray.model.gang import GangMode, GangSpec, OnFailure
 from kos_ray.model.job import After
 
 
@@ -120,6 +121,34 @@ def test_a_long_map_is_one_argument(cluster: FakeCluster, client: Client) -> Non
     client.submit(double, 1, after=[array])
     assert [ref for ref, _ in cluster.requests[-1].arrays[0].after] == list(array.ids)
     assert array.results(5)[-1] == array[-1].result(5) == 10_004
+
+
+def test_a_map_of_gangs(cluster: FakeCluster, client: Client) -> None:
+    """Each array of a long map holds whole gangs; nothing is handed over where the items do not come out even."""
+    client.map(double, range(4), gang={"min": 3, "on_failure": "abort"})
+    (array,) = cluster.requests[-1].arrays
+    assert array.gang == GangSpec(least=3, mode=GangMode.QUORUM, on_failure=OnFailure.ABORT)
+    assert cluster.specs[array.spec].single_use
+    long = client.map(double, range(5_012), gang=7)
+    assert [request.arrays[0].count % 7 for request in cluster.requests[-2:]] == [0, 0]
+    assert len(long.ids) == 2
+    before = len(cluster.requests)
+    for items, gang, message in (
+        (5_001, 2, "whole number of gangs of 2, found 5001"),
+        (3, {"mode": "al"}, "gang: mode: expected one of all"),
+        (2_000, {"mode": "all"}, "at most 1024 members, found 2000"),
+    ):
+        with pytest.raises(InvalidSpec, match=message):
+            client.map(double, range(items), gang=gang)
+    with kos.workflow("gangs") as flow:
+        flow.map(double, range(4), gang=2)
+    assert cluster.requests[-1].arrays[0].gang == GangSpec(size=2)
+    before = len(cluster.requests)
+    with pytest.raises(InvalidSpec, match="expected no at_most with a gang"):
+        client.map(double, range(2), gang=2, at_most=1)
+    with pytest.raises(InvalidSpec, match="expected a known option, found 'gang'"):
+        client.submit(double, 1, gang=2)
+    assert len(cluster.requests) == before
 
 
 def test_ends_arrive_as_they_come(cluster: FakeCluster, client: Client) -> None:

@@ -20,6 +20,14 @@ CASES = {
     "a quota": (["node a cpu=4", "submit x cpu=1 in=q single", "submit j cpu=1 in=q band=5"], "j", "quota", ""),
     "above it": (["node a cpu=4", "submit j cpu=2 in=q"], "j", "above_quota", ""),
     "behind": (["node a cpu=1", "submit x cpu=1", "submit y cpu=1", "submit j cpu=1 band=5"], "j", "no_room", ""),
+    "a gang": (["node a cpu=2", "submit g x3 cpu=1 gang=3"], "g.0", "never_fits", ""),
+    "its room": (
+        ["node a cpu=2", "submit x cpu=1 single", "submit g x2 cpu=1 gang=2"],
+        "g.1",
+        "gang_no_room",
+        "",
+    ),
+    "its licences": (["node a cpu=2", "submit g x2 cpu=1 licence=l:1 gang=2"], "g.0", "no_such_licence", ""),
     "it runs": (["node a cpu=1", "submit j cpu=1"], "j", "none", ""),
 }
 POLICY = {
@@ -46,6 +54,17 @@ def test_the_reason_and_what_a_node_lacks(case: str) -> None:
     assert bool(found.remedy)
     if lacks:
         assert [verdict.lacks for verdict in found.nodes] == [lacks]
+
+
+def test_how_far_a_gang_is_from_its_start() -> None:
+    play = Play()
+    play.do(["node a cpu=4", "submit x cpu=2 single"])
+    play.do(["submit g x4 cpu=1 gang=4 quorum=3 single", "hold g.0"])
+    found = ask(play, "g.3")
+    assert (found.reason, found.gang_needs, found.gang_ready, found.gang_fits) == ("gang_no_room", 3, 3, 2)
+    play.do(["hold g.1"])
+    found = ask(play, "g.3")
+    assert (found.reason, found.gang_needs, found.gang_ready) == ("gang_incomplete", 3, 2)
 
 
 def test_room_that_is_being_made_and_who_is_ahead() -> None:

@@ -34,6 +34,7 @@ def made(tmp_path, voice):
         stop_asked=lambda: True,
         voice=voice,
         restored=lambda: [1, 2],
+        gang=lambda: None,
     )
     provide(lambda: made)
     yield made

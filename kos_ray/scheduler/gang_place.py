@@ -1,0 +1,204 @@
+"""A gang's turn: all that are needed start in this pass, or none; room is kept, or made, for all of them together."""
+
+from collections.abc import Callable, Iterable, Mapping
+
+from kos_ray.model import decisions as d
+from kos_ray.model.ids import JobKey, NodeId
+from kos_ray.model.job import Demands, SlotKind
+from kos_ray.model.reasons import Reason
+from kos_ray.model.resources import Resources, add, total
+from kos_ray.scheduler import gangs, gates
+from kos_ray.scheduler.apply import apply_decision
+from kos_ray.scheduler.claims import NEVER_US, Claims, ready_us
+from kos_ray.scheduler.evict import Search
+from kos_ray.scheduler.fit import usable
+from kos_ray.scheduler.packing import Packing, Placement, assigned, counted
+from kos_ray.scheduler.queues import first_ready, take_first
+from kos_ray.scheduler.state import Gang, Job, NodeState, State
+from kos_ray.scheduler.turns import Turn
+from kos_ray.scheduler.victims import Used, Victim
+
+_MANY = 1 << 30
+#: what a pass does to nodes, and remembers as decisions
+_Resize = Callable[[NodeState, SlotKind, int, Reason], None]
+_Launch = Callable[[NodeState, SlotKind, list[JobKey]], None]
+
+
+class GangTurns:
+    """The turns of gangs in one pass. `starts` are decisions that go before the pass's launches."""
+
+    def __init__(
+        self, state: State, claims: Claims, search: Search, now_us: int, resize: _Resize, launch: _Launch
+    ) -> None:
+        self._state = state
+        self._claims = claims
+        self._search = search
+        self._now_us = now_us
+        self._resize = resize
+        self._launch = launch
+        self.starts: list[d.StartGang] = []
+        #: a gang has started, and others of it may join: they have their turns in another pass
+        self.joining = False
+
+    def keep_made(self, key: JobKey) -> bool:
+        """Keep the nodes on which room is being made for a gang; False where the job stands for none."""
+        gang = self._state.gang_of.get(key)
+        if gang is None or gang.leader != key:
+            return False
+        self._keep(gang, gang.room, NEVER_US)
+        return True
+
+    # --- starting
+
+    def place(self, turn: Turn) -> bool:
+        """Start a gang; False: it may not, or not enough of it fit."""
+        gang = self._state.gang_of[turn.head]
+        members, why = self._admitted(gang)
+        if len(members) < max(1, gangs.needed(gang)):
+            turn.job_class.why = gates.never(self._state, self.demands(turn.head)) or why
+            return False
+        placement = Packing(self._state, self._now_us).fit(counted(members), gangs.needed(gang), self._let(turn.head))
+        if placement is None:
+            return False
+        self.drop_claims(gang.leader)
+        if not turn.nominated:
+            first_ready(self._state, turn.job_class)
+            take_first(self._state, turn.job_class)
+        places = assigned(members, placement)
+        keys = tuple(sorted(job.key for *_, jobs in places for job in jobs))
+        decision = d.StartGang(gang=gang.name, keys=keys)
+        apply_decision(self._state, decision, self._now_us)
+        self.starts.append(decision)
+        self.joining |= len(keys) < len(gangs.ready(self._state, gang))
+        self._open(placement)
+        for node_id, kind, jobs in places:
+            self._launch(self._state.nodes[node_id], kind, [job.key for job in jobs])
+        return True
+
+    def demands(self, head: JobKey) -> Demands:
+        """What the members that a gang needs demand together."""
+        gang = self._state.gang_of[head]
+        return gates.summed(gangs.ready(self._state, gang)[: gangs.needed(gang)])
+
+    def _admitted(self, gang: Gang) -> tuple[list[Job], Reason]:
+        """The members that may start together as far as licences, rates and keys go, and what holds the next one."""
+        return gates.admitted(self._state, gangs.ready(self._state, gang), self._now_us)
+
+    def _let(self, head: JobKey) -> Callable[[NodeState, SlotKind], int]:
+        return lambda node, kind: self._claims.times(node, head, kind.resources, opens=True)
+
+    def _open(self, placement: Placement) -> None:
+        """Make the slots for a placement: those that are idle already, else new ones where idle ones were closed."""
+        state = self._state
+        wanted = {(node_id, kind): count for node_id, kind, count in placement}
+        if state.tree.matters:
+            for kind, nodes in list(state.idle_lanes.items()):
+                for node_id in list(nodes):
+                    self._close(node_id, kind, wanted)
+        for (node_id, kind), count in wanted.items():
+            node = state.nodes[node_id]
+            lane = node.lanes.get(kind)
+            more = count - (lane.idle if lane else 0)
+            if more <= 0:
+                continue
+            for other in sorted(node.lanes.values(), key=lambda lane: (lane.idle_since_us, lane.kind)):
+                fits = kind.resources.times_in(usable(state, node, kind), more) >= more
+                if fits and node.slots + more <= state.policy.slots_per_node_max:
+                    break
+                self._close(node_id, other.kind, wanted)
+            self._resize(node, kind, (lane.slots if lane else 0) + more, Reason.NONE)
+
+    def _close(self, node_id: NodeId, kind: SlotKind, wanted: dict[tuple[NodeId, SlotKind], int]) -> None:
+        """Close the idle slots of a lane, but those that the gang itself is going to use."""
+        lane = self._state.nodes[node_id].lanes[kind]
+        spare = lane.idle - min(lane.idle, wanted.get((node_id, kind), 0))
+        if spare:
+            self._resize(self._state.nodes[node_id], kind, lane.slots - spare, Reason.ROOM_WANTED)
+
+    # --- waiting
+
+    def why_not(self, turn: Turn) -> Reason:
+        """Why a gang whose members may start cannot be placed."""
+        state, gang = self._state, self._state.gang_of[turn.head]
+        if not state.nodes:
+            return Reason.NO_NODES
+        wanted, least = counted(gangs.ready(state, gang)), gangs.needed(gang)
+        empty = Packing(state, self._now_us, empty=True)
+        if empty.fit(wanted, least, _anything, quota=False) is None:
+            return Reason.NEVER_FITS
+        if empty.fit(wanted, least, _anything) is None:
+            return Reason.ABOVE_QUOTA
+        kind = turn.job_class.kind
+        needs = Resources.from_amounts(total(kind.resources for _ in range(max(1, least))))
+        if state.tree.matters and state.tree.forbids(Packing(state, self._now_us).used, kind.namespace, needs):
+            return Reason.QUOTA
+        return Reason.GANG_NO_ROOM
+
+    def claim(self, turn: Turn) -> list[NodeState]:
+        """Keep nodes for a gang that together could hold it, those first that have the most room for it now."""
+        state, gang = self._state, self._state.gang_of[turn.head]
+        kind = turn.job_class.kind
+        placement = Packing(state, self._now_us, empty=True).fit(
+            counted(gangs.ready(state, gang)),
+            gangs.needed(gang),
+            lambda node, _: 0 if self._claims.taken(node) else _MANY,
+            lambda node: -kind.resources.times_in(node.free, _MANY),
+        )
+        if placement is None:
+            return []
+        needs = _by_node(placement)
+        self._keep(gang, needs, max(ready_us(state, state.nodes[n], r, self._now_us) for n, r in needs.items()))
+        return [state.nodes[node_id] for node_id in needs]
+
+    def _keep(self, gang: Gang, needs: Mapping[NodeId, Resources], at_us: int) -> None:
+        leader = self._state.jobs[gang.leader]
+        for node_id, resources in needs.items():
+            self._claims.add(self._state.nodes[node_id], leader.job_class, leader.key, at_us, resources)
+
+    def drop_claims(self, key: JobKey) -> None:
+        """A gang has its room, or other room is being made for it."""
+        for node_id in self._claims.by_node:
+            self._claims.drop(node_id, key)
+
+    # --- having room made
+
+    def plan(self, turn: Turn) -> tuple[list[Victim], d.KeepForGang] | None:
+        """Whom to ask so that enough of a gang can start, and where it will; None: nobody, or it would not help."""
+        gang = self._state.gang_of[turn.head]
+        members, _ = self._admitted(gang)
+        wanted, least = counted(members), gangs.needed(gang)
+        rooms = Packing(self._state, self._now_us)
+
+        def fits(gone: Iterable[Job], used: Used) -> Placement | None:
+            return rooms.without(gone, used).fit(wanted, least, self._let_after(turn.head))
+
+        needs: dict[str, int] = {}
+        for job in members[: max(1, least)]:
+            add(needs, job.entry.kind.resources, 1)
+        found = self._search.plan_together(turn.job_class, turn.head, Resources.from_amounts(needs), fits)
+        if found is None:
+            return None
+        victims, placement = found
+        room = _by_node(placement)
+        return victims, d.KeepForGang(gang=gang.name, nodes=tuple(room), resources=tuple(room.values()))
+
+    def _let_after(self, head: JobKey) -> Callable[[NodeState, SlotKind], int]:
+        """Nodes that others claim are left to them."""
+
+        def let(node: NodeState, _kind: SlotKind) -> int:
+            others = [claim for claim in self._claims.by_node.get(node.node.id, ()) if claim.key != head]
+            return 0 if others else _MANY
+
+        return let
+
+
+def _by_node(placement: Placement) -> dict[NodeId, Resources]:
+    """What a placement takes of each node."""
+    sums: dict[NodeId, dict[str, int]] = {}
+    for node_id, kind, count in placement:
+        add(sums.setdefault(node_id, {}), kind.resources, count)
+    return {node_id: Resources.from_amounts(amounts) for node_id, amounts in sums.items()}
+
+
+def _anything(_node: NodeState, _kind: SlotKind) -> int:
+    return _MANY
