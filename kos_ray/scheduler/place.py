@@ -42,7 +42,7 @@ class Pass:
         self.claims = Claims(state, now_us)
         self._search = Search(state, self.claims, now_us)
         if before is not None:
-            self._search.fresh |= before.started()
+            self._search.rights.fresh |= before.started()
         self._gangs = GangTurns(state, self.claims, self._search, now_us, self._resize, self._launch)
         self._parking = Parking(state, now_us, self.claims, self._search.targets)
         self._claimed = 0
@@ -373,7 +373,7 @@ class Pass:
     def _launch(self, node: NodeState, kind: SlotKind, keys: list[JobKey]) -> None:
         launch(self.state, node.node.id, kind, keys, self.now_us)
         self.launched.setdefault((node.node.id, kind), []).extend(keys)
-        self._search.fresh.update(keys)
+        self._search.rights.fresh.update(keys)
 
     def _recall(self, node: NodeState, keys: list[JobKey], reason: Reason) -> None:
         if not keys:
@@ -426,7 +426,7 @@ class Pass:
 
     def started(self) -> set[JobKey]:
         """What was started at this instant."""
-        return self._search.fresh
+        return self._search.rights.fresh
 
     @property
     def joining(self) -> bool:
