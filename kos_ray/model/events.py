@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from kos_ray.model.ids import JobKey, NodeId, SpecKey
 from kos_ray.model.job import Spec
-from kos_ray.model.node import Node
+from kos_ray.model.node import Mark, Node
 from kos_ray.model.policy import Policy
 
 
@@ -73,6 +73,10 @@ class JobsSubmitted:
     ended_as: tuple[tuple[JobKey, int], ...] = ()
     limits: tuple[ArrayLimits, ...] = ()
     sender: str = ""
+    #: jobs that were there before and that `where` of new specs names, `(namespace, name, first, count)`; and the nodes
+    #: on which those of them ran last that are over, `(namespace, name, node)`
+    neighbours: tuple[tuple[str, str, int, int], ...] = ()
+    ran_on: tuple[tuple[str, str, str], ...] = ()
     #: the job that submitted these while it ran, JobKey(0) where none did
     parent: JobKey = JobKey(0)
 
@@ -95,6 +99,15 @@ class NodeLost:
 
     node: NodeId
     cause: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodesMarked:
+    """Somebody cordons, drains or labels nodes: these are the whole marks of their names from now on."""
+
+    request_id: str
+    marks: tuple[Mark, ...]
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,6 +244,7 @@ Event = (
     | ReleaseRequested
     | PriorityChanged
     | PolicyChanged
+    | NodesMarked
 )
 
 EVENT_TYPES: tuple[type, ...] = (
@@ -248,6 +262,7 @@ EVENT_TYPES: tuple[type, ...] = (
     ReleaseRequested,
     PriorityChanged,
     PolicyChanged,
+    NodesMarked,
 )
 
 __all__ = [
@@ -265,6 +280,7 @@ __all__ = [
     "LogsStored",
     "NodeLost",
     "NodesJoined",
+    "NodesMarked",
     "PolicyChanged",
     "PriorityChanged",
     "ProgressMade",

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from kos_ray.model.ids import NodeId
 from kos_ray.model.resources import Resources
 
+#: the label that every node gets: its machine's name, which it keeps when Ray gives it another id
+HOST = "host"
+
 
 @dataclass(frozen=True, slots=True)
 class Node:
@@ -19,3 +22,29 @@ class Node:
     incarnation: str = ""
     #: of what its agent runs: `(name, version)` of kos_ray, Python and Ray
     versions: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def host(self) -> str:
+        """The machine it is on, as far as it is known."""
+        return dict(self.labels).get(HOST, "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """What people say of the node with a name, or of all nodes of the host with that name. It outlives them."""
+
+    name: str
+    #: nothing new starts there
+    cordoned: bool = False
+    #: and what runs there is asked to give way
+    draining: bool = False
+    #: why, and who said so
+    note: str = ""
+    by: str = ""
+    #: labels besides the node's own, which they replace; "" takes one away
+    labels: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def says_nothing(self) -> bool:
+        """Whether it can be forgotten."""
+        return self == Mark(name=self.name, note=self.note, by=self.by)

@@ -6,6 +6,7 @@ from enum import IntEnum
 from typing import Any
 
 from kos_ray.model.resources import UNIT
+from kos_ray.model.where import Strategy
 from kos_ray.model.wire import from_plain, to_plain
 
 _MINUTE_US = 60_000_000
@@ -56,6 +57,8 @@ class Namespace:
     borrowing: Against = Against.LOWER
     #: while it borrows, only bands from this one downwards give way to it
     borrowing_band: int = 0
+    #: how nodes are chosen for its jobs
+    strategy: Strategy = Strategy.DEFAULT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +130,11 @@ class Policy:
     rates: tuple[Rate, ...] = ()
     #: the share of each node's memory that our jobs may reserve, in thousandths
     memory_share: int = 1_000
+
+    # --- where
+
+    #: how nodes are chosen; DEFAULT is PACK
+    strategy: Strategy = Strategy.DEFAULT
 
     # --- taking back
 

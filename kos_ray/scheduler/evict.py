@@ -17,9 +17,11 @@ from kos_ray.model.policy import Against, Namespace
 from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import add
 from kos_ray.scheduler.claims import Claims
+from kos_ray.scheduler.fit import wanted_kind
 from kos_ray.scheduler.queues import count_ready
 from kos_ray.scheduler.quota import ROOT
 from kos_ray.scheduler.shares import paths, step_of
+from kos_ray.scheduler.sites import Sites
 from kos_ray.scheduler.state import Job, JobClass, NodeState, State
 
 #: nodes that one search looks at
@@ -51,12 +53,15 @@ class Plan:
 class Search:
     """One pass's searches for victims. `retry_us` is when one that failed might succeed though nothing happens."""
 
-    def __init__(self, state: State, claims: Claims, now_us: int, launched: Mapping[Any, Iterable[JobKey]]) -> None:
+    def __init__(
+        self, state: State, claims: Claims, sites: Sites, now_us: int, launched: Mapping[Any, Iterable[JobKey]]
+    ) -> None:
         self._state = state
         self._launched = launched
         #: what this pass has started itself is no victim
         self._fresh: set[JobKey] = set()
         self._claims = claims
+        self._sites = sites
         self._now_us = now_us
         self._left = state.policy.evictions_per_pass
         self._used: _Used = {}
@@ -100,7 +105,7 @@ class Search:
 
     def _best(self, job_class: JobClass, claimer: Job) -> Plan | None:
         """The least harmful of the plans for all nodes."""
-        lacking = self._lacking(claimer.entry.kind, ())
+        lacking = self._lacking(self._kind(claimer), ())
         everywhere = list(self._victims(claimer, self._state.nodes.values())) if lacking else []
         best: tuple[_Cost, Plan] | None = None
         for node in self._targets(job_class):
@@ -113,22 +118,21 @@ class Search:
 
     def _may_end_within(self, claimer: Job) -> bool:
         """Whether a claimer that borrows would not if enough of its own gave way, so that it may reclaim besides."""
-        tree, kind, settings = self._state.tree, claimer.entry.kind, self._settings(claimer)
+        tree, kind, settings = self._state.tree, self._kind(claimer), self._settings(claimer)
         if not tree.matters or Against.NEVER in (settings.within, settings.reclaim):
             return False
         whole = tree.borrows({}, kind.namespace, kind.resources)
         return not whole and tree.borrows(self._used, kind.namespace, kind.resources)
 
-    def lacks_quota(self, job_class: JobClass, head: JobKey) -> bool:
-        """Whether a class's namespace may not use so much now, even with all idle slots closed."""
+    def lacks_quota(self, kind: SlotKind, head: JobKey) -> bool:
+        """Whether a kind's namespace may not use so much now, even with all idle slots closed."""
         self._used = self._use_to_come(head)
-        return bool(self._lacking(job_class.kind, ()))
+        return bool(self._lacking(kind, ()))
 
-    def forbidden(self, job_class: JobClass, head: JobKey) -> bool:
+    def forbidden(self, kind: SlotKind, head: JobKey) -> bool:
         """The same where it is a matter of settings, and not of a full cluster."""
         if not self._state.tree.matters:
             return False
-        kind = job_class.kind
         return self._state.tree.forbids(self._use_to_come(head), kind.namespace, kind.resources)
 
     def _may_help(self, job_class: JobClass) -> bool:
@@ -139,13 +143,17 @@ class Search:
 
     def _targets(self, job_class: JobClass) -> Iterator[NodeState]:
         """Nodes that could hold the job if enough gave way."""
-        wanted, count = job_class.kind.resources, 0
+        wanted, count = wanted_kind(self._state, job_class).resources, 0
         for node in self._state.nodes.values():
-            if node.lanes and wanted.fits(dict(node.node.resources.amounts)):
+            large = node.lanes and wanted.fits(dict(node.node.resources.amounts))
+            if large and self._sites.times(node, job_class):
                 yield node
                 count += 1
                 if count >= _NODES_MAX:
                     return
+
+    def _kind(self, claimer: Job) -> SlotKind:
+        return wanted_kind(self._state, claimer.job_class)
 
     # --- one node
 
@@ -168,7 +176,7 @@ class Search:
         return chosen
 
     def _fits(self, node: NodeState, claimer: Job, gone: list[Victim]) -> bool:
-        wanted = claimer.entry.kind.resources
+        wanted = self._kind(claimer).resources
         free = dict(node.free)
         for lane in node.lanes.values():
             add(free, lane.kind.resources, lane.idle)
@@ -181,7 +189,7 @@ class Search:
         for claim in self._claims.by_node.get(node.node.id, ()):
             if claim.key != claimer.key:
                 add(free, claim.resources, -1)
-        if not wanted.fits(free) or self._lacking(claimer.entry.kind, gone):
+        if not wanted.fits(free) or self._lacking(self._kind(claimer), gone):
             return False
         namespace = claimer.entry.kind.namespace
         return not (self._to_end_within and self._state.tree.borrows(self._without(gone), namespace, wanted))
@@ -211,7 +219,7 @@ class Search:
             _count(used, job.kind, -1)
         for key in state.nominated:
             if key != claimer:
-                _count(used, state.jobs[key].entry.kind, 1)
+                _count(used, self._kind(state.jobs[key]), 1)
         return used
 
     # --- who may be a victim
@@ -263,7 +271,7 @@ class Search:
         """Whether the claimer, or one above it that is not above the job, uses no more than is guaranteed to it."""
         if self._to_end_within:
             return True
-        wanted, tree = claimer.entry.kind.resources, self._state.tree
+        wanted, tree = self._kind(claimer).resources, self._state.tree
         mine = _apart(claimer.entry.kind.namespace, job.kind.namespace)
         return any(not tree.borrows(self._used, part, wanted) for part in mine)
 
@@ -278,7 +286,7 @@ class Search:
 
         One that does not keeps all below it safe: they borrow of each other, and not of the claimer.
         """
-        names = [name for name, _ in claimer.entry.kind.resources.amounts]
+        names = [name for name, _ in self._kind(claimer).resources.amounts]
         theirs = _apart(job.kind.namespace, claimer.entry.kind.namespace)
         return all(self._state.tree.borrows_already(used, part, names) for part in theirs)
 

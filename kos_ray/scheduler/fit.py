@@ -1,40 +1,65 @@
 """How well a node fits, and why none does."""
 
+from typing import TYPE_CHECKING
+
 from kos_ray.model.ids import JobKey
 from kos_ray.model.job import SlotKind
 from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import add
-from kos_ray.scheduler.evict import Search
+from kos_ray.model.where import ANYWHERE, Where
+from kos_ray.scheduler.sites import Sites, matches
 from kos_ray.scheduler.state import JobClass, NodeState, State
+
+if TYPE_CHECKING:
+    from kos_ray.scheduler.evict import Search
 
 #: thousandths
 _WHOLE = 1_000
 
 
-def why_not(state: State, job_class: JobClass, head: JobKey, search: Search, now_us: int) -> Reason:
+def why_not(state: State, job_class: JobClass, head: JobKey, search: "Search", sites: Sites, now_us: int) -> Reason:
     """Why the head of a class cannot be placed."""
     nodes = state.nodes.values()
     if not nodes:
         return Reason.NO_NODES
-    kind = job_class.kind
-    able = able_nodes(state, kind)
+    kind = wanted_kind(state, job_class)
+    able = able_nodes(state, kind, job_class.where)
     if not able:
-        return Reason.NEVER_FITS
-    if search.forbidden(job_class, head):
+        return Reason.NO_NODE_MATCHES if able_nodes(state, kind) else Reason.NEVER_FITS
+    if search.forbidden(kind, head):
         fits_ever = state.tree.times({}, kind.namespace, kind.resources, 1)
         return Reason.QUOTA if fits_ever else Reason.ABOVE_QUOTA
+    refusals = {sites.refusal(node, job_class) for node in able}
+    if Reason.NONE not in refusals:
+        return max(refusals)
     if all(pausing(node, kind, now_us) for node in able):
         return Reason.TAKEN_BY_OTHERS
     return Reason.NO_ROOM
 
 
-def able_nodes(state: State, kind: SlotKind) -> list[NodeState]:
-    """The nodes that could hold a slot of a kind when they are empty, in the order in which they joined."""
-    found = state.able.get(kind)
+def able_nodes(state: State, kind: SlotKind, where: Where = ANYWHERE) -> list[NodeState]:
+    """The nodes that could hold a slot of a kind when they are empty and match, in the order in which they joined."""
+    found = state.able.get((kind, where))
     if found is None:
-        found = [node for node in state.nodes.values() if kind.resources.fits(_empty(state, node, kind))]
-        state.able[kind] = found
+        if where == ANYWHERE:
+            found = [node for node in state.nodes.values() if kind.resources.fits(_empty(state, node, kind))]
+        else:
+            found = [node for node in able_nodes(state, kind) if matches(node, where)]
+        state.able[kind, where] = found
     return found
+
+
+def wanted_kind(state: State, job_class: JobClass) -> SlotKind:
+    """For which kind of slot a class waits: of those that would do, the first that some node can hold."""
+    if len(job_class.kinds) == 1:
+        return job_class.kind
+    able = (kind for kind in job_class.kinds if able_nodes(state, kind, job_class.where))
+    return next(able, job_class.kind)
+
+
+def reconsider(state: State) -> None:
+    """What did not fit may fit now though no node has more room: a mark, a label, a neighbour, a window has changed."""
+    state.able.clear()
 
 
 def _empty(state: State, node: NodeState, kind: SlotKind) -> dict[str, int]:

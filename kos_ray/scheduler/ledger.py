@@ -10,8 +10,10 @@ from kos_ray.model.ids import JobKey, NodeId, SpecKey
 from kos_ray.model.job import LEGAL_MOVES, JobState, SlotKind
 from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import add
+from kos_ray.scheduler.fit import reconsider
 from kos_ray.scheduler.gates import give_back, take
 from kos_ray.scheduler.shares import reserve, started
+from kos_ray.scheduler.sites import arrive, unwatch
 from kos_ray.scheduler.state import Job, JobClass, Lane, State
 
 
@@ -85,6 +87,8 @@ def launch(
         state.on_nodes[job_class.band] += count
         started(state, job_class, count, now_us)
         take(state, job_class, count, now_us)
+        if job_class.special:
+            arrive(state, job_class, node_id, count)
     note_idle(state, node_id, lane, now_us)
 
 
@@ -97,6 +101,9 @@ def count_on_nodes(state: State, job: Job, times: int) -> None:
 
 def off_node(state: State, job: Job) -> None:
     """A job's attempt is on no node any more: what it held besides its slot is free."""
+    if job.job_class.special and job.node is not None:
+        arrive(state, job.job_class, job.node, -1)
+        reconsider(state)
     job.node = job.lane = None
     count_on_nodes(state, job, -1)
     state.stopping.pop(job.key, None)
@@ -164,4 +171,4 @@ def rest_spec(state: State, key: SpecKey) -> None:
     if len(state.idle_specs) > state.policy.idle_specs_max:
         oldest = next(iter(state.idle_specs))
         del state.idle_specs[oldest]
-        del state.specs[oldest]
+        unwatch(state, state.specs.pop(oldest).spec)

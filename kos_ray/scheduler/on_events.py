@@ -11,6 +11,7 @@ from kos_ray.model.policy import Policy
 from kos_ray.model.resources import add
 from kos_ray.scheduler.dependencies import Past, parent_started, wait
 from kos_ray.scheduler.family import born
+from kos_ray.scheduler.fit import reconsider
 from kos_ray.scheduler.groups import demands_of, join
 from kos_ray.scheduler.ledger import (
     count_on_nodes,
@@ -19,6 +20,7 @@ from kos_ray.scheduler.ledger import (
     move,
     off_node,
 )
+from kos_ray.scheduler.marks import is_closed, refresh, set_marks
 from kos_ray.scheduler.paths import lengthen_paths
 from kos_ray.scheduler.queues import (
     burst_of,
@@ -33,6 +35,7 @@ from kos_ray.scheduler.queues import (
 )
 from kos_ray.scheduler.quota import Tree
 from kos_ray.scheduler.shares import reserve
+from kos_ray.scheduler.sites import full_word, watch, words_of
 from kos_ray.scheduler.state import OVERDUE, ClassKey, Job, JobClass, NodeState, SpecEntry, State
 
 #: weight of the newest run in a spec's mean run time, as 1/n
@@ -54,7 +57,7 @@ def _use(state: State, policy: Policy, now_us: int) -> None:
     if before == policy:
         return
     state.tree = Tree(policy.namespaces, state.capacity)
-    state.able.clear()
+    reconsider(state)
     for job_class in state.classes.values():
         job_class.ready.clear()
     classes, state.classes = state.classes, {}
@@ -76,6 +79,11 @@ def _jobs_submitted(state: State, event: e.JobsSubmitted, now_us: int) -> None:
         raise IllegalMove(f"jobs must be numbered from {state.next_key} on, found {event.first}")
     for new_key, spec in event.new_specs:
         _remember_spec(state, new_key, spec)
+        if spec.where.jobs:
+            watch(state, spec, event.neighbours)
+    for namespace, name, node in event.ran_on:
+        state.left.setdefault(full_word(namespace, f"job:{name}"), {})[NodeId(node)] = None
+    names = dict(event.names) if state.watched else {}
     dependencies = {dependency.key: dependency for dependency in event.dependencies}
     past = Past(event)
     all_limits = {limits.index: limits for limits in event.limits}
@@ -91,7 +99,10 @@ def _jobs_submitted(state: State, event: e.JobsSubmitted, now_us: int) -> None:
         if limits is not None:
             name = f"{entry.spec.namespace}\0{limits.group}"
             demands = demands_of(name, limits, entry.spec.demands)
-        job_class = class_for(state, entry, entry.spec.band, user=event.sender, lower=lower, demands=demands)
+        words = words_of(state, entry.spec, names.get(index, "")) if state.watched else ()
+        job_class = class_for(
+            state, entry, entry.spec.band, user=event.sender, lower=lower, demands=demands, words=words
+        )
         ready = _add_jobs(state, range(key, end), spec_key, job_class, dependencies, past)
         start_waiting(state, ready, now_us)
         if limits is not None:
@@ -144,13 +155,15 @@ def _nodes_joined(state: State, event: e.NodesJoined, _now_us: int) -> None:
         add(state.capacity, node.resources, 1)
         if known is None:
             state.nodes[node.id] = NodeState(node)
+            refresh(state, state.nodes[node.id])
             continue
         known.node = node
+        refresh(state, known)
         known.free = dict(node.resources.amounts)
         for lane in known.lanes.values():
             add(known.free, lane.kind.resources, -lane.slots)
     state.tree = Tree(state.policy.namespaces, state.capacity)
-    state.able.clear()
+    reconsider(state)
 
 
 def _node_lost(state: State, event: e.NodeLost, now_us: int) -> None:
@@ -159,7 +172,7 @@ def _node_lost(state: State, event: e.NodeLost, now_us: int) -> None:
         return
     add(state.capacity, lost.node.resources, -1)
     state.tree = Tree(state.policy.namespaces, state.capacity)
-    state.able.clear()
+    reconsider(state)
     for kind, lane in lost.lanes.items():
         reserve(state, kind.namespace, kind.resources, -lane.slots, now_us)
         state.idle_lanes.pop((event.node, kind), None)
@@ -168,6 +181,8 @@ def _node_lost(state: State, event: e.NodeLost, now_us: int) -> None:
             job = state.jobs[key]
             off_node(state, job)
             state.todo.ended[key] = AttemptEnd.LOST
+    for nodes in state.left.values():
+        nodes.pop(event.node, None)
     for key in [key for key, node in state.nominated.items() if node == event.node]:
         withdraw(state, key)
 
@@ -273,8 +288,11 @@ def _priority_changed(state: State, event: e.PriorityChanged, _now_us: int) -> N
             user = job.job_class.name.user
             if job.node is not None:
                 count_on_nodes(state, job, -1)
-            demands = job.job_class.demands
-            reclass(state, job, class_for(state, job.entry, event.band, user=user, overdue=overdue, demands=demands))
+            name = job.job_class.name
+            moved = class_for(
+                state, job.entry, event.band, user=user, overdue=overdue, demands=name.demands, words=name.words
+            )
+            reclass(state, job, moved)
             if job.node is not None:
                 count_on_nodes(state, job, 1)
 
@@ -284,6 +302,13 @@ def _checkpoints_stored(state: State, event: e.CheckpointsStored, now_us: int) -
         job = state.jobs.get(key)
         if job is not None and job.attempt == attempt:
             job.saved_us = now_us
+
+
+def _nodes_marked(state: State, event: e.NodesMarked, _now_us: int) -> None:
+    set_marks(state, event.marks)
+    reconsider(state)
+    for key in [key for key, node in state.nominated.items() if is_closed(state.nodes[node])]:
+        withdraw(state, key)
 
 
 def _nothing(_state: State, _event: Any, _now_us: int) -> None:
@@ -305,4 +330,5 @@ ON_EVENT: dict[type, Callable[[State, Any, int], None]] = {
     e.ReleaseRequested: _release_requested,
     e.PriorityChanged: _priority_changed,
     e.PolicyChanged: _policy_changed,
+    e.NodesMarked: _nodes_marked,
 }

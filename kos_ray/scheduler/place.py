@@ -16,11 +16,13 @@ from kos_ray.scheduler import gates
 from kos_ray.scheduler.apply import apply_decision
 from kos_ray.scheduler.claims import NEVER_US, Claims, ready_us
 from kos_ray.scheduler.evict import Plan, Search
-from kos_ray.scheduler.fit import able_nodes, deficit, leftover, pausing, usable, why_not
+from kos_ray.scheduler.fit import able_nodes, deficit, leftover, pausing, usable, wanted_kind, why_not
 from kos_ray.scheduler.ledger import launch, set_slots
 from kos_ray.scheduler.queues import first_ready, place_in_class, take_first
-from kos_ray.scheduler.state import Job, JobClass, Lane, NodeState, State
-from kos_ray.scheduler.turns import Turn, Turns
+from kos_ray.scheduler.score import liked_best
+from kos_ray.scheduler.sites import Sites
+from kos_ray.scheduler.state import Job, Lane, NodeState, State
+from kos_ray.scheduler.turns import Turn, Turns, turns_of
 
 
 class Pass:
@@ -34,7 +36,8 @@ class Pass:
         self.recalls: list[d.Recall] = []
         self.evictions: list[d.Evict] = []
         self.claims = Claims(state, now_us)
-        self._search = Search(state, self.claims, now_us, self.launched)
+        self.sites = Sites(state, now_us)
+        self._search = Search(state, self.claims, self.sites, now_us, self.launched)
         self._claimed = 0
         self._refill_us: int | None = None
 
@@ -54,9 +57,23 @@ class Pass:
             else:
                 self._hold(turn)
                 turns.pass_over()
-        hints = [at_us for at_us in (self._search.retry_us, self._refill_us) if at_us is not None]
-        self.state.retry_us = min(hints, default=None)
+        while self.sites.somebody_came():
+            self._follow()
+        hints = [self._search.retry_us, self._refill_us]
+        self.state.retry_us = min((at_us for at_us in hints if at_us is not None), default=None)
         return self._decisions()
+
+    def _follow(self) -> None:
+        """Let those have their turn again that wait to be near others: somebody has come since."""
+        for turn in turns_of(self.state, Reason.NEAR):
+            turn.job_class.why = Reason.NONE
+            while self._place(turn):
+                head = first_ready(self.state, turn.job_class)
+                if head is None:
+                    break
+                turn.head = head
+            else:
+                self._hold(turn)
 
     # --- one turn
 
@@ -67,7 +84,15 @@ class Pass:
         if at_most <= 0:
             turn.job_class.why = why
             return False
-        kind = turn.job_class.kind
+        for kind in turn.job_class.kinds:
+            turn.kind = kind
+            if self._start(turn, at_most):
+                return True
+        return False
+
+    def _start(self, turn: Turn, at_most: int) -> bool:
+        """The same in slots of one kind."""
+        kind = turn.kind
         for node, room in self._rooms(turn):
             keys = self._take(turn, min(room, at_most))
             lane = node.lanes.get(kind)
@@ -75,19 +100,21 @@ class Pass:
             if len(keys) > idle:
                 self._resize(node, kind, slots + len(keys) - idle, Reason.NONE)
             self._launch(node, kind, keys)
+            self.sites.came = self.sites.came or bool(turn.job_class.name.words)
             return True
         return not turn.nominated and self._queue_ahead(turn, at_most)
 
     def _rooms(self, turn: Turn) -> Iterable[tuple[NodeState, int]]:
         """Nodes and how many jobs they can start at once: idle slots first, then best fit, then by closing others'."""
-        job_class, kind = turn.job_class, turn.job_class.kind
+        kind = turn.kind
+        yield from liked_best(self.state, self.sites, turn, self._fits_anew, self._let)
         for node_id, idle_kind in list(self.state.idle_lanes):
             if idle_kind == kind:
                 node = self.state.nodes[node_id]
                 times = self._let(node, turn, opens=False)
                 if times:
                     yield node, min(times, node.lanes[kind].idle)
-        quota = self._quota(job_class)
+        quota = self.state.tree.times(self.state.reserved, kind.namespace, kind.resources, _MANY)
         if not quota:
             if not self._close_for_quota(turn):
                 return
@@ -102,37 +129,34 @@ class Pass:
 
     def _best_fit(self, turn: Turn) -> NodeState | None:
         """The node on which a new slot leaves the least over."""
-        kind = turn.job_class.kind
+        kind = turn.kind
         best: tuple[float, NodeId] | None = None
-        for node in able_nodes(self.state, kind):
-            fits = kind.resources.fits(usable(self.state, node, kind))
-            if fits and self._can_open(node, kind) and self._let(node, turn):
+        for node in able_nodes(self.state, kind, turn.job_class.where):
+            if self._fits_anew(node, kind) and self._let(node, turn):
                 rank = (leftover(node, kind), node.node.id)
                 best = min(best, rank) if best else rank
         return self.state.nodes[best[1]] if best else None
 
+    def _fits_anew(self, node: NodeState, kind: SlotKind) -> bool:
+        """Whether a new slot of a kind can be opened on a node as far as its room goes."""
+        return kind.resources.fits(usable(self.state, node, kind)) and self._can_open(node, kind)
+
     def _let(self, node: NodeState, turn: Turn, *, opens: bool = True) -> int:
-        """How many jobs of a turn the claims on a node let start there."""
-        return self.claims.times(node, turn.head, turn.job_class.kind.resources, opens=opens)
+        """How many jobs of a turn a node, and the claims on it, let start there."""
+        most = self.sites.times(node, turn.job_class)
+        return most and min(most, self.claims.times(node, turn.head, turn.kind.resources, opens=opens))
 
     def _times(self, node: NodeState, turn: Turn) -> int:
         """How many slots of a kind may be opened on a node where one may."""
-        kind = turn.job_class.kind
+        kind = turn.kind
         bound = min(self._slots_left(node, kind), self._let(node, turn))
         return max(1, kind.resources.times_in(usable(self.state, node, kind), bound))
 
-    def _quota(self, job_class: JobClass) -> int:
-        """How many more slots of its kind the namespace of a class may reserve."""
-        tree, kind = self.state.tree, job_class.kind
-        if not tree.matters:
-            return _MANY
-        return tree.times(self.state.reserved, kind.namespace, kind.resources, _MANY)
-
     def _close_for_quota(self, turn: Turn) -> bool:
         """Close idle slots, the namespace's own first, until its quota has room; False where that does not do."""
-        kind, lacking = turn.job_class.kind, self.state.tree.lacking
+        kind, lacking = turn.kind, self.state.tree.lacking
         idle = sorted(self.state.idle_lanes, key=lambda place: (place[1].namespace != kind.namespace, place))
-        if not idle or self._search.lacks_quota(turn.job_class, turn.head):
+        if not idle or self._search.lacks_quota(kind, turn.head):
             return False
         for node_id, other in idle:
             lane = self.state.nodes[node_id].lanes.get(other)
@@ -192,7 +216,7 @@ class Pass:
 
     def _queue_ahead(self, turn: Turn, at_most: int) -> bool:
         """Give one run of short jobs to the lane that will be free first, so that its slots never wait for us."""
-        kind, policy = turn.job_class.kind, self.state.policy
+        kind, policy = turn.kind, self.state.policy
         estimate_us = self.state.jobs[turn.head].entry.mean_us
         if kind.single_use or not 0 < estimate_us <= policy.ahead_run_us_max:
             return False
@@ -205,7 +229,7 @@ class Pass:
         if best is None:
             return False
         node = self.state.nodes[best[1]]
-        room = min(at_most, self._ahead_room(node.lanes[kind], estimate_us))
+        room = min(at_most, self._ahead_room(node.lanes[kind], estimate_us), self._let(node, turn, opens=False))
         share = max(1, room // 2) if len(self.state.nodes) > 1 else room
         self._launch(node, kind, self._take(turn, share))
         return True
@@ -268,14 +292,14 @@ class Pass:
             if due_us is not None:
                 self._refill_us = due_us if self._refill_us is None else min(self._refill_us, due_us)
         if job_class.why is Reason.NONE:
-            job_class.why = why_not(state, job_class, turn.head, self._search, self.now_us)
+            job_class.why = why_not(state, job_class, turn.head, self._search, self.sites, self.now_us)
         if job_class.why is not Reason.NO_ROOM or self._claimed >= state.policy.claims_max:
             return
-        wanted = job_class.kind.resources
+        kind = wanted_kind(state, job_class)
         best: tuple[int, float, NodeId] | None = None
-        for node in able_nodes(state, job_class.kind):
-            if not self.claims.taken(node):
-                rank = (ready_us(state, node, wanted, self.now_us), deficit(node, job_class.kind), node.node.id)
+        for node in able_nodes(state, kind, job_class.where):
+            if not self.claims.taken(node) and self.sites.times(node, job_class):
+                rank = (ready_us(state, node, kind.resources, self.now_us), deficit(node, kind), node.node.id)
                 best = min(best, rank) if best else rank
         if best is None:
             return

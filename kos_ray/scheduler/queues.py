@@ -27,11 +27,13 @@ def class_for(
     lower: int = 0,
     overdue: bool = False,
     demands: Demands | None = None,
+    words: tuple[str, ...] = (),
 ) -> JobClass:
     """The class of a spec's jobs in a band. `lower`: so many bands behind it, for a burst; `demands`: the spec's."""
-    namespace = entry.spec.namespace
-    discipline = state.discipline(namespace)
-    name = order_of(discipline, ClassKey(band, band, entry.kind, demands or entry.spec.demands, user, _length(entry)))
+    spec = entry.spec
+    discipline = state.discipline(spec.namespace)
+    name = ClassKey(band, band, entry.kind, demands or spec.demands, user, _length(entry), spec.where, words)
+    name = order_of(discipline, name)
     if overdue:
         name = replace(name, order=OVERDUE)
     elif lower:

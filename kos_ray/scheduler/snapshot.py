@@ -6,15 +6,17 @@ from kos_ray.model.dependency import Ended, Rule
 from kos_ray.model.events import JobDependency
 from kos_ray.model.ids import JobKey, NodeId
 from kos_ray.model.job import JobState, SlotKind, Spec
-from kos_ray.model.node import Node
+from kos_ray.model.node import Mark, Node
 from kos_ray.model.policy import Policy
 from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import add
 from kos_ray.model.wire import from_plain, to_plain
 from kos_ray.scheduler.ledger import count_on_nodes
+from kos_ray.scheduler.marks import set_marks
 from kos_ray.scheduler.queues import class_named, rebuild
 from kos_ray.scheduler.quota import ROOT, Tree
 from kos_ray.scheduler.shares import account_of, paths
+from kos_ray.scheduler.sites import arrive, named_by
 from kos_ray.scheduler.state import ClassKey, Group, Job, Lane, NodeState, SpecEntry, State, Waiting
 
 _JOB_FIELDS = (
@@ -61,6 +63,8 @@ def state_to_plain(state: State) -> Any:
         "used": [(place, amount) for place, amount in state.used.items()],
         "buckets": list(state.buckets.items()),
         "retry_us": state.retry_us,
+        "marks": [to_plain(mark) for mark in state.marks.values()],
+        "left": [(word, list(nodes)) for word, nodes in state.left.items()],
         "nodes": [_node_to_plain(node) for node in state.nodes.values()],
         "idle_lanes": [(node, to_plain(kind)) for node, kind in state.idle_lanes],
     }
@@ -88,6 +92,8 @@ def state_from_plain(plain: Any) -> State:
     for key, spec_plain, mean_us in plain["specs"]:
         entry = state.specs[key] = SpecEntry(from_plain(Spec, spec_plain))
         entry.mean_us = mean_us
+        for word in named_by(entry.spec):
+            state.watched[word] = state.watched.get(word, 0) + 1
     state.idle_specs = dict.fromkeys(plain["idle_specs"])
     for key, job_state, number, stopped_by, values in plain["jobs"]:
         fields = dict(zip(_JOB_FIELDS, values, strict=True))
@@ -114,10 +120,12 @@ def state_from_plain(plain: Any) -> State:
     for node_plain in plain["nodes"]:
         node = _node_from_plain(state, node_plain)
         state.nodes[node.node.id] = node
+    set_marks(state, [from_plain(Mark, mark) for mark in plain["marks"]])
     state.idle_lanes = {(NodeId(node), from_plain(SlotKind, kind)): None for node, kind in plain["idle_lanes"]}
     for node_id, kind in state.idle_lanes:
         state.nodes[node_id].lanes[kind].noted = True
     _count(state)
+    state.left = {word: {NodeId(node): None for node in nodes} for word, nodes in plain["left"]}
     rebuild(state)
     return state
 
@@ -155,6 +163,8 @@ def _count(state: State) -> None:
                 state.jobs[key].kind = lane.kind
                 state.jobs[key].lane = lane
                 count_on_nodes(state, state.jobs[key], 1)
+                if state.jobs[key].job_class.special:
+                    arrive(state, state.jobs[key].job_class, node.node.id, 1)
                 if state.jobs[key].state is JobState.STOPPING:
                     state.stopping[key] = None
     for job in state.jobs.values():

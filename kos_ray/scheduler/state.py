@@ -6,10 +6,11 @@ from typing import Any
 from kos_ray.model.dependency import Ended, Rule
 from kos_ray.model.events import JobDependency
 from kos_ray.model.ids import JobKey, NodeId, SpecKey
-from kos_ray.model.job import NO_DEMANDS, AttemptEnd, Demands, Eviction, JobState, SlotKind, Spec
-from kos_ray.model.node import Node
+from kos_ray.model.job import NO_DEMANDS, AttemptEnd, Demands, Eviction, JobState, SlotKind, Spec, kinds_of
+from kos_ray.model.node import Mark, Node
 from kos_ray.model.policy import Discipline, Policy
 from kos_ray.model.reasons import Reason
+from kos_ray.model.where import ANYWHERE, Where
 from kos_ray.scheduler.quota import Tree
 
 #: the order of jobs that have waited as long as their band allows: before all bands
@@ -31,6 +32,9 @@ class ClassKey:
     user: str = ""
     #: declared run time, to four significant bits: what fits before a claim is found among those of one length
     length: int = 0
+    where: Where = ANYWHERE
+    #: by which others' rules know these jobs; see `sites.py`
+    words: tuple[str, ...] = ()
 
 
 class JobClass:
@@ -40,7 +44,21 @@ class JobClass:
     ranked anew are skipped when they come up.
     """
 
-    __slots__ = ("account", "band", "demanding", "demands", "kind", "name", "order", "ranked", "ready", "why")
+    __slots__ = (
+        "account",
+        "band",
+        "demanding",
+        "demands",
+        "kind",
+        "kinds",
+        "name",
+        "order",
+        "ranked",
+        "ready",
+        "special",
+        "where",
+        "why",
+    )
 
     def __init__(self, name: ClassKey, account: str, *, ranked: bool) -> None:
         self.name = name
@@ -49,6 +67,11 @@ class JobClass:
         self.kind = name.kind
         self.demands = name.demands
         self.demanding = name.demands != NO_DEMANDS
+        self.where = name.where
+        #: in order of preference
+        self.kinds = kinds_of(name.kind, name.where)
+        #: whether more than room decides where its jobs may start
+        self.special = name.where != ANYWHERE or bool(name.words)
         #: who shares fairly with others: the namespace, or namespace, NUL, user
         self.account = account
         self.ranked = ranked
@@ -213,7 +236,7 @@ class Lane:
 class NodeState:
     """A node with our ledger of it. `free` = its resources less all slots; never negative."""
 
-    __slots__ = ("free", "lanes", "node", "slots", "taken")
+    __slots__ = ("free", "labels", "lanes", "mark", "node", "slots", "taken")
 
     def __init__(self, node: Node) -> None:
         self.node = node
@@ -223,6 +246,10 @@ class NodeState:
         self.slots = 0
         #: kinds that Ray did not admit: no slot is opened before `until`, which came after `times` refusals
         self.taken: dict[SlotKind, tuple[int, int]] = {}
+        #: its own labels with those of its mark
+        self.labels: dict[str, str] = dict(node.labels)
+        #: what people say of it; see `marks.py`
+        self.mark: Mark | None = None
 
 
 class Account:
@@ -325,7 +352,16 @@ class State:
     #: when the last pass could have done more though nothing had happened
     retry_us: int | None = None
     #: nodes that could hold a slot of a kind when empty; made when asked for, forgotten when nodes or policy change
-    able: dict[SlotKind, list[NodeState]] = field(default_factory=dict)
+    able: dict[tuple[SlotKind, Where], list[NodeState]] = field(default_factory=dict)
+    #: what people say of nodes, by name of a node or of its host; see `marks.py`
+    marks: dict[str, Mark] = field(default_factory=dict)
+    #: words that rules of known specs name, and how many do; see `sites.py`
+    watched: dict[str, int] = field(default_factory=dict)
+    #: attempts on nodes by such a word, and by what those there keep away: `(word, label)`
+    present: dict[str, dict[NodeId, int]] = field(default_factory=dict)
+    shunned: dict[tuple[str, str], dict[NodeId, int]] = field(default_factory=dict)
+    #: nodes where jobs with such a word have run
+    left: dict[str, dict[NodeId, None]] = field(default_factory=dict)
     #: the policy's namespaces with the cluster's capacity; made anew when either changes
     tree: Tree = field(default_factory=lambda: Tree((), {}))
 

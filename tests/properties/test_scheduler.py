@@ -11,9 +11,10 @@ from kos_ray.model import events as e
 from kos_ray.model.dependency import Rule
 from kos_ray.model.ids import JobKey, NodeId, SpecKey
 from kos_ray.model.job import After, AttemptEnd, Backoff, Children, Demands, Eviction, Guarantee, JobState, Spec
-from kos_ray.model.node import Node
+from kos_ray.model.node import Mark, Node
 from kos_ray.model.policy import Discipline, Namespace, Policy, Rate
 from kos_ray.model.resources import UNIT, Resources
+from kos_ray.model.where import ANYWHERE, Neighbours, Selector, Strategy, Where
 from kos_ray.scheduler import invariants
 from kos_ray.scheduler.machine import next_due_us, recover, step
 from kos_ray.scheduler.snapshot import state_from_plain, state_to_plain
@@ -22,8 +23,37 @@ from kos_ray.sim.folds import comparable
 
 _SHAPES = ({}, {"CPU": 1}, {"CPU": 2}, {"CPU": 4}, {"CPU": 1, "GPU": 1}, {"memory": 8})
 _NODES = ({"CPU": 1}, {"CPU": 4, "memory": 8}, {"CPU": 2, "GPU": 1}, {"CPU": 8, "GPU": 2, "memory": 32})
+_WORDS = st.sampled_from((("tag:a",), ("tag:b",), ("tag:a", "tag:b"), ("namespace:team",), ("type:function",)))
+_RULES = st.builds(
+    Neighbours,
+    words=_WORDS,
+    by=st.sampled_from(("", "", "zone")),
+    apart=st.booleans(),
+    weight=st.sampled_from((0, 0, 1)),
+    past=st.booleans(),
+).filter(lambda rule: not rule.past or (rule.weight and not rule.apart))
+_LABELS = st.builds(
+    Selector,
+    label=st.just("zone"),
+    values=st.sampled_from(((), ("x",), ("x", "y"))),
+    negated=st.booleans(),
+    weight=st.sampled_from((0, 1)),
+)
+_WHERE = st.one_of(
+    st.just(ANYWHERE),
+    st.builds(
+        Where,
+        labels=st.lists(_LABELS, max_size=1).map(tuple),
+        jobs=st.lists(_RULES, max_size=2).map(tuple),
+        not_nodes=st.sampled_from(((), ("n1",))),
+        strategy=st.sampled_from(Strategy),
+        alternatives=st.sampled_from(((), (Resources.of({"CPU": 2}),))),
+    ),
+)
 _SPECS = st.builds(
     Spec,
+    tags=st.sampled_from(((), ("a",), ("b",), ("a", "b"))),
+    where=_WHERE,
     entry=st.just("module:function"),
     namespace=st.sampled_from(("default", "team")),
     band=st.integers(0, 5),
@@ -70,6 +100,7 @@ _POLICIES = st.builds(
     licences=st.sampled_from(((), (("l", 2),))),
     rates=st.sampled_from(((), (Rate(name="r", amount=1, per_us=1_000, burst=5),))),
     namespaces=st.sampled_from(_QUOTAS),
+    strategy=st.sampled_from(Strategy),
 )
 _WAITS = st.fixed_dictionaries({"rule": st.sampled_from(Rule).map(int), "singleton": st.sampled_from(("", "a", "b"))})
 _LIMITS = st.builds(
@@ -105,11 +136,22 @@ class Scheduling(RuleBasedStateMachine):
         self.copy = state_from_plain(state_to_plain(self.live))
         self.play(e.SchedulerStarted(epoch=self.live.epoch + 1, version="0", policy=policy))
 
-    @rule(units=st.sampled_from(_NODES))
-    def node_joins(self, units: dict[str, float]) -> None:
+    @rule(units=st.sampled_from(_NODES), zone=st.sampled_from(((), (("zone", "x"),), (("zone", "y"),))))
+    def node_joins(self, units: dict[str, float], zone: tuple[tuple[str, str], ...]) -> None:
         self.nodes += 1
         name = f"n{self.nodes}"
-        self.play(e.NodesJoined(nodes=(Node(NodeId(name), name, Resources.of(units)),)))
+        host = ("host", f"h{self.nodes % 2}")
+        self.play(e.NodesJoined(nodes=(Node(NodeId(name), name, Resources.of(units), labels=(host, *zone)),)))
+
+    @rule(
+        name=st.sampled_from(("n1", "n2", "n3", "h0", "h1")),
+        cordoned=st.booleans(),
+        draining=st.booleans(),
+        labels=st.sampled_from(((), (("zone", ""),), (("zone", "y"),))),
+    )
+    def somebody_marks(self, name: str, cordoned: bool, draining: bool, labels: Any) -> None:
+        mark = Mark(name=name, cordoned=cordoned or draining, draining=draining, labels=labels)
+        self.play(e.NodesMarked(request_id="", marks=(mark,)))
 
     @precondition(lambda self: self.live.nodes)
     @rule(data=st.data())
@@ -207,6 +249,9 @@ class Scheduling(RuleBasedStateMachine):
         assert step(self.copy, events, self.now_us) == decisions, "the same events, other decisions"
         recover(self.folded, events, decisions, self.now_us)
         for decision in decisions:
+            if isinstance(decision, d.Launch):
+                mark = self.live.nodes[decision.node].mark
+                assert mark is None or not mark.cordoned, f"{decision} on a cordoned node"
             if isinstance(decision, d.Finish):
                 self.finals.update(dict.fromkeys(decision.keys, decision.state))
 

@@ -1,12 +1,17 @@
 """The tiny language of the scenarios: what happens, in a line each, and what is decided, in a line each.
 
-    node a cpu=4 mem=8            a node joins            lost a               it is lost
+    node a cpu=4 mem=8 zone:z1    a node joins, labelled  lost a               it is lost
+    cordon a note=disk            nothing starts there    uncordon a           something may again
+    drain a                       and it is emptied       label a zone:z2      what people call it (zone: takes it away)
     submit j cpu=1 band=3         a job                   submit j x3 cpu=1    an array: j.0, j.1, j.2
            once single retries=2 backoff=100ms after=ok:p,any:q (or ok:p?not_ok:q; kinds: `After`)
            rule=one_success (over those after=) singleton=key at_most=2 max_failures=1
            in=team/a user=ann run=10s deadline=30s evict=checkpoint|cancel|never grace=1s
            of=parent (its child) children=cancel|wait
-           licence=matlab:2 rate=tokens:100 key=db:1
+           licence=matlab:2 rate=tokens:100 key=db:1 tag=web
+           on=zone:z1|z2,!slow,gpu (labels) prefer=5*disk:ssd node=a,b not_node=c
+           apart=tag:web,zone/tag:db (on no node, in no zone with them) near=job:j prefer_near=5*tag:x data=5*job:j
+           strategy=pack|spread|fgd or=cpu:8+mem:4,cpu:16 (what would do as well)
     enter j                       its code runs           end j failed ran=2ms how its attempt ends
     cancel j   hold j   pause j   release j   band j 0    what people want
     wait 1s                       time goes on            policy discipline=fifo     other settings from now on
@@ -38,10 +43,11 @@ from kos_ray.model.job import (
     SlotKind,
     Spec,
 )
-from kos_ray.model.node import Node
+from kos_ray.model.node import Mark, Node
 from kos_ray.model.policy import Against, Discipline, Namespace, Policy, Rate
 from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import UNIT, Resources
+from kos_ray.model.where import Neighbours, Selector, Strategy, Where
 from kos_ray.scheduler import invariants
 from kos_ray.scheduler.machine import recover, step
 from kos_ray.scheduler.snapshot import state_from_plain, state_to_plain
@@ -97,7 +103,25 @@ class Play:
     # --- what happens
 
     def _node(self, name: str, *words: str) -> e.Event:
-        return e.NodesJoined(nodes=(Node(NodeId(name), name, resources(words), incarnation="1"),))
+        labels = {"host": f"host-{name}"} | dict(word.split(":") for word in words if ":" in word)
+        node = Node(NodeId(name), name, resources(words), labels=tuple(sorted(labels.items())), incarnation="1")
+        return e.NodesJoined(nodes=(node,))
+
+    def _mark(self, name: str, **changes: Any) -> e.Event:
+        mark = replace(self.state.marks.get(name, Mark(name=name)), **changes)
+        return e.NodesMarked(request_id="", marks=(mark,))
+
+    def _cordon(self, name: str, note: str = "") -> e.Event:
+        return self._mark(name, cordoned=True, note=note.removeprefix("note="))
+
+    def _uncordon(self, name: str) -> e.Event:
+        return self._mark(name, cordoned=False, draining=False)
+
+    def _drain(self, name: str) -> e.Event:
+        return self._mark(name, cordoned=True, draining=True)
+
+    def _label(self, name: str, *words: str) -> e.Event:
+        return self._mark(name, labels=tuple(sorted(tuple(word.split(":")) for word in words)))
 
     def _lost(self, name: str) -> e.Event:
         return e.NodeLost(node=NodeId(name), cause="it burnt down")
@@ -121,6 +145,8 @@ class Play:
             grace_ms=microseconds(options.get("grace", "0s")) // 1_000,
             demands=demands(options),
             children=Children[options.get("children", "abandon").upper()],
+            tags=tuple(text for text in options.get("tag", "").split(",") if text),
+            where=where(options),
         )
         known = spec in self.specs
         spec_key = self.specs.setdefault(spec, SpecKey(len(self.specs) + 1))
@@ -146,6 +172,13 @@ class Play:
             specs=(spec_key,),
             args=(b"",) * abs(count),
             new_specs=() if known else ((spec_key, spec),),
+            names=((0, name),),
+            neighbours=tuple(
+                (spec.namespace, found, *self.arrays[found])
+                for rule in spec.where.jobs
+                for word in rule.words
+                if (found := word.removeprefix("job:")) in self.arrays and found != name
+            ),
             dependencies=dependencies,
             sender=options.get("user", ""),
             parent=self.keys[options["of"]] if "of" in options else JobKey(0),
@@ -269,6 +302,37 @@ def demands(options: dict[str, str]) -> Demands:
     return Demands(licences=pairs("licence", UNIT), rates=pairs("rate", 1), concurrency=pairs("key", 1))
 
 
+def where(options: dict[str, str]) -> Where:
+    """Where a job may run, as scenarios write it."""
+
+    def texts(name: str) -> list[str]:
+        return [text for text in options.get(name, "").split(",") if text]
+
+    def rules(name: str, **more: Any) -> list[Neighbours]:
+        found = []
+        for text in texts(name):
+            weight, _, rest = text.rpartition("*")
+            by, _, word = rest.rpartition("/")
+            found.append(Neighbours((word,), by=by, weight=int(weight or 0), **more))
+        return found
+
+    return Where(
+        labels=tuple(selector(text) for text in [*texts("on"), *texts("prefer")]),
+        nodes=tuple(texts("node")),
+        not_nodes=tuple(texts("not_node")),
+        jobs=(*rules("apart", apart=True), *rules("near"), *rules("prefer_near"), *rules("data", past=True)),
+        strategy=Strategy[options.get("strategy", "default").upper()],
+        alternatives=tuple(resources(tuple(text.replace(":", "=").split("+"))) for text in texts("or")),
+    )
+
+
+def selector(text: str) -> Selector:
+    weight, _, rest = text.rpartition("*")
+    label, _, values = rest.removeprefix("!").partition(":")
+    found = tuple(value for value in values.split("|") if value)
+    return Selector(label, found, negated=rest.startswith("!"), weight=int(weight or 0))
+
+
 def written(policy: Policy, changes: dict[str, Any]) -> Policy:
     """A policy with changes as scenarios write them."""
     values: dict[str, Any] = {}
@@ -277,6 +341,8 @@ def written(policy: Policy, changes: dict[str, Any]) -> Policy:
             values[name] = Discipline[value.upper()]
         elif name == "namespaces":
             values[name] = tuple(_namespace(settings) for settings in value)
+        elif name == "strategy":
+            values[name] = Strategy[value.upper()]
         elif name == "licences":
             values[name] = tuple((key, count * UNIT) for key, count in sorted(value.items()))
         elif name == "rates":
@@ -295,6 +361,8 @@ def _namespace(settings: dict[str, Any]) -> Namespace:
     for name in ("within", "reclaim", "borrowing"):
         if name in values:
             values[name] = Against[values[name].upper()]
+    if "strategy" in values:
+        values["strategy"] = Strategy[values["strategy"].upper()]
     if "discipline" in values:
         values["discipline"] = Discipline[values["discipline"].upper()]
     return Namespace(**values)
