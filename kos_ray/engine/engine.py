@@ -11,11 +11,23 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from kos_ray.engine.admission import Admission
 from kos_ray.engine.dispatch import Dispatch
-from kos_ray.engine.inbox import INBOX_JOBS_MAX, WANTED, Item, Reply, Round, SettingsWish, Touched, What, portions
+from kos_ray.engine.inbox import (
+    INBOX_JOBS_MAX,
+    WANTED,
+    Item,
+    NodesWish,
+    Reply,
+    Round,
+    SettingsWish,
+    Touched,
+    What,
+    portions,
+)
 from kos_ray.engine.payloads import Payloads
 from kos_ray.engine.ports import Clock, Frame, Journal, Links, Snapshots
 from kos_ray.engine.reconcile import counted_ends, node_events, still_to_do, undelivered
 from kos_ray.engine.sessions import Session, Sessions
+from kos_ray.engine.wishes import fulfilled
 from kos_ray.model import decisions as d
 from kos_ray.model import events as e
 from kos_ray.model.errors import JournalUnwritable, Refused
@@ -23,7 +35,7 @@ from kos_ray.model.failpoints import reach
 from kos_ray.model.ids import JobKey, NodeId, SpecKey
 from kos_ray.model.job import JobState
 from kos_ray.model.node import Node
-from kos_ray.model.policy import Policy, changed
+from kos_ray.model.policy import Policy
 from kos_ray.model.protocol import Acked, Holding, Outcomes, Report, Submit
 from kos_ray.model.reasons import Reason
 from kos_ray.model.views import Explanation
@@ -126,6 +138,10 @@ class Engine:
         """Answered with the `Policy` in force once it is on disk."""
         self._inbox.append(Item(wish, reply))
 
+    def mark_nodes(self, wish: NodesWish, reply: Reply) -> None:
+        """Answered with the marks of these names once they are on disk."""
+        self._inbox.append(Item(wish, reply))
+
     def greeted(self, node: Node, holding: Holding, session: int, reply: Reply | None = None) -> None:
         """A node agent answered a greeting; see `reconcile`."""
         self._inbox.append(Item((node, holding, session), reply))
@@ -188,11 +204,10 @@ class Engine:
         if isinstance(what, tuple):
             self._reconcile(*what, round_)
             return None
-        if isinstance(what, SettingsWish):
-            wished = [event.policy for event in round_.events if isinstance(event, e.PolicyChanged)]
-            policy = changed(wished[-1] if wished else self.state.policy, what.change)
-            round_.events.append(e.PolicyChanged(request_id=what.request_id, policy=policy, by=what.by))
-            return policy
+        if isinstance(what, SettingsWish | NodesWish):
+            event, answer = fulfilled(what, self.state, round_.events)
+            round_.events.append(event)
+            return answer
         round_.events.append(what)
         if isinstance(what, WANTED):
             live = [job for job in map(self.state.jobs.get, what.keys) if job is not None]

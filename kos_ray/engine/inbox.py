@@ -35,7 +35,20 @@ class SettingsWish:
     by: str = ""
 
 
-What = Submit | Report | SettingsWish | e.Event | tuple[Node, Holding, int]
+@dataclass(frozen=True, slots=True)
+class NodesWish:
+    """Somebody cordons, drains or labels nodes by name: `change` holds the fields of `Mark` that change.
+
+    Labels are added to those that are there; "" takes one away. Answered with the marks that then are in force.
+    """
+
+    request_id: str
+    names: tuple[str, ...]
+    change: dict[str, Any]
+    by: str = ""
+
+
+What = Submit | Report | SettingsWish | NodesWish | e.Event | tuple[Node, Holding, int]
 
 
 @dataclass(slots=True)

@@ -7,6 +7,8 @@ from kos_ray.model.resources import Resources
 
 #: the label that every node gets: its machine's name, which it keeps when Ray gives it another id
 HOST = "host"
+#: and the one by which whoever starts a node names it: `ray start --labels kos/name=gpu-7`
+NAME = "kos/name"
 
 
 @dataclass(frozen=True, slots=True)

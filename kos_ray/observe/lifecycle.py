@@ -27,6 +27,7 @@ LIFECYCLE: dict[str, tuple[str, ...]] = {
     "HoldRequested": ("job_held", "job_paused"),
     "ReleaseRequested": ("job_released",),
     "PriorityChanged": ("job_reprioritised",),
+    "NodesMarked": ("node_draining", "node_cordoned", "node_marked"),
     "NodesJoined": ("node_joined",),
     "NodeLost": ("node_lost",),
 }
@@ -159,6 +160,14 @@ class Lifecycle:
         for key in _items(record, "keys"):
             yield _event(record, "job_reprioritised", key, detail=to)
 
+    def _marked(self, record: EventView) -> Iterator[LifecycleEvent]:
+        for mark in _items(record, "marks"):
+            draining, cordoned = mark.get("draining", False), mark.get("cordoned", False)
+            name = "node_draining" if draining else "node_cordoned" if cordoned else "node_marked"
+            labels = [f"{key}={value}" for key, value in mark.get("labels", ())]
+            detail = ", ".join(part for part in (mark.get("note", ""), *labels) if part)
+            yield _event(record, name, node=mark["name"], detail=detail)
+
     def _joined(self, record: EventView) -> Iterator[LifecycleEvent]:
         for node in _items(record, "nodes"):
             yield _event(record, "node_joined", node=node["id"], detail=node.get("name", ""))
@@ -179,6 +188,7 @@ class Lifecycle:
         "HoldRequested": _held,
         "ReleaseRequested": _released,
         "PriorityChanged": _moved,
+        "NodesMarked": _marked,
         "NodesJoined": _joined,
         "NodeLost": _node_lost,
     }

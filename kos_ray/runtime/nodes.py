@@ -11,7 +11,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from kos_ray.engine.engine import Engine
 from kos_ray.model.events import NodeLost
 from kos_ray.model.ids import NodeId
-from kos_ray.model.node import Node
+from kos_ray.model.node import HOST, NAME, Node
 from kos_ray.model.protocol import PROTOCOL, Hello, Holding
 from kos_ray.model.resources import Resources
 from kos_ray.runtime.agent.ports import AgentLimits
@@ -140,9 +140,11 @@ class NodeWatch:
 def _node(row: dict[str, Any], holding: Holding) -> Node:
     units = {name: amount for name, amount in row["Resources"].items() if not name.startswith(_INTERNAL)}
     labels = {name: value for name, value in row.get("Labels", {}).items() if not name.startswith("ray.io/node-id")}
+    labels[HOST] = row["NodeManagerHostname"]
     return Node(
         id=NodeId(row["NodeID"]),
-        name=f"{row['NodeManagerHostname']}-{row['NodeID'][:6]}",
+        # a name of its own lets a node keep what people said of it when Ray gives it another id
+        name=labels.get(NAME) or f"{row['NodeManagerHostname']}-{row['NodeID'][:6]}",
         resources=Resources.of(units),
         labels=tuple(sorted(labels.items())),
         head="node:__internal_head__" in row["Resources"],

@@ -21,8 +21,9 @@ import ray
 
 import kos_ray
 from kos_ray.engine.engine import Engine
-from kos_ray.engine.inbox import SettingsWish, Touched
+from kos_ray.engine.inbox import NodesWish, SettingsWish, Touched
 from kos_ray.engine.ports import Frame
+from kos_ray.engine.wishes import advised, standings
 from kos_ray.journal.snapshots import FileSnapshots
 from kos_ray.journal.store import Journal
 from kos_ray.model import decisions as d
@@ -30,6 +31,7 @@ from kos_ray.model import events as e
 from kos_ray.model.errors import Refused
 from kos_ray.model.ids import JobKey
 from kos_ray.model.protocol import Accepted, Acked, Outcomes, Report, Submit
+from kos_ray.model.views import NodeStandings
 from kos_ray.model.wire import untagged
 from kos_ray.runtime.links import RayLinks
 from kos_ray.runtime.messages import pack, unpack
@@ -178,6 +180,20 @@ class SchedulerActor:
         if isinstance(answer, Refused):
             raise answer
         return pack(answer)
+
+    async def nodes(self, data: bytes) -> bytes:
+        """A wish about nodes (`names`, `change`, `by`; empty for none) to how all of them stand, both packed."""
+        wish = msgpack.unpackb(data, use_list=False)
+        if wish:
+            wanted = NodesWish(request_id=uuid.uuid4().hex, names=wish["names"], change=wish["change"], by=wish["by"])
+            answer = await self._ask(lambda reply: self._engine.mark_nodes(wanted, reply))
+            if isinstance(answer, Refused):
+                raise answer
+        return pack(NodeStandings(nodes=standings(self._engine.state)))
+
+    async def advise(self, data: bytes) -> bytes:
+        """Kinds of nodes that could be added, by name, to how many of each would help, and how many jobs wait then."""
+        return bytes(msgpack.packb(advised(self._engine.state, msgpack.unpackb(data, use_list=False))))
 
     async def explain(self, key: int) -> bytes:
         """How a live job stands, as an `Explanation`; nothing for one that has ended."""

@@ -114,6 +114,13 @@ def _words(job_class: JobClass, rule: Neighbours) -> Iterator[str]:
     return (full_word(job_class.kind.namespace, word) for word in rule.words)
 
 
+def apart_from_its_own(job_class: JobClass) -> bool:
+    """Whether no two jobs of a class may be near each other, or rather are not."""
+    own = job_class.name.words
+    rules = (rule for rule in job_class.where.jobs if rule.apart)
+    return any(word in own for rule in rules for word in _words(job_class, rule))
+
+
 # --- static
 
 
@@ -154,7 +161,7 @@ class Sites:
             return _MANY
         if not matches(node, job_class.where) or self._neighbours(node, job_class) is not Reason.NONE:
             return 0
-        one = self.chooses(job_class) or self._apart_from_its_own(job_class)
+        one = self.chooses(job_class) or apart_from_its_own(job_class)
         return 1 if one else _MANY
 
     def refusal(self, node: NodeState, job_class: JobClass) -> Reason:
@@ -221,8 +228,3 @@ class Sites:
         value = node.labels.get(by)
         others = (self._state.nodes.get(other) for other in nodes)
         return value is not None and any(other.labels.get(by) == value for other in others if other is not None)
-
-    def _apart_from_its_own(self, job_class: JobClass) -> bool:
-        own = job_class.name.words
-        rules = (rule for rule in job_class.where.jobs if rule.apart)
-        return any(word in own for rule in rules for word in _words(job_class, rule))

@@ -1,8 +1,8 @@
 """From what people wrote to what a client sends: documents become drafts, parents first."""
 
 import pickle
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 
 from kos_ray.model.dependency import Rule
@@ -86,7 +86,7 @@ def _lower_job(job: JobSpec, workflow: str, local: set[str], namespace: str) -> 
         raise InvalidSpec(f"{job.id or job.entry}: expected arguments that can be pickled: {error}") from None
     after = dict(job.parents) | dict.fromkeys(inputs, After.OK)
     return Draft(
-        spec=lower_spec(job, namespace),
+        spec=_named_within(lower_spec(job, namespace), public),
         args=(payload,) * (job.count or 1),
         name=public(job.id) if job.id else "",
         count=-1 if job.count is None else job.count,
@@ -99,18 +99,36 @@ def _lower_job(job: JobSpec, workflow: str, local: set[str], namespace: str) -> 
     )
 
 
+def _named_within(spec: Spec, public: Callable[[str], str]) -> Spec:
+    """The same where names of jobs under `where` are looked for in the workflow first."""
+
+    def word(text: str) -> str:
+        kind, _, name = text.partition(":")
+        return f"{kind}:{public(name)}" if kind == "job" else text
+
+    if not spec.where.jobs:
+        return spec
+    jobs = tuple(replace(rule, words=tuple(map(word, rule.words))) for rule in spec.where.jobs)
+    return replace(spec, where=replace(spec.where, jobs=jobs))
+
+
 def lower_spec(job: JobSpec, namespace: str = "default") -> Spec:
     """The model's template of a job."""
+    resources = job.resources.lower()
+    where = job.where.lower()
+    if job.resources.any:
+        where = replace(where, alternatives=job.resources.alternatives)
     return Spec(
         type=job.type or default_type(job),
         namespace=job.namespace or namespace,
         band=job.priority,
-        resources=job.resources.lower(),
+        resources=resources,
+        where=where,
         entry=job.entry,
         command=job.run,
         env=job.env,
         # a GPU's memory is only surely free again when its process is gone
-        single_use=job.resources.gpu > 0,
+        single_use=dict(resources.amounts).get("GPU", 0) > 0,
         timeout_ms=job.timeout,
         retries=job.retry,
         backoff=job.backoff.lower(),

@@ -26,6 +26,7 @@ from kos_ray.spec.parse import (
 )
 from kos_ray.spec.scale import PRIORITIES
 from kos_ray.spec.units import describe, parse_amount, parse_bytes, parse_milliseconds
+from kos_ray.spec.where import parse_strategy
 
 Change = dict[str, dict[str, Any]]
 _Parse = Callable[[object], Any]
@@ -43,6 +44,10 @@ def _mode(value: object) -> int:
     if word not in MODES:
         raise ValueError(f"expected one of {', '.join(MODES)}, found {describe(value)}{near(word, MODES)}")
     return int(MODES[word])
+
+
+def _strategy(value: object) -> int:
+    return int(parse_strategy(value))
 
 
 def _against(value: object) -> int:
@@ -152,11 +157,13 @@ CLUSTER: dict[str, tuple[str, _Parse]] = {
     "licences": ("licences", _licences),
     "rates": ("rates", _rates),
     "idle_slot": ("idle_slot_us", _us),
+    "strategy": ("strategy", _strategy),
     "claims": ("claims_max", integer_between(0, 1_000)),
 }
 #: settings of one namespace
 NAMESPACE: dict[str, tuple[str, _Parse]] = {
     "scheduler_mode": ("discipline", _mode),
+    "strategy": ("strategy", _strategy),
     "weight": ("weight", _thousandths(0, 1_000_000)),
     "guaranteed": ("guaranteed", _amounts),
     "limit": ("limit", _amounts),

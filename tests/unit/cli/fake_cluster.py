@@ -9,7 +9,7 @@ from typing import Any
 
 from kos_ray.model.errors import NotFound
 from kos_ray.model.ids import JobKey
-from kos_ray.model.views import AttemptView, ClusterStatus, EventView, JobView, NodeView
+from kos_ray.model.views import AttemptView, ClusterStatus, EventView, JobView, NodeStanding, NodeView
 from kos_ray.spec.lower import Draft
 from kos_ray.spec.rehearse import final_digests
 
@@ -41,6 +41,8 @@ class World:
         #: jobs that `jobs` and `views` know, newest first; empty: those of the drafts
         self.views: list[JobView] = []
         self.events: list[EventView] = []
+        #: how nodes stand, look after look
+        self.standings = [[NodeStanding(id=NODE.id, name=NODE.name, labels=(("zone", "a"),), free=NODE.resources)]]
         #: what a job has printed, look after look: an attempt's from its beginning on
         self.logs: list[str | bytes] = []
         #: what whoever waits is told instead
@@ -180,6 +182,17 @@ class FakeClient:
 
     def nodes(self) -> list[NodeView]:
         return [NODE]
+
+    def node_standings(self) -> list[NodeStanding]:
+        return self._world.standings.pop(0) if len(self._world.standings) > 1 else self._world.standings[0]
+
+    def mark_nodes(self, names: Sequence[str], **change: Any) -> list[NodeStanding]:
+        self._world.calls.append(("mark_nodes", list(names), change))
+        return self.node_standings()
+
+    def advise(self, kinds: dict[str, Any]) -> dict[str, Any]:
+        self._world.calls.append(("advise", kinds))
+        return {"add": dict.fromkeys(kinds, 2), "waiting": 0 if kinds else 3}
 
     def cancel(self, refs: Sequence[str]) -> int:
         return self._act("cancel", refs)

@@ -20,6 +20,28 @@ CASES = {
     "a quota": (["node a cpu=4", "submit x cpu=1 in=q single", "submit j cpu=1 in=q band=5"], "j", "quota", ""),
     "above it": (["node a cpu=4", "submit j cpu=2 in=q"], "j", "above_quota", ""),
     "behind": (["node a cpu=1", "submit x cpu=1", "submit y cpu=1", "submit j cpu=1 band=5"], "j", "no_room", ""),
+    "a label": (
+        ["node a cpu=2 zone:x", "submit j cpu=1 on=zone:y|z,!slow,!zone:x,ssd"],
+        *(
+            "j",
+            "no_node_matches",
+            "zone=y|z wanted, zone=x there, zone!=x wanted, zone=x there, a ssd wanted, no ssd there",
+        ),
+    ),
+    "a name": (["node a cpu=2", "submit j cpu=1 node=b"], "j", "no_node_matches", "not one of b"),
+    "another name": (["node a cpu=2", "submit j cpu=1 not_node=a"], "j", "no_node_matches", "it is not to run there"),
+    "cordoned": (["node a cpu=2", "cordon a note=disk", "submit j cpu=1"], "j", "cordoned", "cordoned: disk"),
+    "drained": (["node a cpu=2", "drain a", "submit j cpu=1"], "j", "cordoned", "draining"),
+    "apart": (
+        ["node a cpu=2", "submit x cpu=1 tag=t", "submit j cpu=1 apart=host/tag:t"],
+        *("j", "apart", "to be apart from tag:t (by host)"),
+    ),
+    "kept away": (
+        ["node a cpu=2", "submit x cpu=1 apart=tag:t", "submit j cpu=1 tag=t"],
+        *("j", "apart", "a job there is to be apart from it"),
+    ),
+    "near": (["node a cpu=2", "submit j cpu=1 near=job:x"], "j", "near", "to be near job:x"),
+    "either": (["node a cpu=2", "submit x cpu=2", "submit j gpu=1 or=cpu:2"], "j", "no_room", "in use: CPU 2 of 0"),
     "it runs": (["node a cpu=1", "submit j cpu=1"], "j", "none", ""),
 }
 POLICY = {
