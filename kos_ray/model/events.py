@@ -102,6 +102,17 @@ class NodeLost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NodeCondition:
+    """How a node is now, as far as that decides what may start there."""
+
+    node: NodeId
+    #: percent, in steps; -1 where it has none, or is being charged
+    battery: int = -1
+    #: bytes that are free on each GPU
+    gpu_free: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodesMarked:
     """Somebody cordons, drains or labels nodes: these are the whole marks of their names from now on."""
 
@@ -245,6 +256,7 @@ Event = (
     | PriorityChanged
     | PolicyChanged
     | NodesMarked
+    | NodeCondition
 )
 
 EVENT_TYPES: tuple[type, ...] = (
@@ -263,6 +275,7 @@ EVENT_TYPES: tuple[type, ...] = (
     PriorityChanged,
     PolicyChanged,
     NodesMarked,
+    NodeCondition,
 )
 
 __all__ = [
@@ -278,6 +291,7 @@ __all__ = [
     "JobDependency",
     "JobsSubmitted",
     "LogsStored",
+    "NodeCondition",
     "NodeLost",
     "NodesJoined",
     "NodesMarked",

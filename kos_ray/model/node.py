@@ -7,6 +7,8 @@ from kos_ray.model.resources import Resources
 
 #: the label that every node gets: its machine's name, which it keeps when Ray gives it another id
 HOST = "host"
+#: labels of nodes with GPUs: their type, and bytes of memory of each
+GPU_TYPE, GPU_MEMORY = "gpu", "gpu-memory"
 #: and the one by which whoever starts a node names it: `ray start --labels kos/name=gpu-7`
 NAME = "kos/name"
 

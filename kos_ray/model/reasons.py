@@ -53,6 +53,7 @@ class Reason(IntEnum):
     WINDOW = 64
     DRAINED = 65
     GPU_MEMORY = 66
+    BATTERY = 67
 
     @property
     def remedy(self) -> str:
@@ -107,6 +108,7 @@ _REMEDY: dict[Reason, str] = {
     _R.NEAR: "starts where a job runs that it wants to be near; none does on a node that would do",
     _R.WINDOW: "starts when a window of its node or namespace opens that is long enough for it",
     _R.DRAINED: "its node is being emptied; it starts again elsewhere, and nothing is charged",
+    _R.BATTERY: "starts on a node that is charged, or has more in its battery",
     _R.GPU_MEMORY: "starts when a GPU has as much memory free as it asks for",
     _R.BEHIND_LONG_ATTEMPT: "it stood behind a long attempt; it waits again at its old place",
 }

@@ -143,10 +143,10 @@ class Search:
 
     def _targets(self, job_class: JobClass) -> Iterator[NodeState]:
         """Nodes that could hold the job if enough gave way."""
-        wanted, count = wanted_kind(self._state, job_class).resources, 0
+        kind, count = wanted_kind(self._state, job_class), 0
         for node in self._state.nodes.values():
-            large = node.lanes and wanted.fits(dict(node.node.resources.amounts))
-            if large and self._sites.times(node, job_class):
+            large = node.lanes and kind.resources.fits(dict(node.node.resources.amounts))
+            if large and self._sites.times(node, job_class, kind):
                 yield node
                 count += 1
                 if count >= _NODES_MAX:

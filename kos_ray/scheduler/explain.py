@@ -99,9 +99,9 @@ def _verdict(state: State, job: Job, node: NodeState, now_us: int) -> NodeVerdic
     small = kind.resources.lacking(whole)
     if small:
         return NodeVerdict(node=node.node.name, lacks=f"too small: {_amounts(kind, small, whole)}", ever=False)
-    refused = refusal(state, job.job_class, node, now_us)
+    refused = refusal(state, job.job_class, node, kind, now_us)
     if refused:
-        return NodeVerdict(node=node.node.name, lacks=refused, ever=matches(node, job.job_class.where))
+        return NodeVerdict(node=node.node.name, lacks=refused, ever=matches(node, job.job_class.where, kind))
     if pausing(node, kind, now_us):
         return NodeVerdict(node=node.node.name, lacks="other Ray work holds the room")
     free = dict(usable(state, node, kind))

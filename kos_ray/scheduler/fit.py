@@ -7,7 +7,8 @@ from kos_ray.model.job import SlotKind
 from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import add
 from kos_ray.model.where import ANYWHERE, Where
-from kos_ray.scheduler.sites import Sites, matches
+from kos_ray.scheduler import fgd
+from kos_ray.scheduler.sites import Sites, gpu_share, matches
 from kos_ray.scheduler.state import JobClass, NodeState, State
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def why_not(state: State, job_class: JobClass, head: JobKey, search: "Search", s
     kind = wanted_kind(state, job_class)
     able = able_nodes(state, kind, job_class.where)
     if not able:
-        return Reason.NO_NODE_MATCHES if able_nodes(state, kind) else Reason.NEVER_FITS
+        return _unable(state, job_class, kind)
     if search.forbidden(kind, head):
         fits_ever = state.tree.times({}, kind.namespace, kind.resources, 1)
         return Reason.QUOTA if fits_ever else Reason.ABOVE_QUOTA
@@ -37,6 +38,13 @@ def why_not(state: State, job_class: JobClass, head: JobKey, search: "Search", s
     return Reason.NO_ROOM
 
 
+def _unable(state: State, job_class: JobClass, kind: SlotKind) -> Reason:
+    """Why no node could hold a slot even when it is empty."""
+    if job_class.where.gpu_memory and not any(gpu_share(node, job_class.where) for node in state.nodes.values()):
+        return Reason.GPU_MEMORY
+    return Reason.NO_NODE_MATCHES if able_nodes(state, kind) else Reason.NEVER_FITS
+
+
 def able_nodes(state: State, kind: SlotKind, where: Where = ANYWHERE) -> list[NodeState]:
     """The nodes that could hold a slot of a kind when they are empty and match, in the order in which they joined."""
     found = state.able.get((kind, where))
@@ -44,16 +52,25 @@ def able_nodes(state: State, kind: SlotKind, where: Where = ANYWHERE) -> list[No
         if where == ANYWHERE:
             found = [node for node in state.nodes.values() if kind.resources.fits(_empty(state, node, kind))]
         else:
-            found = [node for node in able_nodes(state, kind) if matches(node, where)]
+            found = [node for node in able_nodes(state, kind) if matches(node, where, kind)]
         state.able[kind, where] = found
     return found
 
 
+def kinds_of(state: State, job_class: JobClass) -> tuple[SlotKind, ...]:
+    """The kinds of slots that would do for a class, in order of preference."""
+    if not job_class.where.gpu_memory:
+        return job_class.kinds
+    shares = sorted({share for node in state.nodes.values() if (share := gpu_share(node, job_class.where))})
+    return tuple(fgd.sharing(kind, share) for kind in job_class.kinds for share in reversed(shares))
+
+
 def wanted_kind(state: State, job_class: JobClass) -> SlotKind:
     """For which kind of slot a class waits: of those that would do, the first that some node can hold."""
-    if len(job_class.kinds) == 1:
-        return job_class.kind
-    able = (kind for kind in job_class.kinds if able_nodes(state, kind, job_class.where))
+    kinds = kinds_of(state, job_class)
+    if len(kinds) == 1:
+        return kinds[0]
+    able = (kind for kind in kinds if able_nodes(state, kind, job_class.where))
     return next(able, job_class.kind)
 
 

@@ -304,6 +304,13 @@ def _checkpoints_stored(state: State, event: e.CheckpointsStored, now_us: int) -
             job.saved_us = now_us
 
 
+def _node_condition(state: State, event: e.NodeCondition, _now_us: int) -> None:
+    node = state.nodes.get(event.node)
+    if node is not None:
+        node.battery, node.gpu_free = event.battery, event.gpu_free
+        reconsider(state)
+
+
 def _nodes_marked(state: State, event: e.NodesMarked, _now_us: int) -> None:
     set_marks(state, event.marks)
     reconsider(state)
@@ -331,4 +338,5 @@ ON_EVENT: dict[type, Callable[[State, Any, int], None]] = {
     e.PriorityChanged: _priority_changed,
     e.PolicyChanged: _policy_changed,
     e.NodesMarked: _nodes_marked,
+    e.NodeCondition: _node_condition,
 }

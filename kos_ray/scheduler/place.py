@@ -12,11 +12,11 @@ from kos_ray.model.ids import JobKey, NodeId
 from kos_ray.model.job import JobState, SlotKind
 from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import add
-from kos_ray.scheduler import gates
+from kos_ray.scheduler import fgd, gates
 from kos_ray.scheduler.apply import apply_decision
 from kos_ray.scheduler.claims import NEVER_US, Claims, ready_us
 from kos_ray.scheduler.evict import Plan, Search
-from kos_ray.scheduler.fit import able_nodes, deficit, leftover, pausing, usable, wanted_kind, why_not
+from kos_ray.scheduler.fit import able_nodes, deficit, kinds_of, leftover, pausing, usable, wanted_kind, why_not
 from kos_ray.scheduler.ledger import launch, set_slots
 from kos_ray.scheduler.queues import first_ready, place_in_class, take_first
 from kos_ray.scheduler.score import liked_best
@@ -84,7 +84,7 @@ class Pass:
         if at_most <= 0:
             turn.job_class.why = why
             return False
-        for kind in turn.job_class.kinds:
+        for kind in kinds_of(self.state, turn.job_class):
             turn.kind = kind
             if self._start(turn, at_most):
                 return True
@@ -139,18 +139,20 @@ class Pass:
 
     def _fits_anew(self, node: NodeState, kind: SlotKind) -> bool:
         """Whether a new slot of a kind can be opened on a node as far as its room goes."""
-        return kind.resources.fits(usable(self.state, node, kind)) and self._can_open(node, kind)
+        fits = kind.resources.fits(usable(self.state, node, kind)) and fgd.times(node, kind, 1)
+        return bool(fits) and self._can_open(node, kind)
 
     def _let(self, node: NodeState, turn: Turn, *, opens: bool = True) -> int:
         """How many jobs of a turn a node, and the claims on it, let start there."""
-        most = self.sites.times(node, turn.job_class)
+        most = self.sites.times(node, turn.job_class, turn.kind)
         return most and min(most, self.claims.times(node, turn.head, turn.kind.resources, opens=opens))
 
     def _times(self, node: NodeState, turn: Turn) -> int:
         """How many slots of a kind may be opened on a node where one may."""
         kind = turn.kind
         bound = min(self._slots_left(node, kind), self._let(node, turn))
-        return max(1, kind.resources.times_in(usable(self.state, node, kind), bound))
+        bound = kind.resources.times_in(usable(self.state, node, kind), bound)
+        return max(1, fgd.times(node, kind, bound))
 
     def _close_for_quota(self, turn: Turn) -> bool:
         """Close idle slots, the namespace's own first, until its quota has room; False where that does not do."""
@@ -298,7 +300,7 @@ class Pass:
         kind = wanted_kind(state, job_class)
         best: tuple[int, float, NodeId] | None = None
         for node in able_nodes(state, kind, job_class.where):
-            if not self.claims.taken(node) and self.sites.times(node, job_class):
+            if not self.claims.taken(node) and self.sites.times(node, job_class, kind):
                 rank = (ready_us(state, node, kind.resources, self.now_us), deficit(node, kind), node.node.id)
                 best = min(best, rank) if best else rank
         if best is None:

@@ -6,6 +6,7 @@ from kos_ray.model.ids import NodeId
 from kos_ray.model.job import SlotKind
 from kos_ray.model.resources import add
 from kos_ray.model.where import Strategy
+from kos_ray.scheduler.fgd import gpus_of, growth
 from kos_ray.scheduler.fit import able_nodes, leftover
 from kos_ray.scheduler.sites import Sites
 from kos_ray.scheduler.state import JobClass, NodeState, State
@@ -17,6 +18,8 @@ def score(sites: Sites, node: NodeState, job_class: JobClass, kind: SlotKind) ->
     strategy = sites.strategy(job_class)
     if strategy is Strategy.SPREAD:
         return (-sites.liked(node, job_class), _load(node))
+    if strategy is Strategy.FGD and gpus_of(kind.resources):
+        return (-sites.liked(node, job_class), growth(node, kind, sites.workload), leftover(node, kind))
     return (-sites.liked(node, job_class), leftover(node, kind))
 
 

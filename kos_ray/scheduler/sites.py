@@ -10,12 +10,16 @@ nobody names cost nothing; they are part of the class, so that whoever is alike 
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from kos_ray.model.ids import JobKey, NodeId
-from kos_ray.model.job import Spec
+from kos_ray.model.job import SlotKind, Spec
+from kos_ray.model.node import GPU_MEMORY
 from kos_ray.model.reasons import Reason
+from kos_ray.model.resources import UNIT, Resources
 from kos_ray.model.where import Neighbours, Strategy, Where
+from kos_ray.scheduler.fgd import gpus_of, workload
 from kos_ray.scheduler.marks import is_closed
 from kos_ray.scheduler.queues import class_named, reclass
 from kos_ray.scheduler.shares import paths
@@ -124,8 +128,19 @@ def apart_from_its_own(job_class: JobClass) -> bool:
 # --- static
 
 
-def matches(node: NodeState, where: Where) -> bool:
-    """Whether a node's labels and name are what is asked for."""
+def gpu_share(node: NodeState, where: Where) -> int:
+    """The part of one GPU of a node that has as much memory as is asked for, as an amount; 0 where none is so large."""
+    text = node.labels.get(GPU_MEMORY, "")
+    size = int(text) if text.isdecimal() else 0
+    return -(-where.gpu_memory * UNIT // size) if 0 < where.gpu_memory <= size else 0
+
+
+def matches(node: NodeState, where: Where, kind: SlotKind) -> bool:
+    """Whether a node's labels, name and GPUs are such that a kind of slot there is what is asked for."""
+    if where.gpu_memory:
+        share, held = gpu_share(node, where), gpus_of(kind.resources)
+        if not share or (held < UNIT and held != share):
+            return False
     if where.nodes and not named(node, where.nodes):
         return False
     if where.not_nodes and named(node, where.not_nodes):
@@ -153,13 +168,13 @@ class Sites:
         #: whether the order of nodes is left to best fit wherever a job does not say otherwise
         self._packs = strategies <= {Strategy.DEFAULT, Strategy.PACK}
 
-    def times(self, node: NodeState, job_class: JobClass) -> int:
-        """How many jobs of a class may start on a node in a row as far as this goes."""
+    def times(self, node: NodeState, job_class: JobClass, kind: SlotKind) -> int:
+        """How many jobs of a class may start on a node in a row, in slots of a kind, as far as this goes."""
         if is_closed(node):
             return 0
         if self._packs and not job_class.special:
             return _MANY
-        if not matches(node, job_class.where) or self._neighbours(node, job_class) is not Reason.NONE:
+        if not matches(node, job_class.where, kind) or self.refusal(node, job_class) is not Reason.NONE:
             return 0
         one = self.chooses(job_class) or apart_from_its_own(job_class)
         return 1 if one else _MANY
@@ -168,7 +183,19 @@ class Sites:
         """Why no job of a class may start on a node though it matches; NONE where one may."""
         if is_closed(node):
             return Reason.CORDONED
-        return self._neighbours(node, job_class) if job_class.special else Reason.NONE
+        if not job_class.special:
+            return Reason.NONE
+        where = job_class.where
+        if 0 <= node.battery <= where.battery:
+            return Reason.BATTERY
+        if where.gpu_memory and node.gpu_free and max(node.gpu_free) < where.gpu_memory:
+            return Reason.GPU_MEMORY
+        return self._neighbours(node, job_class)
+
+    @cached_property
+    def workload(self) -> list[tuple[Resources, float]]:
+        """What is typical here; see `fgd.py`."""
+        return workload(self._state)
 
     def somebody_came(self) -> bool:
         """Whether jobs have started that others may want to be near to, since this was asked; and some do."""

@@ -181,13 +181,15 @@ def _node_to_plain(node: NodeState) -> Any:
             for lane in node.lanes.values()
         ],
         [(to_plain(kind), until, times) for kind, (until, times) in node.taken.items()],
+        (node.battery, node.gpu_free),
     )
 
 
 def _node_from_plain(state: State, plain: Any) -> NodeState:
-    node_plain, free, lanes, taken = plain
+    node_plain, free, lanes, taken, (battery, gpu_free) = plain
     node = NodeState(from_plain(Node, node_plain))
     node.free = dict(free)
+    node.battery, node.gpu_free = battery, tuple(gpu_free)
     for kind_plain, slots, held, idle_since_us in lanes:
         lane = Lane(from_plain(SlotKind, kind_plain))
         lane.slots, lane.idle_since_us = slots, idle_since_us

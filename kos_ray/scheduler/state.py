@@ -236,7 +236,7 @@ class Lane:
 class NodeState:
     """A node with our ledger of it. `free` = its resources less all slots; never negative."""
 
-    __slots__ = ("free", "labels", "lanes", "mark", "node", "slots", "taken")
+    __slots__ = ("battery", "free", "gpu_free", "labels", "lanes", "mark", "node", "slots", "taken")
 
     def __init__(self, node: Node) -> None:
         self.node = node
@@ -250,6 +250,9 @@ class NodeState:
         self.labels: dict[str, str] = dict(node.labels)
         #: what people say of it; see `marks.py`
         self.mark: Mark | None = None
+        #: see `NodeCondition`
+        self.battery = -1
+        self.gpu_free: tuple[int, ...] = ()
 
 
 class Account:

@@ -116,4 +116,5 @@ def _node(state: State, node_id: Any) -> tuple[Any, ...]:
         for lane in node.lanes.values()
     ]
     taken = sorted((repr(kind), until_us, times) for kind, (until_us, times) in node.taken.items())
-    return node_id, repr(node.node), sorted(node.free.items()), node.slots, sorted(lanes), taken
+    said = repr((node.node, node.battery, node.gpu_free))
+    return node_id, said, sorted(node.free.items()), node.slots, sorted(lanes), taken

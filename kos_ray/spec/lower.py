@@ -116,8 +116,8 @@ def lower_spec(job: JobSpec, namespace: str = "default") -> Spec:
     """The model's template of a job."""
     resources = job.resources.lower()
     where = job.where.lower()
-    if job.resources.any:
-        where = replace(where, alternatives=job.resources.alternatives)
+    if job.resources.any or job.resources.gpu_memory:
+        where = replace(where, alternatives=job.resources.alternatives, gpu_memory=job.resources.gpu_memory)
     return Spec(
         type=job.type or default_type(job),
         namespace=job.namespace or namespace,

@@ -43,6 +43,11 @@ class ResourceSpec(Strict):
     cpu: fields.Amount = Field(default=10_000, description="CPUs, in steps of 1/10000; 1 where nothing is written.")
     gpu: fields.Amount = Field(default=0, description="GPUs, in steps of 1/10000.")
     memory: fields.Bytes = Field(default=0, description='Memory: "512MB", "1.5GiB", or bytes.')
+    gpu_memory: fields.Bytes = Field(
+        default=0, description="Memory of a GPU that must be free: so much of one GPU is held, unless `gpu` says more."
+    )
+    disk: fields.Bytes = Field(default=0, description="Disk of the node, as reserved by jobs that say so.")
+    network: fields.BitRate = Field(default=0, description='Network of the node, such as "1Gbit", reserved likewise.')
     custom: fields.Custom = Field(default_factory=dict, description="Ray resources of your own, by name.")
     any: tuple["ResourceSpec", ...] = Field(
         default=(),
@@ -55,6 +60,8 @@ class ResourceSpec(Strict):
             beside = sorted(self.model_fields_set - {"any"})
             if beside:
                 raise ValueError(f"expected all resources inside of any, found {beside[0]} beside it")
+            if any(one.gpu_memory for one in self.any):
+                raise ValueError("expected no gpu_memory under any: which part of a GPU that is depends on the node")
             if len(self.any) < 2 or any(one.any for one in self.any):
                 raise ValueError("expected a list of two or more under any, and no further any in it")
         return self
@@ -68,7 +75,8 @@ class ResourceSpec(Strict):
         """The model's vector, under Ray's names; of several that would do the first."""
         if self.any:
             return self.any[0].lower()
-        amounts = {"CPU": self.cpu, "GPU": self.gpu, "memory": self.memory * 10_000}
+        amounts = {"CPU": self.cpu, "GPU": self.gpu, "memory": self.memory * UNIT}
+        amounts |= {"disk": self.disk * UNIT, "network": self.network * UNIT}
         return Resources.from_amounts(amounts | self.custom)
 
 

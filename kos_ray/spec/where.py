@@ -13,6 +13,7 @@ from kos_ray.spec.parse import (
     integer_between,
     near,
     parse_actor,
+    parse_integer,
     parse_list,
     parse_mapping,
     parse_namespace,
@@ -123,11 +124,21 @@ def parse_strategy(value: object) -> Strategy:
     return words[word]
 
 
+def parse_percent(value: object) -> int:
+    """`"30%"`, or a whole number of percent."""
+    text = value.removesuffix("%").strip() if isinstance(value, str) else value
+    try:
+        return parse_integer(int(text) if isinstance(text, str) else text, "a share", 0, 100)
+    except ValueError:
+        raise ValueError(f'expected a share such as "30%", found {describe(value)}') from None
+
+
 def _names(value: object) -> tuple[str, ...]:
     parts = value if isinstance(value, list | tuple) else [value]
     return tuple(sorted({parse_actor(part) for part in parts}))
 
 
+_PERCENT: dict[str, Any] = {"anyOf": [{"type": "string", "examples": ["30%"]}, {"type": "integer", "minimum": 0}]}
 _WORDS_OR_WORD: list[dict[str, Any]] = [{"type": "string"}, _BY_WORDS]
 _Labels = Annotated[
     tuple[Selector, ...],
@@ -197,6 +208,9 @@ class WhereSpec(Strict):
         default=(),
         description="What it would rather have: `{labels: ..., near: ..., apart: ..., weight: 5}`, or a list.",
     )
+    battery: Annotated[int, BeforeValidator(parse_percent), WithJsonSchema(_PERCENT)] = Field(
+        default=0, description='Of nodes that run on battery, only those with more than this: "30%".'
+    )
     strategy: _Chosen = Field(
         default=Strategy.DEFAULT,
         description="Among the nodes that fit: pack (the fullest), spread (the emptiest), or fgd (the one that is "
@@ -220,5 +234,10 @@ class WhereSpec(Strict):
             jobs += [replace(rule, weight=wish.weight) for rule in wish.near]
             jobs += [replace(rule, weight=wish.weight, apart=True) for rule in wish.apart]
         return Where(
-            labels=tuple(labels), nodes=self.nodes, not_nodes=self.not_nodes, jobs=tuple(jobs), strategy=self.strategy
+            labels=tuple(labels),
+            nodes=self.nodes,
+            not_nodes=self.not_nodes,
+            jobs=tuple(jobs),
+            strategy=self.strategy,
+            battery=self.battery,
         )

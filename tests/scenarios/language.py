@@ -2,6 +2,7 @@
 
     node a cpu=4 mem=8 zone:z1    a node joins, labelled  lost a               it is lost
     cordon a note=disk            nothing starts there    uncordon a           something may again
+    is a battery=30 free=5,20     how it is now: percent left, memory free on each GPU
     drain a                       and it is emptied       label a zone:z2      what people call it (zone: takes it away)
     submit j cpu=1 band=3         a job                   submit j x3 cpu=1    an array: j.0, j.1, j.2
            once single retries=2 backoff=100ms after=ok:p,any:q (or ok:p?not_ok:q; kinds: `After`)
@@ -11,6 +12,7 @@
            licence=matlab:2 rate=tokens:100 key=db:1 tag=web
            on=zone:z1|z2,!slow,gpu (labels) prefer=5*disk:ssd node=a,b not_node=c
            apart=tag:web,zone/tag:db (on no node, in no zone with them) near=job:j prefer_near=5*tag:x data=5*job:j
+           battery=30 gpu_memory=20
            strategy=pack|spread|fgd or=cpu:8+mem:4,cpu:16 (what would do as well)
     enter j                       its code runs           end j failed ran=2ms how its attempt ends
     cancel j   hold j   pause j   release j   band j 0    what people want
@@ -54,7 +56,7 @@ from kos_ray.scheduler.snapshot import state_from_plain, state_to_plain
 from kos_ray.scheduler.state import State
 
 _UNITS = {"us": 1, "ms": 1_000, "s": 1_000_000}
-_RESOURCES = {"cpu": "CPU", "gpu": "GPU", "mem": "memory"}
+_RESOURCES = {"cpu": "CPU", "gpu": "GPU", "mem": "memory", "disk": "disk", "net": "network"}
 
 
 class Play:
@@ -106,6 +108,11 @@ class Play:
         labels = {"host": f"host-{name}"} | dict(word.split(":") for word in words if ":" in word)
         node = Node(NodeId(name), name, resources(words), labels=tuple(sorted(labels.items())), incarnation="1")
         return e.NodesJoined(nodes=(node,))
+
+    def _is(self, name: str, *words: str) -> e.Event:
+        now = dict(word.split("=") for word in words)
+        free = tuple(int(amount) for amount in now.get("free", "").split(",") if amount)
+        return e.NodeCondition(node=NodeId(name), battery=int(now.get("battery", -1)), gpu_free=free)
 
     def _mark(self, name: str, **changes: Any) -> e.Event:
         mark = replace(self.state.marks.get(name, Mark(name=name)), **changes)
@@ -322,6 +329,8 @@ def where(options: dict[str, str]) -> Where:
         not_nodes=tuple(texts("not_node")),
         jobs=(*rules("apart", apart=True), *rules("near"), *rules("prefer_near"), *rules("data", past=True)),
         strategy=Strategy[options.get("strategy", "default").upper()],
+        battery=int(options.get("battery", 0)),
+        gpu_memory=int(options.get("gpu_memory", 0)),
         alternatives=tuple(resources(tuple(text.replace(":", "=").split("+"))) for text in texts("or")),
     )
 

@@ -41,6 +41,18 @@ CASES = {
         *("j", "apart", "a job there is to be apart from it"),
     ),
     "near": (["node a cpu=2", "submit j cpu=1 near=job:x"], "j", "near", "to be near job:x"),
+    "battery": (
+        ["node a cpu=2", "is a battery=20", "submit j cpu=1 battery=30"],
+        *("j", "battery", "20 % in its battery, more than 30 % wanted"),
+    ),
+    "no such GPU": (
+        ["node a cpu=2 gpu=1 gpu-memory:1073741824", "submit j cpu=1 gpu_memory=2147483648"],
+        *("j", "gpu_memory", "no GPU of 2 GiB there"),
+    ),
+    "GPU memory": (
+        ["node a cpu=2 gpu=1 gpu-memory:4294967296", "is a free=1073741824", "submit j cpu=1 gpu_memory=2147483648"],
+        *("j", "gpu_memory", "1 GiB free on its GPUs, 2 GiB wanted"),
+    ),
     "either": (["node a cpu=2", "submit x cpu=2", "submit j gpu=1 or=cpu:2"], "j", "no_room", "in use: CPU 2 of 0"),
     "it runs": (["node a cpu=1", "submit j cpu=1"], "j", "none", ""),
 }

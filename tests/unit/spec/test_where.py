@@ -98,6 +98,12 @@ def test_alternatives() -> None:
     assert spec.single_use, "a GPU's memory is only surely free again when its process is gone"
 
 
+def test_resources_beyond_rays() -> None:
+    spec = spec_of("resources: {gpu_memory: 20GiB, disk: 1KiB, network: 1Gbit}\nwhere: {battery: 30%}")
+    assert spec.resources == Resources.of({"CPU": 1, "disk": 1024, "network": 10**9})
+    assert (spec.where.gpu_memory, spec.where.battery) == (20 * 2**30, 30)
+
+
 def test_options_in_python_say_the_same() -> None:
     where = {"labels": {"zone": ["a", "b"]}, "apart": "tag:web"}
     spec = lower_spec(checked({"where": where, "resources": {"any": [{"gpu": 1}, {"cpu": 2}]}}))
@@ -120,6 +126,9 @@ def test_options_in_python_say_the_same() -> None:
         ("where:\n  strategy: spraed", "job.yaml:3: where.strategy: expected one of pack, spread, fgd.*spread"),
         ("where:\n  nodes: [a]\n  not_nodes: [a]", "expected a node either under nodes or under not_nodes"),
         ("where:\n  prefer:\n  - weight: 0", r"job.yaml:4: where.prefer\[0\].weight: expected a weight from 1"),
+        ("resources:\n  any: [{gpu_memory: 1GiB}, {cpu: 8}]", "expected no gpu_memory under any"),
+        ("resources:\n  network: 1GB", "job.yaml:3: resources.network: expected a rate .* the units are bit, kbit"),
+        ("where:\n  battery: 130%", "job.yaml:3: where.battery: expected a share such as \"30%\", found '130%'"),
         ("resources:\n  any: [{gpu: 1}]", "resources: expected a list of two or more under any"),
         ("resources:\n  cpu: 2\n  any: [{gpu: 1}, {cpu: 8}]", "resources: expected all resources inside of any"),
         ("resources:\n  any: [{gpu: 1}, {any: [{cpu: 8}, {cpu: 9}]}]", "no further any in it"),
