@@ -1,4 +1,4 @@
-"""`kos node ls|cordon|uncordon|drain|label|advise`: what may start where."""
+"""`kos node ls|cordon|uncordon|drain|label|windows|advise`: what may start where."""
 
 import time
 from pathlib import Path
@@ -20,6 +20,8 @@ Names = Annotated[list[str], typer.Argument(metavar="NODE...", help="Names, host
 Note = Annotated[str, typer.Option("--note", help="Why; `kos explain` shows it.")]
 #: seconds between two looks at a node that is being emptied
 _LOOK_S = 0.5
+#: windows that are shown
+_SHOWN = 10
 
 
 @app.callback()
@@ -95,6 +97,57 @@ def label(
             raise fail(f"expected KEY=VALUE, found {key!r}", Exit.USAGE)
     with open_client(address, "default") as client:
         _show(client.mark_nodes([name], labels={key: value for key, _, value in pairs}), as_json=as_json)
+
+
+@app.command(
+    epilog=example(
+        "kos node windows laptop-3 'Mon-Fri 20:00-06:00 Europe/Berlin' 'Sat,Sun 00:00-24:00'",
+        "kos node windows gpu-7 --file maintenance.ics",
+        "kos node windows --namespace batch 'daily 22:00-06:00'",
+    )
+)
+def windows(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NODE] [TIMES]...", help="Days and times, in UTC or in the zone behind them."),
+    ] = None,
+    namespace: Annotated[str, typer.Option("--namespace", "-n", help="Of a namespace instead of a node.")] = "",
+    file: Annotated[Path | None, typer.Option("--file", help="An iCalendar file: when it is free and busy.")] = None,
+    always: Annotated[bool, typer.Option("--always", help="No windows any more.")] = False,
+    address: Address = None,
+    as_json: Json = False,
+) -> None:
+    """Say (or show) when a node or a namespace may be used.
+
+    Nothing starts outside of its windows, nor what would not be over before the end of one, by its run time or timeout.
+    """
+    from kos_ray.observe.tables import format_instant  # noqa: PLC0415 - `kos --help` answers at once
+
+    given = list(words or ())
+    node = "" if namespace else given.pop(0) if given else ""
+    if not (node or namespace):
+        raise fail("expected a node, or --namespace NAME", Exit.USAGE)
+    if (bool(given) + (file is not None) + always) > 1:
+        raise fail("expected either times, --file or --always", Exit.USAGE)
+    text: str | None = "\n".join(given) if given or always else None
+    if file is not None:
+        text = _read(file)
+    with open_client(address, "default") as client:
+        found = client.windows(node=node, namespace=namespace, text=text)
+    if as_json:
+        emit(found)
+    elif not found.text:
+        typer.echo("always open")
+    else:
+        for start, end in found.open[:_SHOWN]:
+            typer.echo(f"{format_instant(start)} to {format_instant(end)}")
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise fail(f"{file}: cannot be read: {error}", Exit.USAGE) from None
 
 
 @app.command(epilog=example("kos node advise kinds.yaml", "kos node advise kinds.yaml --json | jq .add"))

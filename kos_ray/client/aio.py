@@ -21,6 +21,7 @@ from kos_ray.model.ids import JobKey
 from kos_ray.model.job import JobState
 from kos_ray.model.policy import Policy
 from kos_ray.model.views import AttemptView, ClusterStatus, EventView, Explanation, JobView, NodeStanding, NodeView
+from kos_ray.model.windows import Windows
 from kos_ray.spec.lower import Draft
 
 P = ParamSpec("P")
@@ -168,6 +169,10 @@ class AsyncClient:
     async def mark_nodes(self, names: Sequence[str], **change: Any) -> list[NodeStanding]:
         """See `Client.mark_nodes`."""
         return await self._run(self._sync.mark_nodes, names, **change)
+
+    async def windows(self, *, node: str = "", namespace: str = "", text: str | None = None) -> Windows:
+        """See `Client.windows`."""
+        return await self._run(self._sync.windows, node=node, namespace=namespace, text=text)
 
     async def advise(self, kinds: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         """See `Client.advise`."""

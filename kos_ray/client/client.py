@@ -38,6 +38,7 @@ from kos_ray.model.views import (
     NodeStandings,
     NodeView,
 )
+from kos_ray.model.windows import NAMESPACE, NODE, Windows
 from kos_ray.model.wire import tagged
 from kos_ray.runtime import connect as connections
 from kos_ray.spec.fields import band_of
@@ -249,6 +250,19 @@ class Client(Submitter):
         if "labels" in change:
             change["labels"] = sorted(dict(change["labels"]).items())
         return self._nodes({"names": found, "change": change, "by": getpass.getuser()})
+
+    def windows(self, *, node: str = "", namespace: str = "", text: str | None = None) -> Windows:
+        """When a node or a namespace may be used; with a `text` (see `kos node windows`) from now on, "" for always.
+
+        Raises:
+            Refused: the text cannot be read.
+            NotFound: there is no such node.
+
+        """
+        scope = f"{NODE}{named_node(node, self.node_standings())}" if node else f"{NAMESPACE}{namespace}"
+        said = {"scope": scope} if text is None else {"scope": scope, "text": text, "by": getpass.getuser()}
+        packed = msgpack.packb(said)
+        return unpack(Windows, self._call(lambda: self._connection.ask_scheduler("windows", packed)))
 
     def advise(self, kinds: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         """Of which kinds of nodes (see `kos_ray.spec.node_kinds`) how many would help those that wait for room.

@@ -21,13 +21,14 @@ from kos_ray.engine.inbox import (
     SettingsWish,
     Touched,
     What,
+    WindowsWish,
     portions,
 )
 from kos_ray.engine.payloads import Payloads
 from kos_ray.engine.ports import Clock, Frame, Journal, Links, Snapshots
 from kos_ray.engine.reconcile import counted_ends, node_events, still_to_do, undelivered
 from kos_ray.engine.sessions import Session, Sessions
-from kos_ray.engine.wishes import fulfilled
+from kos_ray.engine.wishes import extended, extension_us, fulfilled
 from kos_ray.model import decisions as d
 from kos_ray.model import events as e
 from kos_ray.model.errors import JournalUnwritable, Refused
@@ -142,6 +143,10 @@ class Engine:
         """Answered with the marks of these names once they are on disk."""
         self._inbox.append(Item(wish, reply))
 
+    def set_windows(self, wish: WindowsWish, reply: Reply) -> None:
+        """Answered with the `Windows` of the scope once they are on disk, or with the refusal."""
+        self._inbox.append(Item(wish, reply))
+
     def greeted(self, node: Node, holding: Holding, session: int, reply: Reply | None = None) -> None:
         """A node agent answered a greeting; see `reconcile`."""
         self._inbox.append(Item((node, holding, session), reply))
@@ -150,7 +155,8 @@ class Engine:
 
     def next_due_us(self) -> int | None:
         """When a tick is due though nothing arrives."""
-        return next_due_us(self.state, self._last_us)
+        found = [next_due_us(self.state, self._last_us), extension_us(self.state)]
+        return min((at_us for at_us in found if at_us is not None), default=None)
 
     def now_us(self) -> int:
         """The engine's clock: never before the last frame."""
@@ -204,9 +210,9 @@ class Engine:
         if isinstance(what, tuple):
             self._reconcile(*what, round_)
             return None
-        if isinstance(what, SettingsWish | NodesWish):
-            event, answer = fulfilled(what, self.state, round_.events)
-            round_.events.append(event)
+        if isinstance(what, SettingsWish | NodesWish | WindowsWish):
+            event, answer = fulfilled(what, self.state, round_.events, self.now_us())
+            round_.events += [event] if event is not None else []
             return answer
         round_.events.append(what)
         if isinstance(what, WANTED):
@@ -254,6 +260,7 @@ class Engine:
         """Decide, write, act. False: the journal could not write, and nothing of it has happened."""
         now_us = self.now_us()
         events = round_.events
+        events += extended(self.state, now_us)
         ends = counted_ends(self.state, events)
         reach("engine.before_step")
         decisions = step(self.state, events, now_us)

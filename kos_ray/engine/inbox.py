@@ -48,7 +48,17 @@ class NodesWish:
     by: str = ""
 
 
-What = Submit | Report | SettingsWish | NodesWish | e.Event | tuple[Node, Holding, int]
+@dataclass(frozen=True, slots=True)
+class WindowsWish:
+    """Somebody says when a scope may be used; see `windows.py`. Answered with the `Windows`, or `Refused`."""
+
+    request_id: str
+    scope: str
+    text: str
+    by: str = ""
+
+
+What = Submit | Report | SettingsWish | NodesWish | WindowsWish | e.Event | tuple[Node, Holding, int]
 
 
 @dataclass(slots=True)

@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from kos_ray.engine.inbox import NodesWish, SettingsWish
+from kos_ray.engine.inbox import NodesWish, SettingsWish, WindowsWish
+from kos_ray.engine.windows import AGAIN_US, expanded
 from kos_ray.model import events as e
+from kos_ray.model.errors import Refused
 from kos_ray.model.node import Mark
 from kos_ray.model.policy import changed
 from kos_ray.model.resources import Resources
@@ -14,8 +16,16 @@ from kos_ray.scheduler.advice import NodeKind, advise, waiting
 from kos_ray.scheduler.state import NodeState, State
 
 
-def fulfilled(wish: SettingsWish | NodesWish, state: State, before: Sequence[e.Event]) -> tuple[e.Event, object]:
+def fulfilled(
+    wish: SettingsWish | NodesWish | WindowsWish, state: State, before: Sequence[e.Event], now_us: int
+) -> tuple[e.Event | None, object]:
     """The event that makes a wish come true, and its answer; `before` are the events of the same round."""
+    if isinstance(wish, WindowsWish):
+        try:
+            windows = expanded(wish.scope, wish.text, now_us)
+        except Refused as refused:
+            return None, refused
+        return e.WindowsChanged(request_id=wish.request_id, windows=windows, by=wish.by), windows
     if isinstance(wish, SettingsWish):
         wished = [event.policy for event in before if isinstance(event, e.PolicyChanged)]
         policy = changed(wished[-1] if wished else state.policy, wish.change)
@@ -24,6 +34,17 @@ def fulfilled(wish: SettingsWish | NodesWish, state: State, before: Sequence[e.E
     known.update({mark.name: mark for event in before if isinstance(event, e.NodesMarked) for mark in event.marks})
     marks = _marks(wish, known)
     return e.NodesMarked(request_id=wish.request_id, marks=marks, by=wish.by), marks
+
+
+def extended(state: State, now_us: int) -> list[e.Event]:
+    """More of the windows of which soon nothing would be known."""
+    short = [windows for windows in state.windows.values() if windows.until_us - AGAIN_US <= now_us]
+    return [e.WindowsChanged(request_id="", windows=expanded(windows.scope, windows.text, now_us)) for windows in short]
+
+
+def extension_us(state: State) -> int | None:
+    """When that is to be done next."""
+    return min((windows.until_us - AGAIN_US for windows in state.windows.values()), default=None)
 
 
 def _marks(wish: NodesWish, known: Mapping[str, Mark]) -> tuple[Mark, ...]:

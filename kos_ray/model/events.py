@@ -6,6 +6,7 @@ from kos_ray.model.ids import JobKey, NodeId, SpecKey
 from kos_ray.model.job import Spec
 from kos_ray.model.node import Mark, Node
 from kos_ray.model.policy import Policy
+from kos_ray.model.windows import Windows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +111,15 @@ class NodeCondition:
     battery: int = -1
     #: bytes that are free on each GPU
     gpu_free: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowsChanged:
+    """Somebody says when something may be used, or time has gone on and more of that is known."""
+
+    request_id: str
+    windows: Windows
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,6 +267,7 @@ Event = (
     | PolicyChanged
     | NodesMarked
     | NodeCondition
+    | WindowsChanged
 )
 
 EVENT_TYPES: tuple[type, ...] = (
@@ -276,6 +287,7 @@ EVENT_TYPES: tuple[type, ...] = (
     PolicyChanged,
     NodesMarked,
     NodeCondition,
+    WindowsChanged,
 )
 
 __all__ = [
@@ -300,4 +312,5 @@ __all__ = [
     "ProgressMade",
     "ReleaseRequested",
     "SchedulerStarted",
+    "WindowsChanged",
 ]

@@ -135,6 +135,8 @@ class Policy:
 
     #: how nodes are chosen; DEFAULT is PACK
     strategy: Strategy = Strategy.DEFAULT
+    #: whether jobs that say neither run time nor timeout start in a window that ends
+    unknown_length: bool = False
 
     # --- taking back
 

@@ -27,6 +27,7 @@ LIFECYCLE: dict[str, tuple[str, ...]] = {
     "HoldRequested": ("job_held", "job_paused"),
     "ReleaseRequested": ("job_released",),
     "PriorityChanged": ("job_reprioritised",),
+    "WindowsChanged": ("windows_changed",),
     "NodesMarked": ("node_draining", "node_cordoned", "node_marked"),
     "NodesJoined": ("node_joined",),
     "NodeLost": ("node_lost",),
@@ -160,6 +161,12 @@ class Lifecycle:
         for key in _items(record, "keys"):
             yield _event(record, "job_reprioritised", key, detail=to)
 
+    def _windows(self, record: EventView) -> Iterator[LifecycleEvent]:
+        windows: Any = record.detail["windows"]
+        said = "other times" if windows.get("text") else "always open"
+        detail = said if record.detail.get("request_id") else "more is known"
+        yield _event(record, "windows_changed", node=windows["scope"], detail=detail)
+
     def _marked(self, record: EventView) -> Iterator[LifecycleEvent]:
         for mark in _items(record, "marks"):
             draining, cordoned = mark.get("draining", False), mark.get("cordoned", False)
@@ -188,6 +195,7 @@ class Lifecycle:
         "HoldRequested": _held,
         "ReleaseRequested": _released,
         "PriorityChanged": _moved,
+        "WindowsChanged": _windows,
         "NodesMarked": _marked,
         "NodesJoined": _joined,
         "NodeLost": _node_lost,

@@ -30,6 +30,7 @@ def settings_in_force(policy: Policy, namespace: str = "") -> dict[str, str]:
         "rates": ", ".join(f"{rate.name}: {rate.amount}/{_time(rate.per_us)}" for rate in policy.rates) or "none",
         "max_memory_usage": f"{policy.memory_share / 10:g}%",
         "strategy": (policy.strategy or Strategy.PACK).name.lower(),
+        "unknown_length": "true" if policy.unknown_length else "false",
         "idle_slot": _time(policy.idle_slot_us),
         "claims": str(policy.claims_max),
     }

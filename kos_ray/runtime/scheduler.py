@@ -21,7 +21,7 @@ import ray
 
 import kos_ray
 from kos_ray.engine.engine import Engine
-from kos_ray.engine.inbox import NodesWish, SettingsWish, Touched
+from kos_ray.engine.inbox import NodesWish, SettingsWish, Touched, WindowsWish
 from kos_ray.engine.ports import Frame
 from kos_ray.engine.wishes import advised, standings
 from kos_ray.journal.snapshots import FileSnapshots
@@ -32,6 +32,7 @@ from kos_ray.model.errors import Refused
 from kos_ray.model.ids import JobKey
 from kos_ray.model.protocol import Accepted, Acked, Outcomes, Report, Submit
 from kos_ray.model.views import NodeStandings
+from kos_ray.model.windows import Windows
 from kos_ray.model.wire import untagged
 from kos_ray.runtime.links import RayLinks
 from kos_ray.runtime.messages import pack, unpack
@@ -190,6 +191,16 @@ class SchedulerActor:
             if isinstance(answer, Refused):
                 raise answer
         return pack(NodeStandings(nodes=standings(self._engine.state)))
+
+    async def windows(self, data: bytes) -> bytes:
+        """`scope` and `text` to the `Windows` then in force, both packed; without a text to what is in force."""
+        said = msgpack.unpackb(data, use_list=False)
+        if "text" in said:
+            wish = WindowsWish(uuid.uuid4().hex, said["scope"], said["text"], said["by"])
+            answer = await self._ask(lambda reply: self._engine.set_windows(wish, reply))
+            if isinstance(answer, Refused):
+                raise answer
+        return pack(self._engine.state.windows.get(said["scope"], Windows(scope=said["scope"])))
 
     async def advise(self, data: bytes) -> bytes:
         """Kinds of nodes that could be added, by name, to how many of each would help, and how many jobs wait then."""

@@ -100,7 +100,9 @@ class Search:
         nodes = {job.node for job in self._going if job.evicted_for is None}
         if not nodes:
             return False
-        near = (node for node in self._targets(job_class) if node.node.id in nodes or self._state.tree.matters)
+        near = (
+            node for node in self._targets(job_class, claimer.key) if node.node.id in nodes or self._state.tree.matters
+        )
         return any(self._fits(node, claimer, []) for node in near)
 
     def _best(self, job_class: JobClass, claimer: Job) -> Plan | None:
@@ -108,7 +110,7 @@ class Search:
         lacking = self._lacking(self._kind(claimer), ())
         everywhere = list(self._victims(claimer, self._state.nodes.values())) if lacking else []
         best: tuple[_Cost, Plan] | None = None
-        for node in self._targets(job_class):
+        for node in self._targets(job_class, claimer.key):
             found = self._on(node, claimer, everywhere)
             if found:
                 cost = _cost(found)
@@ -141,12 +143,12 @@ class Search:
         lower = any(state.on_nodes[job_class.band + 1 :])
         return lower or (state.savers > 0) or state.tree.matters
 
-    def _targets(self, job_class: JobClass) -> Iterator[NodeState]:
+    def _targets(self, job_class: JobClass, head: JobKey) -> Iterator[NodeState]:
         """Nodes that could hold the job if enough gave way."""
         kind, count = wanted_kind(self._state, job_class), 0
         for node in self._state.nodes.values():
             large = node.lanes and kind.resources.fits(dict(node.node.resources.amounts))
-            if large and self._sites.times(node, job_class, kind):
+            if large and self._sites.times(node, job_class, kind, head):
                 yield node
                 count += 1
                 if count >= _NODES_MAX:

@@ -99,7 +99,7 @@ def _verdict(state: State, job: Job, node: NodeState, now_us: int) -> NodeVerdic
     small = kind.resources.lacking(whole)
     if small:
         return NodeVerdict(node=node.node.name, lacks=f"too small: {_amounts(kind, small, whole)}", ever=False)
-    refused = refusal(state, job.job_class, node, kind, now_us)
+    refused = refusal(state, job, node, kind, now_us)
     if refused:
         return NodeVerdict(node=node.node.name, lacks=refused, ever=matches(node, job.job_class.where, kind))
     if pausing(node, kind, now_us):

@@ -3,7 +3,8 @@
 Weng et al., "Beware of Fragmentation: Scheduling GPU-Sharing Workloads with Fragmentation Gradient Descent", USENIX ATC
 2023. For one kind of job, all free GPUs of a node that cannot take it are fragments; where it can, those devices
 that are too full for it. Over the workload that is an expectation, and a job goes where it grows the least. The
-workload is what waits and runs now, by shape; shapes without GPUs can use them nowhere and say nothing, so they are left out.
+workload is what waits and runs now, by shape; shapes without GPUs can use them nowhere and say nothing: they are left
+out.
 """
 
 from dataclasses import replace

@@ -30,7 +30,7 @@ def why_not(state: State, job_class: JobClass, head: JobKey, search: "Search", s
     if search.forbidden(kind, head):
         fits_ever = state.tree.times({}, kind.namespace, kind.resources, 1)
         return Reason.QUOTA if fits_ever else Reason.ABOVE_QUOTA
-    refusals = {sites.refusal(node, job_class) for node in able}
+    refusals = {sites.refusal(node, job_class, head) for node in able}
     if Reason.NONE not in refusals:
         return max(refusals)
     if all(pausing(node, kind, now_us) for node in able):

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from kos_ray.model.node import Mark
+from kos_ray.model.windows import NODE, Windows
 from kos_ray.scheduler.state import NodeState, State
 
 
@@ -26,8 +27,20 @@ def set_marks(state: State, marks: Iterable[Mark]) -> None:
 def refresh(state: State, node: NodeState) -> None:
     """The node has joined, or what it or people say of it has changed."""
     node.mark = mark_of(state, node)
+    scopes = (f"{NODE}{name}" for name in {node.node.name, node.node.host})
+    node.windows = tuple(state.windows[scope] for scope in sorted(scopes) if scope in state.windows)
     labels = {**dict(node.node.labels), **dict(node.mark.labels if node.mark else ())}
     node.labels = {name: value for name, value in labels.items() if value}
+
+
+def set_windows(state: State, windows: Windows) -> None:
+    """Use a scope at these times from now on."""
+    if windows.text:
+        state.windows[windows.scope] = windows
+    else:
+        state.windows.pop(windows.scope, None)
+    for node in state.nodes.values():
+        refresh(state, node)
 
 
 def mark_of(state: State, node: NodeState) -> Mark | None:

@@ -20,7 +20,7 @@ from kos_ray.scheduler.ledger import (
     move,
     off_node,
 )
-from kos_ray.scheduler.marks import is_closed, refresh, set_marks
+from kos_ray.scheduler.marks import is_closed, refresh, set_marks, set_windows
 from kos_ray.scheduler.paths import lengthen_paths
 from kos_ray.scheduler.queues import (
     burst_of,
@@ -311,6 +311,11 @@ def _node_condition(state: State, event: e.NodeCondition, _now_us: int) -> None:
         reconsider(state)
 
 
+def _windows_changed(state: State, event: e.WindowsChanged, _now_us: int) -> None:
+    set_windows(state, event.windows)
+    reconsider(state)
+
+
 def _nodes_marked(state: State, event: e.NodesMarked, _now_us: int) -> None:
     set_marks(state, event.marks)
     reconsider(state)
@@ -339,4 +344,5 @@ ON_EVENT: dict[type, Callable[[State, Any, int], None]] = {
     e.PolicyChanged: _policy_changed,
     e.NodesMarked: _nodes_marked,
     e.NodeCondition: _node_condition,
+    e.WindowsChanged: _windows_changed,
 }

@@ -59,7 +59,7 @@ class Pass:
                 turns.pass_over()
         while self.sites.somebody_came():
             self._follow()
-        hints = [self._search.retry_us, self._refill_us]
+        hints = [self._search.retry_us, self._refill_us, self.sites.opens_us]
         self.state.retry_us = min((at_us for at_us in hints if at_us is not None), default=None)
         return self._decisions()
 
@@ -144,7 +144,7 @@ class Pass:
 
     def _let(self, node: NodeState, turn: Turn, *, opens: bool = True) -> int:
         """How many jobs of a turn a node, and the claims on it, let start there."""
-        most = self.sites.times(node, turn.job_class, turn.kind)
+        most = self.sites.times(node, turn.job_class, turn.kind, turn.head)
         return most and min(most, self.claims.times(node, turn.head, turn.kind.resources, opens=opens))
 
     def _times(self, node: NodeState, turn: Turn) -> int:
@@ -225,7 +225,9 @@ class Pass:
         best: tuple[float, NodeId] | None = None
         for node in self.state.nodes.values():
             lane = node.lanes.get(kind)
-            if lane and self._ahead_room(lane, estimate_us) and self._let(node, turn, opens=False):
+            # what waits ahead starts later, and might outlive a window
+            may = lane and self._ahead_room(lane, estimate_us) and not self.sites.bounded(node, turn.job_class)
+            if lane and may and self._let(node, turn, opens=False):
                 rank = (lane.load_us / lane.slots, node.node.id)
                 best = min(best, rank) if best else rank
         if best is None:
@@ -300,7 +302,7 @@ class Pass:
         kind = wanted_kind(state, job_class)
         best: tuple[int, float, NodeId] | None = None
         for node in able_nodes(state, kind, job_class.where):
-            if not self.claims.taken(node) and self.sites.times(node, job_class, kind):
+            if not self.claims.taken(node) and self.sites.times(node, job_class, kind, turn.head):
                 rank = (ready_us(state, node, kind.resources, self.now_us), deficit(node, kind), node.node.id)
                 best = min(best, rank) if best else rank
         if best is None:

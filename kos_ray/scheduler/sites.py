@@ -19,6 +19,7 @@ from kos_ray.model.node import GPU_MEMORY
 from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import UNIT, Resources
 from kos_ray.model.where import Neighbours, Strategy, Where
+from kos_ray.model.windows import NAMESPACE, NEVER_US, Windows
 from kos_ray.scheduler.fgd import gpus_of, workload
 from kos_ray.scheduler.marks import is_closed
 from kos_ray.scheduler.queues import class_named, reclass
@@ -162,27 +163,62 @@ class Sites:
     def __init__(self, state: State, now_us: int) -> None:
         self._state = state
         self._now_us = now_us
+        #: when a window opens for which somebody waits
+        self.opens_us: int | None = None
         #: jobs that rules name have started in this pass
         self.came = False
         strategies = {state.policy.strategy, *(found.strategy for found in state.policy.namespaces)}
         #: whether the order of nodes is left to best fit wherever a job does not say otherwise
         self._packs = strategies <= {Strategy.DEFAULT, Strategy.PACK}
 
-    def times(self, node: NodeState, job_class: JobClass, kind: SlotKind) -> int:
-        """How many jobs of a class may start on a node in a row, in slots of a kind, as far as this goes."""
+    def times(self, node: NodeState, job_class: JobClass, kind: SlotKind, head: JobKey) -> int:
+        """How many jobs of a class may start on a node in a row, in slots of a kind, as far as this goes.
+
+        Where windows end, it is about the head alone: those behind it may be longer.
+        """
         if is_closed(node):
             return 0
-        if self._packs and not job_class.special:
+        if self._packs and not job_class.special and not self._state.windows:
             return _MANY
-        if not matches(node, job_class.where, kind) or self.refusal(node, job_class) is not Reason.NONE:
+        if not matches(node, job_class.where, kind) or self.refusal(node, job_class, head) is not Reason.NONE:
             return 0
-        one = self.chooses(job_class) or apart_from_its_own(job_class)
+        one = self.bounded(node, job_class) or self.chooses(job_class) or apart_from_its_own(job_class)
         return 1 if one else _MANY
 
-    def refusal(self, node: NodeState, job_class: JobClass) -> Reason:
-        """Why no job of a class may start on a node though it matches; NONE where one may."""
+    def bounded(self, node: NodeState, job_class: JobClass) -> bool:
+        """Whether windows say when a class may use a node."""
+        return bool(self._state.windows) and next(self._windows(node, job_class), None) is not None
+
+    def _windows(self, node: NodeState, job_class: JobClass) -> Iterator[Windows]:
+        yield from node.windows
+        for part in paths(job_class.kind.namespace):
+            found = self._state.windows.get(f"{NAMESPACE}{part}")
+            if found is not None:
+                yield found
+
+    def _in_window(self, node: NodeState, job_class: JobClass, head: JobKey) -> bool:
+        """Whether a job would end before a window does. If not, when another one opens is noted."""
+        job = self._state.jobs[head]
+        for windows in self._windows(node, job_class):
+            end_us = windows.end_us(self._now_us)
+            if not end_us or (end_us < NEVER_US and not self._over_by(job, end_us)):
+                opens_us = windows.opens_us(self._now_us)
+                if opens_us is not None:
+                    self.opens_us = opens_us if self.opens_us is None else min(self.opens_us, opens_us)
+                return False
+        return True
+
+    def _over_by(self, job: Job, end_us: int) -> bool:
+        spec = job.entry.spec
+        length_ms = spec.run_ms or spec.timeout_ms
+        return self._now_us + length_ms * 1_000 <= end_us if length_ms else self._state.policy.unknown_length
+
+    def refusal(self, node: NodeState, job_class: JobClass, head: JobKey) -> Reason:
+        """Why the head of a class may not start on a node though it matches; NONE where it may."""
         if is_closed(node):
             return Reason.CORDONED
+        if self._state.windows and not self._in_window(node, job_class, head):
+            return Reason.WINDOW
         if not job_class.special:
             return Reason.NONE
         where = job_class.where

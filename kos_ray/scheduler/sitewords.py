@@ -6,16 +6,17 @@ from kos_ray.model.job import SlotKind
 from kos_ray.model.reasons import Reason
 from kos_ray.model.where import Neighbours, Selector
 from kos_ray.scheduler.sites import Sites, gpu_share, matches, named
-from kos_ray.scheduler.state import JobClass, NodeState, State
+from kos_ray.scheduler.state import Job, JobClass, NodeState, State
 
 _GIB = 2**30
 
 
-def refusal(state: State, job_class: JobClass, node: NodeState, kind: SlotKind, now_us: int) -> str:
+def refusal(state: State, job: Job, node: NodeState, kind: SlotKind, now_us: int) -> str:
     """A clause for people; "" where nothing but room decides."""
+    job_class = job.job_class
     if not matches(node, job_class.where, kind):
         return _unmatched(job_class, node)
-    reason = Sites(state, now_us).refusal(node, job_class)
+    reason = Sites(state, now_us).refusal(node, job_class, job.key)
     return _WORDS[reason](node, job_class) if reason in _WORDS else ""
 
 
@@ -44,8 +45,13 @@ def _gpu_memory(node: NodeState, job_class: JobClass) -> str:
     return f"{free:g} GiB free on its GPUs, {wanted:g} GiB wanted"
 
 
+def _window(_node: NodeState, _job_class: JobClass) -> str:
+    return "no window is open that is as long as it"
+
+
 _WORDS: dict[Reason, Callable[[NodeState, JobClass], str]] = {
     Reason.CORDONED: _closed,
+    Reason.WINDOW: _window,
     Reason.APART: _apart,
     Reason.NEAR: _near,
     Reason.BATTERY: _battery,

@@ -10,6 +10,7 @@ from kos_ray.model.node import Mark, Node
 from kos_ray.model.policy import Policy
 from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import add
+from kos_ray.model.windows import Windows
 from kos_ray.model.wire import from_plain, to_plain
 from kos_ray.scheduler.ledger import count_on_nodes
 from kos_ray.scheduler.marks import set_marks
@@ -64,6 +65,7 @@ def state_to_plain(state: State) -> Any:
         "buckets": list(state.buckets.items()),
         "retry_us": state.retry_us,
         "marks": [to_plain(mark) for mark in state.marks.values()],
+        "windows": [to_plain(windows) for windows in state.windows.values()],
         "left": [(word, list(nodes)) for word, nodes in state.left.items()],
         "nodes": [_node_to_plain(node) for node in state.nodes.values()],
         "idle_lanes": [(node, to_plain(kind)) for node, kind in state.idle_lanes],
@@ -120,6 +122,8 @@ def state_from_plain(plain: Any) -> State:
     for node_plain in plain["nodes"]:
         node = _node_from_plain(state, node_plain)
         state.nodes[node.node.id] = node
+    windows = [from_plain(Windows, found) for found in plain["windows"]]
+    state.windows = {found.scope: found for found in windows}
     set_marks(state, [from_plain(Mark, mark) for mark in plain["marks"]])
     state.idle_lanes = {(NodeId(node), from_plain(SlotKind, kind)): None for node, kind in plain["idle_lanes"]}
     for node_id, kind in state.idle_lanes:

@@ -11,6 +11,7 @@ from kos_ray.model.node import Mark, Node
 from kos_ray.model.policy import Discipline, Policy
 from kos_ray.model.reasons import Reason
 from kos_ray.model.where import ANYWHERE, Where
+from kos_ray.model.windows import Windows
 from kos_ray.scheduler.quota import Tree
 
 #: the order of jobs that have waited as long as their band allows: before all bands
@@ -236,7 +237,7 @@ class Lane:
 class NodeState:
     """A node with our ledger of it. `free` = its resources less all slots; never negative."""
 
-    __slots__ = ("battery", "free", "gpu_free", "labels", "lanes", "mark", "node", "slots", "taken")
+    __slots__ = ("battery", "free", "gpu_free", "labels", "lanes", "mark", "node", "slots", "taken", "windows")
 
     def __init__(self, node: Node) -> None:
         self.node = node
@@ -250,6 +251,8 @@ class NodeState:
         self.labels: dict[str, str] = dict(node.labels)
         #: what people say of it; see `marks.py`
         self.mark: Mark | None = None
+        #: when it may be used, by its own name and by its host's
+        self.windows: tuple[Windows, ...] = ()
         #: see `NodeCondition`
         self.battery = -1
         self.gpu_free: tuple[int, ...] = ()
@@ -358,6 +361,8 @@ class State:
     able: dict[tuple[SlotKind, Where], list[NodeState]] = field(default_factory=dict)
     #: what people say of nodes, by name of a node or of its host; see `marks.py`
     marks: dict[str, Mark] = field(default_factory=dict)
+    #: when nodes and namespaces may be used, by scope
+    windows: dict[str, Windows] = field(default_factory=dict)
     #: words that rules of known specs name, and how many do; see `sites.py`
     watched: dict[str, int] = field(default_factory=dict)
     #: attempts on nodes by such a word, and by what those there keep away: `(word, label)`

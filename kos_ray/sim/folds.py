@@ -78,6 +78,7 @@ def comparable(state: State) -> dict[str, Any]:
     )
     for name in ("nominated", "accounts", "used", "buckets", "lines", "groups", "children", "closing"):
         plain[name] = sorted(plain[name])
+    plain["windows"] = sorted(repr(windows) for windows in state.windows.values())
     plain["marks"] = sorted(repr(mark) for mark in state.marks.values())
     for name, counts in (("left", state.left), ("present", state.present), ("shunned", state.shunned)):
         plain[name] = sorted((word, sorted(dict(nodes).items())) for word, nodes in counts.items() if nodes)

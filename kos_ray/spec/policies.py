@@ -158,6 +158,7 @@ CLUSTER: dict[str, tuple[str, _Parse]] = {
     "rates": ("rates", _rates),
     "idle_slot": ("idle_slot_us", _us),
     "strategy": ("strategy", _strategy),
+    "unknown_length": ("unknown_length", parse_flag),
     "claims": ("claims_max", integer_between(0, 1_000)),
 }
 #: settings of one namespace

@@ -6,6 +6,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from kos_ray.engine.windows import joined
 from kos_ray.model import decisions as d
 from kos_ray.model import events as e
 from kos_ray.model.dependency import Rule
@@ -15,6 +16,7 @@ from kos_ray.model.node import Mark, Node
 from kos_ray.model.policy import Discipline, Namespace, Policy, Rate
 from kos_ray.model.resources import UNIT, Resources
 from kos_ray.model.where import ANYWHERE, Neighbours, Selector, Strategy, Where
+from kos_ray.model.windows import NEVER_US, Windows
 from kos_ray.scheduler import invariants
 from kos_ray.scheduler.machine import next_due_us, recover, step
 from kos_ray.scheduler.snapshot import state_from_plain, state_to_plain
@@ -65,6 +67,7 @@ _SPECS = st.builds(
     children=st.sampled_from((Children.ABANDON, Children.ABANDON, Children.CANCEL, Children.WAIT)),
     eviction=st.sampled_from(Eviction),
     run_ms=st.sampled_from((0, 5, 5_000)),
+    timeout_ms=st.sampled_from((0, 0, 2_000)),
     deadline_us=st.sampled_from((0, 1, 10**9)),
     demands=st.builds(
         Demands,
@@ -101,6 +104,7 @@ _POLICIES = st.builds(
     rates=st.sampled_from(((), (Rate(name="r", amount=1, per_us=1_000, burst=5),))),
     namespaces=st.sampled_from(_QUOTAS),
     strategy=st.sampled_from(Strategy),
+    unknown_length=st.booleans(),
 )
 _WAITS = st.fixed_dictionaries({"rule": st.sampled_from(Rule).map(int), "singleton": st.sampled_from(("", "a", "b"))})
 _LIMITS = st.builds(
@@ -242,6 +246,17 @@ class Scheduling(RuleBasedStateMachine):
         self.now_us += by_us
         self.play()
 
+    @rule(
+        scope=st.sampled_from(("node:n1", "node:n2", "node:h0", "namespace:team")),
+        spans=st.lists(st.tuples(st.integers(0, 3 * 10**6), st.integers(1, 10**7)), max_size=2),
+        known_us=st.sampled_from((1, 2 * 10**7)),
+    )
+    def somebody_opens(self, scope: str, spans: list[tuple[int, int]], known_us: int) -> None:
+        starts = [(self.now_us + start - 10**6, self.now_us + start - 10**6 + length) for start, length in spans]
+        found = joined(starts, 0, self.now_us + known_us)
+        windows = Windows(scope=scope, text="x" * len(spans), open=found, until_us=self.now_us + known_us)
+        self.play(e.WindowsChanged(request_id="", windows=windows))
+
     # --- what must hold
 
     def play(self, *events: e.Event) -> None:
@@ -252,8 +267,22 @@ class Scheduling(RuleBasedStateMachine):
             if isinstance(decision, d.Launch):
                 mark = self.live.nodes[decision.node].mark
                 assert mark is None or not mark.cordoned, f"{decision} on a cordoned node"
+                self.check_windows(decision)
             if isinstance(decision, d.Finish):
                 self.finals.update(dict.fromkeys(decision.keys, decision.state))
+
+    def check_windows(self, launch: d.Launch) -> None:
+        """Nothing starts outside of the windows of its node and namespace, or would outlive one by its own word."""
+        node = self.live.nodes[launch.node].node
+        for scope in (f"node:{node.name}", f"node:{node.host}", f"namespace:{launch.kind.namespace}"):
+            windows = self.live.windows.get(scope)
+            for key in launch.keys if windows is not None else ():
+                spec = self.live.jobs[key].entry.spec
+                length_us = (spec.run_ms or spec.timeout_ms) * 1_000
+                end_us = windows.end_us(self.now_us)
+                assert end_us > self.now_us, f"{launch} outside of {windows}"
+                assert self.now_us + length_us <= end_us, f"{launch} outlives {windows}"
+                assert length_us or end_us == NEVER_US or self.live.policy.unknown_length, f"{launch}: for how long?"
 
     def attempts(self) -> list[tuple[NodeId, JobKey, int]]:
         return [

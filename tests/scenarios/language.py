@@ -3,6 +3,7 @@
     node a cpu=4 mem=8 zone:z1    a node joins, labelled  lost a               it is lost
     cordon a note=disk            nothing starts there    uncordon a           something may again
     is a battery=30 free=5,20     how it is now: percent left, memory free on each GPU
+    open a 0s-10s 20s-60s         nothing starts at other times (ns:NAME for a namespace), nor what would outlive them
     drain a                       and it is emptied       label a zone:z2      what people call it (zone: takes it away)
     submit j cpu=1 band=3         a job                   submit j x3 cpu=1    an array: j.0, j.1, j.2
            once single retries=2 backoff=100ms after=ok:p,any:q (or ok:p?not_ok:q; kinds: `After`)
@@ -12,7 +13,7 @@
            licence=matlab:2 rate=tokens:100 key=db:1 tag=web
            on=zone:z1|z2,!slow,gpu (labels) prefer=5*disk:ssd node=a,b not_node=c
            apart=tag:web,zone/tag:db (on no node, in no zone with them) near=job:j prefer_near=5*tag:x data=5*job:j
-           battery=30 gpu_memory=20
+           timeout=5s battery=30 gpu_memory=20
            strategy=pack|spread|fgd or=cpu:8+mem:4,cpu:16 (what would do as well)
     enter j                       its code runs           end j failed ran=2ms how its attempt ends
     cancel j   hold j   pause j   release j   band j 0    what people want
@@ -50,6 +51,7 @@ from kos_ray.model.policy import Against, Discipline, Namespace, Policy, Rate
 from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import UNIT, Resources
 from kos_ray.model.where import Neighbours, Selector, Strategy, Where
+from kos_ray.model.windows import Windows
 from kos_ray.scheduler import invariants
 from kos_ray.scheduler.machine import recover, step
 from kos_ray.scheduler.snapshot import state_from_plain, state_to_plain
@@ -109,6 +111,12 @@ class Play:
         node = Node(NodeId(name), name, resources(words), labels=tuple(sorted(labels.items())), incarnation="1")
         return e.NodesJoined(nodes=(node,))
 
+    def _open(self, name: str, *words: str) -> e.Event:
+        scope = f"namespace:{name.removeprefix('ns:')}" if name.startswith("ns:") else f"node:{name}"
+        spans = tuple(tuple(microseconds(part) for part in word.split("-")) for word in words)
+        windows = Windows(scope=scope, text="written", open=spans, until_us=10**12) if words else Windows(scope=scope)
+        return e.WindowsChanged(request_id="", windows=windows)
+
     def _is(self, name: str, *words: str) -> e.Event:
         now = dict(word.split("=") for word in words)
         free = tuple(int(amount) for amount in now.get("free", "").split(",") if amount)
@@ -147,6 +155,7 @@ class Play:
             guarantee=Guarantee.AT_MOST_ONCE if "once" in words else Guarantee.AT_LEAST_ONCE,
             namespace=options.get("in", "default"),
             run_ms=microseconds(options.get("run", "0s")) // 1_000,
+            timeout_ms=microseconds(options.get("timeout", "0s")) // 1_000,
             deadline_us=self.now_us + microseconds(options["deadline"]) if "deadline" in options else 0,
             eviction=Eviction[options.get("evict", "requeue").upper()],
             grace_ms=microseconds(options.get("grace", "0s")) // 1_000,

@@ -10,6 +10,7 @@ from typing import Any
 from kos_ray.model.errors import NotFound
 from kos_ray.model.ids import JobKey
 from kos_ray.model.views import AttemptView, ClusterStatus, EventView, JobView, NodeStanding, NodeView
+from kos_ray.model.windows import Windows
 from kos_ray.spec.lower import Draft
 from kos_ray.spec.rehearse import final_digests
 
@@ -189,6 +190,11 @@ class FakeClient:
     def mark_nodes(self, names: Sequence[str], **change: Any) -> list[NodeStanding]:
         self._world.calls.append(("mark_nodes", list(names), change))
         return self.node_standings()
+
+    def windows(self, *, node: str = "", namespace: str = "", text: str | None = None) -> Windows:
+        self._world.calls.append(("windows", node, namespace, text))
+        open_ = ((S, 2 * S),) if text != "" else ()
+        return Windows(scope=f"node:{node}", text="x" if open_ else "", open=open_, until_us=9 * S)
 
     def advise(self, kinds: dict[str, Any]) -> dict[str, Any]:
         self._world.calls.append(("advise", kinds))

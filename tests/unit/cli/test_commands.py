@@ -28,7 +28,7 @@ COMMANDS = [
     ("journal", "verify"),
     ("config", "show"),
     *[("scheduler", word) for word in ("show", "set", "load")],
-    *[("node", word) for word in ("ls", "cordon", "uncordon", "drain", "label", "advise")],
+    *[("node", word) for word in ("ls", "cordon", "uncordon", "drain", "label", "windows", "advise")],
 ]
 
 
@@ -82,6 +82,7 @@ def test_help_imports_nothing_heavy() -> None:
         ("node", "ls"),
         ("node", "cordon", "head"),
         ("node", "drain", "head"),
+        ("node", "windows", "head"),
         ("top",),
         ("graph", "id-0"),
         ("rerun", "a", "--from-failed"),

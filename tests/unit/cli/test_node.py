@@ -61,6 +61,27 @@ def test_advice(kos: Kos, world: World, tmp_path: Path) -> None:
     assert (code, "none of these kinds would help" in err, "3 jobs would wait still" in err) == (0, True, True)
 
 
+def test_windows(kos: Kos, world: World, tmp_path: Path) -> None:
+    file = tmp_path / "busy.ics"
+    file.write_text("BEGIN:VCALENDAR")
+    shown = "1970-01-01 00:00:01 UTC to 1970-01-01 00:00:02 UTC\n"
+    assert kos("node", "windows", "a") == (0, shown, "")
+    assert kos("node", "windows", "a", "Mon 1:00-2:00", "Tue 1:00-2:00") == (0, shown, "")
+    assert kos("node", "windows", "-n", "team", "daily 1:00-2:00") == (0, shown, "")
+    assert kos("node", "windows", "a", "--file", str(file)) == (0, shown, "")
+    assert kos("node", "windows", "a", "--always") == (0, "always open\n", "")
+    assert [call[1:] for call in world.calls if call[0] == "windows"] == [
+        ("a", "", None),
+        ("a", "", "Mon 1:00-2:00\nTue 1:00-2:00"),
+        ("", "team", "daily 1:00-2:00"),
+        ("a", "", "BEGIN:VCALENDAR"),
+        ("a", "", ""),
+    ]
+    assert kos("node", "windows")[0] == 2
+    assert kos("node", "windows", "a", "Mon 1:00-2:00", "--always")[0] == 2
+    assert kos("node", "windows", "a", "--file", str(tmp_path / "absent"))[0] == 2
+
+
 def test_kinds_of_nodes_that_are_none(kos: Kos, tmp_path: Path) -> None:
     file = tmp_path / "kinds.yaml"
     for text, message in (

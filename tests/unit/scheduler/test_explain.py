@@ -41,6 +41,10 @@ CASES = {
         *("j", "apart", "a job there is to be apart from it"),
     ),
     "near": (["node a cpu=2", "submit j cpu=1 near=job:x"], "j", "near", "to be near job:x"),
+    "a window": (
+        ["node a cpu=2", "open a 0s-5s", "submit j cpu=1"],
+        *("j", "window", "no window is open that is as long as it"),
+    ),
     "battery": (
         ["node a cpu=2", "is a battery=20", "submit j cpu=1 battery=30"],
         *("j", "battery", "20 % in its battery, more than 30 % wanted"),

@@ -86,6 +86,7 @@ HISTORIES: dict[str, tuple[str, list[list[str]]]] = {
     "scheduler_mode": ("fifo", [["submit a cpu=1 band=5 single", "submit b cpu=1 single", "node n cpu=1"]]),
     "max_memory_usage": ("50%", [["node n cpu=1 mem=4", "submit a mem=3"]]),
     "strategy": ("spread", [["node a cpu=4", "node b cpu=4", "submit j x2 cpu=1"]]),
+    "unknown_length": ("true", [["node a cpu=4", "open a 0s-10s", "submit j cpu=1"]]),
     "preemption": ("false", [["node n cpu=1", "submit a cpu=1 band=5"], ["wait 9s", "submit b cpu=1 band=0"]]),
     "exempt_time": ("1m", [["node n cpu=1", "submit a cpu=1 band=5"], ["wait 9s", "submit b cpu=1 band=0"]]),
     "patience": (
