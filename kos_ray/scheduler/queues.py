@@ -8,6 +8,7 @@ from typing import Any
 from kos_ray.model.ids import JobKey
 from kos_ray.model.job import Demands, JobState
 from kos_ray.model.policy import Discipline
+from kos_ray.model.where import ANYWHERE
 from kos_ray.scheduler.shares import account_of
 from kos_ray.scheduler.state import OVERDUE, ClassKey, Job, JobClass, SpecEntry, State
 
@@ -32,7 +33,8 @@ def class_for(
     """The class of a spec's jobs in a band. `lower`: so many bands behind it, for a burst; `demands`: the spec's."""
     spec = entry.spec
     discipline = state.discipline(spec.namespace)
-    name = ClassKey(band, band, entry.kind, demands or spec.demands, user, _length(entry), spec.where, words)
+    where = None if spec.where is ANYWHERE else spec.where
+    name = ClassKey(band, band, entry.kind, demands or spec.demands, user, _length(entry), where, words)
     name = order_of(discipline, name)
     if overdue:
         name = replace(name, order=OVERDUE)

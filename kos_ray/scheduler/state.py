@@ -33,7 +33,8 @@ class ClassKey:
     user: str = ""
     #: declared run time, to four significant bits: what fits before a claim is found among those of one length
     length: int = 0
-    where: Where = ANYWHERE
+    #: None: anywhere; names are hashed for each submission, and this costs nothing then
+    where: Where | None = None
     #: by which others' rules know these jobs; see `sites.py`
     words: tuple[str, ...] = ()
 
@@ -68,11 +69,11 @@ class JobClass:
         self.kind = name.kind
         self.demands = name.demands
         self.demanding = name.demands != NO_DEMANDS
-        self.where = name.where
+        self.where = name.where or ANYWHERE
         #: in order of preference
-        self.kinds = kinds_of(name.kind, name.where)
+        self.kinds = kinds_of(name.kind, self.where)
         #: whether more than room decides where its jobs may start
-        self.special = name.where != ANYWHERE or bool(name.words)
+        self.special = self.where != ANYWHERE or bool(name.words)
         #: who shares fairly with others: the namespace, or namespace, NUL, user
         self.account = account
         self.ranked = ranked
