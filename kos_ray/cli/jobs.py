@@ -18,6 +18,7 @@ from kos_ray.observe.workflow import report_panel, report_table, workflow_report
 
 if TYPE_CHECKING:
     from kos_ray.client import Client
+    from kos_ray.spec.lower import Draft
 
 SUBMIT_EXAMPLE = example(
     "kos submit configs/examples/workflow.yaml --wait",
@@ -29,6 +30,10 @@ WAIT_EXAMPLE = example("kos wait train-3 train-4 --timeout 600", "kos wait --wor
 
 #: as many as one question for the jobs of a workflow may find
 _MAX_WORKFLOW_JOBS = 1_000_000
+
+#: jobs whose deadlines are looked at after a submission
+_VERDICTS_MAX = 100
+_WARNED = {"missed": "cannot be met", "at_risk": "is at risk: there is too much work before it"}
 
 Timeout = Annotated[float | None, typer.Option("--timeout", min=0, help="Seconds to wait at most.")]
 
@@ -67,6 +72,7 @@ def submit(
     with open_client(address, namespace) as client:
         jobs = client.submit_drafts(drafts, code=[code] if code else [Path.cwd(), Path(file).parent])
         rows = [{"id": job.id, "name": draft.name} for job, draft in zip(jobs, drafts, strict=True)]
+        _warn_of_deadlines(client, rows, drafts)
         if wait_for:
             report_when_ended(client, [job.id for job in jobs], total, as_json=as_json)
             return
@@ -75,6 +81,15 @@ def submit(
         return
     for row in rows:
         typer.echo(f"{row['id']}  {row['name']}".rstrip())
+
+
+def _warn_of_deadlines(client: "Client", rows: Sequence[dict[str, str]], drafts: "Sequence[Draft]") -> None:
+    """Say which deadlines cannot be met, or hardly; of an array, its first item speaks for all."""
+    urgent = [(row, draft) for row, draft in zip(rows, drafts, strict=True) if draft.spec.deadline_us]
+    for row, draft in urgent[:_VERDICTS_MAX]:
+        found = client.explain(row["id"] if draft.count < 0 else f"{row['id']}.0")
+        if found is not None and found.deadline in _WARNED:
+            say(f"warning: {row['name'] or row['id']}: its deadline {_WARNED[found.deadline]}: kos explain {row['id']}")
 
 
 def get(job: JobRef, address: Address = None, namespace: Namespace = "default", as_json: Json = False) -> None:

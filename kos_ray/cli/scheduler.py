@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kos_ray.cli.output import emit, show_panel
+from kos_ray.cli.output import emit, say, show_panel
 from kos_ray.cli.shell import Address, Json, example, new_app, open_client
 
 if TYPE_CHECKING:
@@ -27,8 +27,12 @@ def _group() -> None:
 @app.command(epilog=example("kos scheduler show", "kos scheduler show --namespace team/a --json"))
 def show(namespace: In = "", address: Address = None, as_json: Json = False) -> None:
     """Show the settings in force."""
+    from kos_ray.observe.tables import scheduling_panel
+
     with open_client(address, "default") as client:
         _show(client.settings(), namespace, as_json=as_json)
+        if not (namespace or as_json):
+            show_panel(scheduling_panel(client.status().scheduling))
 
 
 @app.command(
@@ -64,7 +68,10 @@ def load(
     """Change all settings that a file names."""
     from kos_ray.spec.settings import load_settings
 
-    wanted = load_settings(file).scheduling
+    found = load_settings(file)
+    if found.not_yet:
+        say(f"{file}: not supported yet: {', '.join(found.not_yet)}")
+    wanted = found.scheduling
     with open_client(address, "default") as client:
         _show(client.settings(wanted), "", as_json=as_json)
 

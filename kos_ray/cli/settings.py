@@ -80,6 +80,10 @@ def documents_settings() -> list[Setting]:
             Setting(key, value, "settings file" if key in found.written else "built in")
             for key, value in found.in_effect().items()
         ),
+        *(
+            Setting(key, value, "settings file: kos up and kos scheduler load hand it to the scheduler")
+            for key, value in found.handed.items()
+        ),
         *(Setting(key, "", "settings file: accepted, and nothing acts on it yet") for key in found.not_yet),
     ]
 

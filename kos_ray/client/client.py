@@ -37,6 +37,7 @@ from kos_ray.model.views import (
     NodeStanding,
     NodeStandings,
     NodeView,
+    SchedulingView,
 )
 from kos_ray.model.windows import NAMESPACE, NODE, Windows
 from kos_ray.model.wire import tagged
@@ -139,9 +140,12 @@ class Client(Submitter):
     def get(self, ref: str) -> JobView:
         """How a job stands; of one that is ready, what holds it now."""
         view = self._views([self.job(ref)._key])[0]
-        if view.state != "ready":
-            return view
         with contextlib.suppress(connections.Away):
+            if view.deadline_us and not view.deadline:
+                packed = self._connection.ask_scheduler("explain", view.key)
+                view = replace(view, deadline=unpack(Explanation, packed).deadline if packed else "")
+            if view.state != "ready":
+                return view
             why = Reason(self._connection.ask_scheduler("why", view.key))
             if why is not Reason.NONE:
                 return replace(view, reason=why.name.lower(), remedy=why.remedy)
@@ -181,7 +185,10 @@ class Client(Submitter):
 
     def status(self) -> ClusterStatus:
         """The cluster in a few numbers."""
-        return self._ask("status")  # type: ignore[no-any-return]
+        found: ClusterStatus = self._ask("status")
+        with contextlib.suppress(connections.Away):
+            return replace(found, scheduling=unpack(SchedulingView, self._connection.ask_scheduler("overview")))
+        return found
 
     def nodes(self) -> list[NodeView]:
         """All nodes that ever joined."""

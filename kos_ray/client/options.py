@@ -55,6 +55,7 @@ class Options(TypedDict, total=False):
     concurrency: Mapping[str, int]
     #: on which nodes: {"labels": {"zone": "a"}, "near": "tag:cache", "strategy": "spread", ...}
     where: Mapping[str, Any]
+    agent: bool
     #: a folder whose modules go along; the importing project's where nothing is said
     code: str | Path
 

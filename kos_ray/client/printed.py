@@ -3,7 +3,7 @@
 import time
 from typing import TYPE_CHECKING
 
-from kos_ray.model.errors import ClusterUnreachable, NotFound
+from kos_ray.model.errors import ClusterUnreachable, NotFound, Refused
 from kos_ray.model.ids import JobKey
 from kos_ray.model.views import AttemptView
 
@@ -51,7 +51,10 @@ def _stored(client: "Client", view: AttemptView, start: int) -> bytes:
     if not view.log or begin >= view.log_end:
         return b""
     if view.log_blob:
-        return bytes(client._ask("blob_read", view.log_blob, begin, view.log_end - begin))
+        try:
+            return bytes(client._ask("blob_read", view.log_blob, begin, view.log_end - begin))
+        except NotFound:
+            raise Refused(f"the log of attempt {view.attempt} was removed (`log_retention_days`)") from None
     return client._connection.read_log(view.node, view.log, begin, view.log_end)
 
 

@@ -10,6 +10,7 @@ reports stay with their agents, and running work goes on.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from kos_ray.engine.admission import Admission
+from kos_ray.engine.advice import Advisor
 from kos_ray.engine.dispatch import Dispatch
 from kos_ray.engine.inbox import (
     INBOX_JOBS_MAX,
@@ -25,7 +26,7 @@ from kos_ray.engine.inbox import (
     portions,
 )
 from kos_ray.engine.payloads import Payloads
-from kos_ray.engine.ports import Clock, Frame, Journal, Links, Snapshots
+from kos_ray.engine.ports import Clock, Frame, Journal, Links, Plugins, Snapshots
 from kos_ray.engine.reconcile import counted_ends, node_events, still_to_do, undelivered
 from kos_ray.engine.sessions import Session, Sessions
 from kos_ray.engine.wishes import extended, extension_us, fulfilled
@@ -36,6 +37,7 @@ from kos_ray.model.failpoints import reach
 from kos_ray.model.ids import JobKey, NodeId, SpecKey
 from kos_ray.model.job import JobState
 from kos_ray.model.node import Node
+from kos_ray.model.plugins import Advice
 from kos_ray.model.policy import Policy
 from kos_ray.model.protocol import Acked, Holding, Outcomes, Report, Submit
 from kos_ray.model.reasons import Reason
@@ -59,6 +61,7 @@ class Engine:
         python: str,
         version: str,
         policy: Policy | None = None,
+        plugins: Plugins | None = None,
     ) -> None:
         self.state = State()
         self.sessions = Sessions()
@@ -78,6 +81,9 @@ class Engine:
         self._spec_keys: dict[str, SpecKey] = {}
         self._payloads = Payloads(journal)
         self._dispatch = Dispatch(links, self._payloads, journal.cluster_id)
+        self._advisor = Advisor(plugins, journal)
+        if plugins is not None:
+            plugins.listen(self.advised)
         self._last_us = 0
         #: what is added to the clock, so that time goes on from the last frame though the wall clock was set back
         self._ahead_us = 0
@@ -147,6 +153,10 @@ class Engine:
         """Answered with the `Windows` of the scope once they are on disk, or with the refusal."""
         self._inbox.append(Item(wish, reply))
 
+    def advised(self, advice: Advice) -> None:
+        """A plug-in answered, or something is wrong with it."""
+        self._inbox.append(Item(advice, None))
+
     def greeted(self, node: Node, holding: Holding, session: int, reply: Reply | None = None) -> None:
         """A node agent answered a greeting; see `reconcile`."""
         self._inbox.append(Item((node, holding, session), reply))
@@ -155,7 +165,7 @@ class Engine:
 
     def next_due_us(self) -> int | None:
         """When a tick is due though nothing arrives."""
-        found = [next_due_us(self.state, self._last_us), extension_us(self.state)]
+        found = (next_due_us(self.state, self._last_us), extension_us(self.state), self._advisor.next_due_us())
         return min((at_us for at_us in found if at_us is not None), default=None)
 
     def now_us(self) -> int:
@@ -179,6 +189,7 @@ class Engine:
             answer = self._take(item.what, round_, admission)
             if item.reply is not None:
                 round_.replies.append((item.reply, answer))
+        round_.events += self._advisor.late(self.state, self.now_us(), round_.events)
         if not self._commit(round_, self.state.epoch):
             return False
         reach("engine.before_replies")
@@ -214,7 +225,10 @@ class Engine:
             event, answer = fulfilled(what, self.state, round_.events, self.now_us())
             round_.events += [event] if event is not None else []
             return answer
-        round_.events.append(what)
+        if isinstance(what, Advice):
+            round_.events += self._advisor.judge(what, self.state, self.now_us())
+        else:
+            round_.events.append(what)
         if isinstance(what, WANTED):
             live = [job for job in map(self.state.jobs.get, what.keys) if job is not None]
             return Touched(sum(job.held for job in live) if isinstance(what, e.ReleaseRequested) else len(live))
@@ -293,6 +307,8 @@ class Engine:
         for node, orders in round_.orders:
             self._dispatch.send(self.state, node, orders)
         self._dispatch.carry_out(self.state, decisions)
+        self._advisor.done(round_.events, decisions)
+        self._advisor.ask(self.state, self._last_us)
         reach("engine.after_dispatch")
         finished = [decision for decision in decisions if isinstance(decision, d.Finish)]
         if finished:
@@ -354,6 +370,7 @@ class Engine:
             return False
         self.stalled = ""
         self._spec_keys.clear()
+        self._advisor.start_over()
         return True
 
     def _refuse(self, items: list[Item]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from kos_ray.model import events as e
 from kos_ray.model.ids import NodeId
 from kos_ray.model.node import Node
+from kos_ray.model.plugins import Advice
 from kos_ray.model.protocol import Holding, Orders, Report, Submit
 
 #: jobs that may stand in the inbox; beyond that a submission is refused, so that memory stays bounded
@@ -58,7 +59,13 @@ class WindowsWish:
     by: str = ""
 
 
-What = Submit | Report | SettingsWish | NodesWish | WindowsWish | e.Event | tuple[Node, Holding, int]
+What = Submit | Report | SettingsWish | NodesWish | WindowsWish | Advice | e.Event | tuple[Node, Holding, int]
+
+
+def plugins_named(change: dict[str, Any]) -> tuple[str, ...]:
+    """The plug-ins that a change of settings names."""
+    fields = [change.get("policy", {}), *change.get("namespaces", {}).values()]
+    return tuple(dict.fromkeys(found["plugin"] for found in fields if found.get("plugin")))
 
 
 @dataclass(slots=True)

@@ -1,12 +1,13 @@
 """What the engine needs from outside. `runtime` and `sim` name the classes that stand behind these ports."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 from kos_ray.model.decisions import Decision
 from kos_ray.model.events import Event
 from kos_ray.model.ids import JobKey, NodeId, SpecKey
 from kos_ray.model.job import JobState, Spec
+from kos_ray.model.plugins import Advice, Question
 from kos_ray.model.protocol import Orders, Outcomes
 
 
@@ -136,4 +137,24 @@ class Links(Protocol):
 
     def send(self, node: NodeId, orders: Orders) -> None:
         """Put orders behind those already on their way to the node."""
+        ...
+
+
+class Plugins(Protocol):
+    """Plug-ins that order jobs, each in a process of its own. Nothing here blocks or raises; trouble is an answer."""
+
+    def listen(self, answer: Callable[[Advice], None]) -> None:
+        """Where answers go to, also that a plug-in is up (number 0), and what went wrong."""
+        ...
+
+    def ask(self, plugin: str, question: Question) -> None:
+        """Ask a plug-in, whose process is started where there is none."""
+        ...
+
+    def cancel(self, plugin: str, ids: tuple[str, ...]) -> None:
+        """Tell it that jobs that it was asked about were cancelled."""
+        ...
+
+    def end(self, plugin: str) -> None:
+        """End its process, if there is one, without waiting for it."""
         ...

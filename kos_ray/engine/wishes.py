@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from kos_ray.engine.inbox import NodesWish, SettingsWish, WindowsWish
+from kos_ray.engine.inbox import NodesWish, SettingsWish, WindowsWish, plugins_named
 from kos_ray.engine.windows import AGAIN_US, expanded
 from kos_ray.model import events as e
 from kos_ray.model.errors import Refused
@@ -12,7 +12,7 @@ from kos_ray.model.node import Mark
 from kos_ray.model.policy import changed
 from kos_ray.model.resources import Resources
 from kos_ray.model.views import NodeStanding
-from kos_ray.scheduler.advice import NodeKind, advise, waiting
+from kos_ray.scheduler.node_advice import NodeKind, advise, waiting
 from kos_ray.scheduler.state import NodeState, State
 
 
@@ -29,7 +29,8 @@ def fulfilled(
     if isinstance(wish, SettingsWish):
         wished = [event.policy for event in before if isinstance(event, e.PolicyChanged)]
         policy = changed(wished[-1] if wished else state.policy, wish.change)
-        return e.PolicyChanged(request_id=wish.request_id, policy=policy, by=wish.by), policy
+        again = plugins_named(wish.change)
+        return e.PolicyChanged(request_id=wish.request_id, policy=policy, by=wish.by, afresh=again), policy
     known = {**state.marks}
     known.update({mark.name: mark for event in before if isinstance(event, e.NodesMarked) for mark in event.marks})
     marks = _marks(wish, known)

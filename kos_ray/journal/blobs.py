@@ -107,6 +107,22 @@ class FileBlobStore:
         except FileNotFoundError:
             raise NotFound(f"there is no blob {hash}") from None
 
+    def remove_older(self, hash: str, before_s: float) -> bool:  # noqa: A002
+        """Remove a blob that was stored (last, where that was more than once) before an instant of the wall clock.
+
+        Returns:
+            Whether it was there, and so old.
+
+        """
+        path = self._path(hash)
+        try:
+            if path.stat().st_mtime >= before_s:
+                return False
+            path.unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
     def sweep(self) -> int:
         """Remove what puts of processes that died have left; call it while nothing is being put.
 

@@ -190,6 +190,11 @@ class JournalReader(Lookups):
                 break
         return found[:limit]
 
+    def log_blobs(self) -> Iterator[str]:
+        """Hashes of all logs that were ever stored."""
+        for row in self._connection.execute("SELECT blob FROM log_blobs"):
+            yield row[0]
+
     def status(self) -> ClusterStatus:
         """The whole in a few numbers."""
         newest = chain.last(self._connection)

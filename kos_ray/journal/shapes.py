@@ -88,7 +88,16 @@ def job_view(row: tuple[Any, ...], spec: Spec, after: tuple[tuple[str, str], ...
         progress_text=text,
         parent=parent,
         exit_code=code,
+        deadline_us=spec.deadline_us,
+        deadline=_kept(JobState(state), ended, spec.deadline_us),
     )
+
+
+def _kept(state: JobState, ended_us: int, deadline_us: int) -> str:
+    """Whether a job that succeeded did so in time; "" where that is no question, or not yet."""
+    if not deadline_us or not state.final:
+        return ""
+    return "met" if state is JobState.SUCCEEDED and ended_us <= deadline_us else "missed"
 
 
 def attempt_view(row: tuple[Any, ...]) -> AttemptView:

@@ -100,14 +100,27 @@ class Evict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Promote:
-    """These jobs have waited as long as their band allows: they go before whatever becomes ready later."""
+    """These jobs go before others from now on.
+
+    They have waited as long as their band allows, and go before whatever becomes ready later; or, with an `order`, they
+    were to start just in time, and that is now.
+    """
+
+    keys: tuple[JobKey, ...]
+    #: as in `ClassKey`
+    order: int = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarkMissed:
+    """Say that these jobs, which wait, cannot end by their deadlines any more. They run all the same."""
 
     keys: tuple[JobKey, ...]
 
 
-Decision = MakeReady | Hold | RetryLater | Finish | Launch | ResizeSlots | Recall | Stop | Evict | Promote
+Decision = MakeReady | Hold | RetryLater | Finish | Launch | ResizeSlots | Recall | Stop | Evict | Promote | MarkMissed
 
 DECISION_TYPES: tuple[type, ...] = (
     *(MakeReady, Hold, RetryLater, Finish, Launch, ResizeSlots, Recall, Stop),
-    *(Evict, Promote),
+    *(Evict, Promote, MarkMissed),
 )

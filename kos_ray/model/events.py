@@ -210,6 +210,25 @@ class PolicyChanged:
     request_id: str
     policy: Policy
     by: str = ""
+    #: plug-ins that the change names: those of them that were disabled are tried again
+    afresh: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RanksAdvised:
+    """A plug-in said where jobs stand in their queue: the lowest rank goes first."""
+
+    plugin: str
+    keys: tuple[JobKey, ...]
+    ranks: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginDisabled:
+    """A plug-in lied, hung or crashed: the namespaces that it ordered go on by priority."""
+
+    plugin: str
+    why: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,6 +287,8 @@ Event = (
     | NodesMarked
     | NodeCondition
     | WindowsChanged
+    | RanksAdvised
+    | PluginDisabled
 )
 
 EVENT_TYPES: tuple[type, ...] = (
@@ -288,6 +309,8 @@ EVENT_TYPES: tuple[type, ...] = (
     NodesMarked,
     NodeCondition,
     WindowsChanged,
+    RanksAdvised,
+    PluginDisabled,
 )
 
 __all__ = [
@@ -307,9 +330,11 @@ __all__ = [
     "NodeLost",
     "NodesJoined",
     "NodesMarked",
+    "PluginDisabled",
     "PolicyChanged",
     "PriorityChanged",
     "ProgressMade",
+    "RanksAdvised",
     "ReleaseRequested",
     "SchedulerStarted",
     "WindowsChanged",

@@ -43,6 +43,8 @@ class Demands:
     rates: tuple[tuple[str, int], ...] = ()
     #: of the jobs that share a key in their namespace, so many run at once: `(key, at most)`
     concurrency: tuple[tuple[str, int], ...] = ()
+    #: one of the cluster's places for agents: it is one
+    agent: bool = False
 
 
 NO_DEMANDS = Demands()

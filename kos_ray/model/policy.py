@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
-from kos_ray.model.resources import UNIT
 from kos_ray.model.where import Strategy
 from kos_ray.model.wire import from_plain, to_plain
 
@@ -23,6 +22,17 @@ class Discipline(IntEnum):
     DEADLINE = 3  #: by band, then the earliest deadline; those without one behind
     DEPENDENCY_GRAPH = 4  #: by band, then whoever starts the longest chain of declared run times
     FAIR_SHARE = 5  #: by band, then the user who had the least
+    PLUGIN = 6  #: by band, then by what a plug-in says
+
+
+class Model(IntEnum):
+    """Which scheduling model holds for the jobs of a namespace. Stored in journals."""
+
+    STANDARD = 0  #: each job as soon as its turn comes and there is room
+    JUST_IN_TIME = 1  #: a job with a deadline goes behind all others until it must start
+    ROTATIONAL = 2  #: placement goes round among the nodes
+    PRIORITY_TIERING = 3  #: tiers by urgency and importance have slots of time
+    PREDICTIVE = 4  #: measured run times stand in for those that are not declared
 
 
 class Against(IntEnum):
@@ -44,6 +54,9 @@ class Namespace:
 
     name: str
     discipline: Discipline | None = None
+    #: which plug-in, where the discipline is one
+    plugin: str = ""
+    model: Model | None = None
     #: its share against its siblings', in thousandths
     weight: int = 1_000
     guaranteed: Amounts = ()
@@ -107,6 +120,16 @@ class Policy:
     # --- order
 
     discipline: Discipline = Discipline.PRIORITY
+    #: which plug-in, where the discipline is one
+    plugin: str = ""
+    #: a plug-in that has not answered by then is ended; its namespaces go on by priority
+    plugin_deadline_us: int = 200_000
+    model: Model = Model.STANDARD
+    #: just in time: by so many thousandths of its run time a job starts before it must
+    slack: int = 200
+    #: priority tiering: what the tiers' slots are of a period, against each other
+    tier_shares: tuple[int, ...] = (50, 30, 20)
+    tier_period_us: int = _MINUTE_US
     #: by band: a job that has been ready this long goes before everything that has not; 0 means never
     aging_us: tuple[int, ...] = tuple(n * _MINUTE_US for n in (10, 60, 120, 360, 720, 1440))
     #: so many jobs of one namespace within `burst_us` are a burst: what comes on top waits one band lower; 0: never
@@ -152,8 +175,26 @@ class Policy:
     slice_us: tuple[int, ...] = (0, _MINUTE_US, 2 * _MINUTE_US, 5 * _MINUTE_US, 15 * _MINUTE_US, 30 * _MINUTE_US)
     #: attempts that one pass may ask back
     evictions_per_pass: int = 64
+
+    # --- agents
+
+    #: so many jobs that are agents run at once; 0 for no limit
+    agents_max: int = 0
     #: whether agents may be victims
     agents_give_way: bool = True
+    #: whether an agent whose process died is started again, however few retries it has left
+    agents_restart: bool = False
+
+    # --- beside the scheduling
+
+    #: between two looks at Ray's list of nodes, and two heartbeats of an agent; a loss is known so much later at most
+    heartbeat_us: int = 1_000_000
+    #: where jobs come from besides clients; a kind that is not there falls back to "sqlite", the journal itself
+    queue: str = "sqlite"
+    #: whether the scheduler counts what it does
+    telemetry: bool = False
+    #: days after which a stored log may be removed; 0 for never
+    log_days: int = 0
 
 
 def changed(policy: Policy, change: Mapping[str, Any]) -> Policy:
@@ -174,8 +215,3 @@ def changed(policy: Policy, change: Mapping[str, Any]) -> Policy:
 def _merged(plain: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
     found = {**plain, **fields}
     return {name: value for name, value in found.items() if value is not None}
-
-
-def amounts(**units: int) -> Amounts:
-    """Whole units as amounts: `amounts(CPU=4)`."""
-    return tuple(sorted((name, value * UNIT) for name, value in units.items()))

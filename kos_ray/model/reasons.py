@@ -24,6 +24,7 @@ class Reason(IntEnum):
     ROOM_BEING_MADE = 16
     KEPT_FOR_OTHERS = 17
     ARRAY_LIMIT = 18
+    AGENT_LIMIT = 19
     SUCCEEDED = 20
     USER_ERROR = 21
     TIMEOUT = 22
@@ -36,6 +37,7 @@ class Reason(IntEnum):
     SKIPPED_BY_RULE = 30
     TOO_MANY_FAILED = 31
     PARENT_ENDED = 32
+    ORDER_ASKED = 33
     IDLE = 40
     ROOM_WANTED = 41
     RECALLED = 42
@@ -94,9 +96,11 @@ _REMEDY: dict[Reason, str] = {
     _R.NO_SUCH_LICENCE: "the cluster has fewer licences of the kind than it needs; ask for fewer, or set `licences`",
     _R.CONCURRENCY: "starts when a job with the same concurrency key ends",
     _R.ARRAY_LIMIT: "starts when another item of its array ends: so many of them run at once",
+    _R.AGENT_LIMIT: "starts when another agent ends: so many of them run at once (`max_concurrent_agents`)",
     _R.RATE_LIMIT: "starts when its rate limit allows the next one",
     _R.QUOTA: "starts when its namespace uses less, or with a higher limit",
     _R.ABOVE_QUOTA: "its namespace may never use so much; ask for less, or raise the limit",
+    _R.ORDER_ASKED: "starts when the plug-in that orders its namespace has said where it stands, or is found wanting",
     _R.ROOM_BEING_MADE: "starts when the jobs that were asked to make room for it have done so",
     _R.KEPT_FOR_OTHERS: "starts when the jobs before it have started; room is being kept for them",
     _R.PREEMPTED: "a more urgent job needed the room; it waits again at its old place, and nothing is charged",

@@ -40,6 +40,9 @@ class JobView:
     parent: str = ""
     #: of a command whose last attempt has ended: its exit code, 128 + the signal where one killed it
     exit_code: int | None = None
+    #: when it should have ended, 0 for no deadline; and met or missed, or of a live one meets, at_risk, missed, unknown
+    deadline_us: int = 0
+    deadline: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +161,36 @@ class Explanation:
     #: jobs that it waits for, the first ones by key and by name
     parents: tuple[JobKey, ...] = ()
     parent_names: tuple[str, ...] = ()
+    #: its deadline (0 for none), whether it can be met (meets, at_risk, missed, unknown), the earliest end of the job
+    #: and the likely one (0 where nobody knows)
+    deadline_us: int = 0
+    deadline: str = ""
+    earliest_us: int = 0
+    likely_us: int = 0
+    #: agents of lower bands that run and are not to give way
+    spared: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchedulingView:
+    """How the scheduling stands as a whole."""
+
+    #: where jobs come from besides clients, and what was asked for: another one where there is no adapter for that
+    queue: str = "sqlite"
+    queue_wanted: str = "sqlite"
+    #: plug-ins that settings name, and why they are disabled, "" where they are not
+    plugins: tuple[tuple[str, str], ...] = ()
+    #: Jain's index of the nodes' loads: 1 where all are loaded alike, 1/n where one of n has all
+    evenness: float = 1.0
+    #: agents that run, and how many may at once, 0 for no limit
+    agents: int = 0
+    agents_max: int = 0
+    #: jobs that could not meet their deadlines any more while they waited
+    too_late: int = 0
+    #: whose slot it is, 0 where there are no tiers
+    tier: int = 0
+    #: what telemetry counted since the scheduler started
+    counts: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,3 +205,5 @@ class ClusterStatus:
     nodes: tuple[NodeView, ...]
     journal_bytes: int = 0
     wal_bytes: int = 0
+    #: None where the scheduler did not say
+    scheduling: SchedulingView | None = None

@@ -2,7 +2,7 @@
 
 from kos_ray.model.job import BANDS
 from kos_ray.model.views import Explanation, JobView
-from kos_ray.observe.tables import Table, format_duration
+from kos_ray.observe.tables import DEADLINES, Table, format_duration
 
 #: shares are in millionths
 _WHOLE = 1_000_000
@@ -20,8 +20,28 @@ def explained_panel(found: Explanation, view: JobView, now_us: int) -> list[tupl
         ("ready since", format_duration(max(0, now_us - found.since_us)) + " ago" if found.since_us else ""),
         ("order", _order(found, view)),
         ("ahead of it", _ahead(found)),
+        ("deadline", _deadline(found, now_us)),
+        ("spared", _spared(found)),
     ]
     return [(label, text) for label, text in lines if text]
+
+
+def _deadline(found: Explanation, now_us: int) -> str:
+    """The verdict, with the instants that it rests on."""
+    if not found.deadline_us:
+        return ""
+    left = format_duration(max(0, found.deadline_us - now_us))
+    when = f"in {left}" if found.deadline_us > now_us else "over"
+    said = "it cannot be met any more" if found.deadline == "missed" else DEADLINES.get(found.deadline, "")
+    early = f"; at the earliest it ends in {format_duration(max(0, found.earliest_us - now_us))}"
+    late = f", likely in {format_duration(max(0, found.likely_us - now_us))}" if found.likely_us else ""
+    return f"{when}: {said}{early}{late}"
+
+
+def _spared(found: Explanation) -> str:
+    if not found.spared:
+        return ""
+    return f"{found.spared} agents of lower bands run and are left alone (`allow_agent_preemption: false`)"
 
 
 def nodes_table(found: Explanation) -> Table:
@@ -47,6 +67,8 @@ def _room(found: Explanation) -> str:
 def _order(found: Explanation, view: JobView) -> str:
     if found.overdue:
         return "it has waited as long as its band allows, and goes before everything that came later"
+    if found.order >= len(BANDS):
+        return "it is to start just in time, and until it must it goes behind all others"
     band = BANDS[view.band]
     where = "" if found.order == view.band else f", ordered as {BANDS[found.order]}"
     shares = ", ".join(f"{share / _WHOLE:.1%}" for share in found.standing)

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from kos_ray.model.views import ClusterStatus, NodeView
-from kos_ray.observe.tables import format_bytes, short_node
+from kos_ray.model.views import ClusterStatus, NodeView, SchedulingView
+from kos_ray.observe.tables import format_bytes, plugin_text, queue_text, short_node
 
 _GIB = 2**30
 _PYTHON_MIN = (3, 11)
@@ -127,7 +127,24 @@ def cluster(status: ClusterStatus) -> list[Finding]:
         found.append(_warn("nodes", f"{len(alive)} alive, {len(lost)} lost: {names}", "kos nodes says why"))
     else:
         found.append(_ok("nodes", f"{len(alive)} alive"))
-    return [*found, *(_head(alive) if alive else [])]
+    return [*found, *(_head(alive) if alive else []), *_scheduling(status.scheduling)]
+
+
+def _scheduling(scheduling: SchedulingView | None) -> list[Finding]:
+    """Plug-ins that were disabled, and a queue that is not there."""
+    if scheduling is None:
+        return []
+    found = [_ok("queue", queue_text(scheduling))]
+    if scheduling.queue != scheduling.queue_wanted:
+        remedy = "kos scheduler set default_queue=sqlite, until this version has the adapter"
+        found = [_warn("queue", queue_text(scheduling), remedy)]
+    for name, why in scheduling.plugins:
+        if why:
+            remedy = f"mend it, then kos scheduler set scheduler_mode=plugin:{name}; until then, order is by priority"
+            found.append(_warn("plug-in", plugin_text(name, why), remedy))
+        else:
+            found.append(_ok("plug-in", plugin_text(name, why)))
+    return found
 
 
 def _head(alive: Sequence[NodeView]) -> list[Finding]:

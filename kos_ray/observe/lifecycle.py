@@ -29,6 +29,8 @@ LIFECYCLE: dict[str, tuple[str, ...]] = {
     "PriorityChanged": ("job_reprioritised",),
     "WindowsChanged": ("windows_changed",),
     "NodesMarked": ("node_draining", "node_cordoned", "node_marked"),
+    "MarkMissed": ("deadline_missed",),
+    "PluginDisabled": ("plugin_disabled",),
     "NodesJoined": ("node_joined",),
     "NodeLost": ("node_lost",),
 }
@@ -175,6 +177,13 @@ class Lifecycle:
             detail = ", ".join(part for part in (mark.get("note", ""), *labels) if part)
             yield _event(record, name, node=mark["name"], detail=detail)
 
+    def _too_late(self, record: EventView) -> Iterator[LifecycleEvent]:
+        for key in _items(record, "keys"):
+            yield _event(record, "deadline_missed", key, detail="it waits, and cannot end in time any more")
+
+    def _plugin_disabled(self, record: EventView) -> Iterator[LifecycleEvent]:
+        yield _event(record, "plugin_disabled", detail=f"{record.detail['plugin']}: {record.detail['why']}")
+
     def _joined(self, record: EventView) -> Iterator[LifecycleEvent]:
         for node in _items(record, "nodes"):
             yield _event(record, "node_joined", node=node["id"], detail=node.get("name", ""))
@@ -197,6 +206,8 @@ class Lifecycle:
         "PriorityChanged": _moved,
         "WindowsChanged": _windows,
         "NodesMarked": _marked,
+        "MarkMissed": _too_late,
+        "PluginDisabled": _plugin_disabled,
         "NodesJoined": _joined,
         "NodeLost": _node_lost,
     }

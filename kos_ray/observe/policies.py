@@ -15,8 +15,12 @@ def settings_in_force(policy: Policy, namespace: str = "") -> dict[str, str]:
             next((one for one in policy.namespaces if one.name == namespace), Namespace(name=namespace))
         )
     found = {
-        "scheduler_mode": _mode(policy.discipline),
-        "preemption": "true" if policy.preemption else "false",
+        "scheduler_mode": _mode(policy),
+        "scheduling_model": policy.model.name.lower(),
+        "just_in_time_slack": f"{policy.slack / 1_000:g}",
+        "tiers": f"{'/'.join(map(str, policy.tier_shares))} per {_time(policy.tier_period_us)}",
+        "plugin_deadline": _time(policy.plugin_deadline_us),
+        "preemption": _flag(policy.preemption),
         "grace": f"{policy.stop_grace_ms / 1_000:g}s",
         "exempt_time": _time(policy.exempt_us),
         "patience": _time(policy.patience_us),
@@ -33,6 +37,13 @@ def settings_in_force(policy: Policy, namespace: str = "") -> dict[str, str]:
         "unknown_length": "true" if policy.unknown_length else "false",
         "idle_slot": _time(policy.idle_slot_us),
         "claims": str(policy.claims_max),
+        "max_concurrent_agents": str(policy.agents_max or "none"),
+        "allow_agent_preemption": _flag(policy.agents_give_way),
+        "reschedule_on_crash": _flag(policy.agents_restart),
+        "heartbeat_interval": _time(policy.heartbeat_us),
+        "default_queue": queue_in_use(policy),
+        "telemetry": _flag(policy.telemetry),
+        "log_retention_days": str(policy.log_days or "for ever"),
     }
     for one in policy.namespaces:
         said = ", ".join(f"{key} {value}" for key, value in _of_namespace(one).items() if value)
@@ -42,7 +53,8 @@ def settings_in_force(policy: Policy, namespace: str = "") -> dict[str, str]:
 
 def _of_namespace(one: Namespace) -> dict[str, str]:
     return {
-        "scheduler_mode": "" if one.discipline is None else _mode(one.discipline),
+        "scheduler_mode": _mode(one),
+        "scheduling_model": "" if one.model is None else one.model.name.lower(),
         "strategy": one.strategy.name.lower() if one.strategy else "",
         "weight": f"{one.weight / 1_000:g}",
         "guaranteed": _amounts(one.guaranteed),
@@ -52,11 +64,25 @@ def _of_namespace(one: Namespace) -> dict[str, str]:
         "preempt_within": one.within.name.lower(),
         "reclaim": one.reclaim.name.lower(),
         "preempt_while_borrowing": one.borrowing.name.lower(),
+        "preempt_while_borrowing_from": BANDS[one.borrowing_band],
     }
 
 
-def _mode(discipline: Discipline) -> str:
-    return discipline.name.lower()
+def queue_in_use(policy: Policy) -> str:
+    """Where jobs come from, and what was asked for where that is not there."""
+    if policy.queue == "sqlite":
+        return "sqlite"
+    return f"sqlite ({policy.queue} was asked for, and this version has no adapter for it)"
+
+
+def _flag(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def _mode(one: Policy | Namespace) -> str:
+    if one.discipline is None:
+        return ""
+    return f"plugin:{one.plugin}" if one.discipline is Discipline.PLUGIN else one.discipline.name.lower()
 
 
 def _amounts(amounts: Amounts) -> str:

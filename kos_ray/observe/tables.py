@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from kos_ray.model.ids import split_item_id
 from kos_ray.model.job import BANDS, JobState
-from kos_ray.model.views import AttemptView, ClusterStatus, JobView, NodeView
+from kos_ray.model.views import AttemptView, ClusterStatus, JobView, NodeView, SchedulingView
 
 FINAL_STATES = frozenset(state.name.lower() for state in JobState if state.final)
 
@@ -183,7 +183,37 @@ def status_panel(status: ClusterStatus) -> list[tuple[str, str]]:
         ("nodes", f"{alive} alive, {len(status.nodes) - alive} lost"),
         ("jobs", ", ".join(jobs) or "none yet"),
         ("journal", f"{status.state_dir}, {journal}, event {status.seq}, epoch {status.epoch}"),
+        *scheduling_panel(status.scheduling),
     ]
+
+
+def scheduling_panel(found: SchedulingView | None) -> list[tuple[str, str]]:
+    """How the scheduling stands in labelled lines; what does not apply is left out."""
+    if found is None:
+        return []
+    agents = f"{found.agents} of at most {found.agents_max}" if found.agents_max else str(found.agents or "")
+    lines = [
+        ("queue", queue_text(found)),
+        ("plug-ins", "\n".join(plugin_text(name, why) for name, why in found.plugins)),
+        ("load", f"evenness {found.evenness:.3f} (Jain's index: 1 is even)"),
+        ("agents", agents),
+        ("too late", f"{found.too_late} waiting jobs cannot meet their deadlines" if found.too_late else ""),
+        ("tier", f"it is the slot of tier {found.tier}" if found.tier else ""),
+        ("counted", ", ".join(f"{count} {name}" for name, count in found.counts)),
+    ]
+    return [(label, text) for label, text in lines if text]
+
+
+def queue_text(found: SchedulingView) -> str:
+    """Where jobs come from, and what was asked for instead."""
+    if found.queue == found.queue_wanted:
+        return found.queue
+    return f"{found.queue}; {found.queue_wanted} was asked for (`default_queue`), and there is no adapter for it"
+
+
+def plugin_text(name: str, why: str) -> str:
+    """A plug-in, and why it is disabled."""
+    return f"{name} is disabled: {why}" if why else f"{name} is in force"
 
 
 def job_panel(view: JobView, now_us: int) -> list[tuple[str, str]]:
@@ -208,11 +238,30 @@ def job_panel(view: JobView, now_us: int) -> list[tuple[str, str]]:
         ("ran", format_duration(run_us(view, now_us)) if view.entered_us else ""),
         ("progress", progress_text(view)),
         ("ended", format_instant(view.ended_us)),
+        ("deadline", deadline_text(view)),
         ("exit code", "" if view.exit_code is None else str(view.exit_code)),
         ("error", error),
         ("traceback", view.traceback),
     ]
     return [(label, text) for label, text in lines if text]
+
+
+#: what is said of a deadline
+DEADLINES = {
+    "met": "met",
+    "missed": "missed",
+    "meets": "it will be met as things stand",
+    "at_risk": "at risk: there is too much work before it",
+    "unknown": "nobody knows whether it can be met: run times are not declared",
+}
+
+
+def deadline_text(view: JobView) -> str:
+    """A job's deadline and whether it is met, "" where there is none."""
+    if not view.deadline_us:
+        return ""
+    said = DEADLINES.get(view.deadline, "")
+    return f"{format_instant(view.deadline_us)}{': ' if said else ''}{said}"
 
 
 def why(view: JobView) -> str:

@@ -68,9 +68,12 @@ class NodeAgent:
             spawn=self._endings.spawn,
             resend_ms=limits.resend_ms,
         )
-        self._fleet = Fleet(
-            node=node,
-            incarnation=incarnation,
+        self._fleet = self._new_fleet(starter, blobs, limits)
+
+    def _new_fleet(self, starter: SlotStarter, blobs: Blobs, limits: AgentLimits) -> Fleet:
+        return Fleet(
+            node=self._node,
+            incarnation=self._incarnation,
             files=self._files,
             starter=starter,
             blobs=blobs,

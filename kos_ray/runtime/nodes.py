@@ -23,8 +23,6 @@ from kos_ray.runtime.names import RAY_NAMESPACE, agent_name, node_directory
 
 _log = logging.getLogger("kos_ray.nodes")
 
-#: seconds between looks at Ray's list of nodes; a look costs half a millisecond
-POLL_S = 1.0
 #: seconds for one greeting or heartbeat; starting an agent's process takes one or two
 GREETING_S = 30.0
 BEAT_S = 10.0
@@ -58,7 +56,8 @@ class NodeWatch:
             except Exception:  # noqa: BLE001 - Ray's list is of no use once; the next look may be
                 _log.exception("the list of nodes could not be read; trying again")
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._look_now.wait(), POLL_S)
+                # a look costs half a millisecond
+                await asyncio.wait_for(self._look_now.wait(), self._engine.state.policy.heartbeat_us / 1e6)
             self._look_now.clear()
 
     def _look(self, rows: list[dict[str, Any]]) -> None:

@@ -4,6 +4,7 @@ It reads the journal beside the scheduler and never talks to it, so that lists a
 """
 
 import threading
+import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from kos_ray.scheduler.snapshot import resumed, state_to_plain
 
 #: bytes that one blob may have
 BLOB_BYTES_MAX = 16 * 2**30
+_DAY_S = 86_400
 
 
 class ReaderActor:
@@ -115,6 +117,11 @@ class ReaderActor:
 
     def _upload(self, upload: str) -> Path:
         return self._uploads / uuid.UUID(upload).hex  # a path of ours, whatever was sent
+
+    def remove_logs(self, days: int) -> int:
+        """Remove stored logs that are older than so many days; how many. What is still on its node is left alone."""
+        before_s = time.time() - days * _DAY_S
+        return sum(self._blobs.remove_older(hash_, before_s) for hash_ in self._journal.log_blobs())
 
     # --- snapshots
 

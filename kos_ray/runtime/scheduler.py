@@ -5,6 +5,7 @@ loop and a thread of its own and only reads: it answers however busy the engine 
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import platform
@@ -21,8 +22,10 @@ import ray
 
 import kos_ray
 from kos_ray.engine.engine import Engine
-from kos_ray.engine.inbox import NodesWish, SettingsWish, Touched, WindowsWish
+from kos_ray.engine.inbox import NodesWish, SettingsWish, Touched, WindowsWish, plugins_named
+from kos_ray.engine.overview import overview
 from kos_ray.engine.ports import Frame
+from kos_ray.engine.telemetry import Telemetry
 from kos_ray.engine.wishes import advised, standings
 from kos_ray.journal.snapshots import FileSnapshots
 from kos_ray.journal.store import Journal
@@ -34,6 +37,7 @@ from kos_ray.model.protocol import Accepted, Acked, Outcomes, Report, Submit
 from kos_ray.model.views import NodeStandings
 from kos_ray.model.windows import Windows
 from kos_ray.model.wire import untagged
+from kos_ray.plugins.process import PluginProcesses, check
 from kos_ray.runtime.links import RayLinks
 from kos_ray.runtime.messages import pack, unpack
 from kos_ray.runtime.names import RAY_NAMESPACE, READER
@@ -47,6 +51,8 @@ _WANTED: dict[str, type] = {
 
 #: seconds between attempts to write again after the disk refused
 _STALLED_S = 0.5
+#: seconds between looks for logs that are too old
+_SWEEP_S = 600.0
 #: a snapshot is due when so many job changes came after the last one
 _SNAPSHOT_CHANGES = 200_000
 
@@ -83,6 +89,7 @@ class SchedulerActor:
         self._state_dir = Path(state_dir).expanduser()
         self._journal = Journal.open(self._state_dir)
         links = RayLinks()
+        self._plugins = PluginProcesses(self._hand_over)
         self._engine = Engine(
             journal=self._journal,
             snapshots=_Snapshots(FileSnapshots(self._state_dir / "snapshots"), self._journal),
@@ -90,9 +97,11 @@ class SchedulerActor:
             links=links,
             python=".".join(platform.python_version_tuple()[:2]),
             version=kos_ray.__version__,
+            plugins=self._plugins,
         )
         self._engine.boot()
-        self._engine.listeners.append(self._count_changes)
+        self._telemetry = Telemetry(lambda: self._engine.state.policy.telemetry)
+        self._engine.listeners += (self._count_changes, self._telemetry)
         self._changes = 0
         self._scheduled = False
         self._timer: asyncio.TimerHandle | None = None
@@ -101,6 +110,7 @@ class SchedulerActor:
         )
         self._nodes.kick = self._kick
         self._watching = asyncio.ensure_future(self._nodes.run())
+        self._sweeping = asyncio.ensure_future(self._sweep_logs())
         _log.info("epoch %d, %d live jobs", self._engine.state.epoch, len(self._engine.state.jobs))
 
     # --- driving the engine
@@ -110,6 +120,16 @@ class SchedulerActor:
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._tick)
+
+    def _hand_over(self, what: Callable[[], None]) -> None:
+        """Another thread has something for the engine."""
+
+        def do() -> None:
+            what()
+            self._kick()
+
+        with contextlib.suppress(RuntimeError):  # the loop has ended, and the engine with it
+            self._loop.call_soon_threadsafe(do)
 
     def _tick(self) -> None:
         self._scheduled = False
@@ -176,6 +196,10 @@ class SchedulerActor:
         change = msgpack.unpackb(data, use_list=False)
         if not change:
             return pack(self._engine.state.policy)
+        for plugin in plugins_named(change):
+            problem = await asyncio.to_thread(check, plugin)
+            if problem:
+                raise Refused(f"scheduler_mode: plugin:{plugin}: {problem}")
         wish = SettingsWish(request_id=uuid.uuid4().hex, change=change)
         answer = await self._ask(lambda reply: self._engine.change_settings(wish, reply))
         if isinstance(answer, Refused):
@@ -205,6 +229,10 @@ class SchedulerActor:
     async def advise(self, data: bytes) -> bytes:
         """Kinds of nodes that could be added, by name, to how many of each would help, and how many jobs wait then."""
         return bytes(msgpack.packb(advised(self._engine.state, msgpack.unpackb(data, use_list=False))))
+
+    async def overview(self) -> bytes:
+        """How the scheduling stands, as a `SchedulingView`."""
+        return pack(overview(self._engine.state, self._telemetry.counts(), self._engine.now_us()))
 
     async def explain(self, key: int) -> bytes:
         """How a live job stands, as an `Explanation`; nothing for one that has ended."""
@@ -248,6 +276,8 @@ class SchedulerActor:
     async def close(self) -> None:
         """Copy the write-ahead log into the database and let the state directory go; nothing is served after this."""
         self._watching.cancel()
+        self._sweeping.cancel()
+        self._plugins.end_all()
         self._journal.close()
 
     @ray.method(concurrency_group="control")
@@ -263,6 +293,17 @@ class SchedulerActor:
             "stalled": self._engine.stalled,
             "nodes": len(self._engine.state.nodes),
         }
+
+    async def _sweep_logs(self) -> None:
+        """Have the reader remove stored logs that are too old, now and then."""
+        while True:
+            await asyncio.sleep(_SWEEP_S)
+            days = self._engine.state.policy.log_days
+            if days:
+                try:
+                    ray.get_actor(READER, namespace=RAY_NAMESPACE).remove_logs.remote(days)
+                except ValueError:
+                    _log.warning("no reader: no logs were removed")
 
     # --- snapshots
 

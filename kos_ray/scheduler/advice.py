@@ -1,113 +1,60 @@
-"""Which nodes would help: of the kinds that somebody could add, those into which what waits fits best.
+"""What plug-ins said of the order: ranks by job, kept beside the jobs, and who has none yet.
 
-Largest demands first, and each time the kind of node that is used best by what is left (the method of Ray's own
-autoscaler, `resource_demand_scheduler.py`, Apache-2.0): as many kinds of resources as possible are used, then the least
-used one counts, then the mean. A resource of a node counts by `amount * (share in use) ** 3`, so that a small node that
-is full goes before a large one that is not. Nodes with GPUs are for work that needs them.
+The engine asks plug-ins and makes events of their answers (`RanksAdvised`, `PluginDisabled`). A job of which its
+plug-in has said nothing has no turn yet. That is bounded: a plug-in that does not answer is disabled.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from kos_ray.model.ids import JobKey
+from kos_ray.scheduler.state import Job, State
 
-from kos_ray.model.resources import UNIT, Resources, add
-from kos_ray.scheduler.fit import wanted_kind
-from kos_ray.scheduler.queues import count_ready
-from kos_ray.scheduler.sites import apart_from_its_own
-from kos_ray.scheduler.state import State
-
-#: jobs of one class, and nodes in all, that are looked at
-_JOBS_MAX = 10_000
-_NODES_MAX = 1_000
-_Score = tuple[bool, int, float, float]
+#: the plug-in had nothing to say of the job: it stands behind those that have a rank, as they came
+UNRANKED = 1 << 60
+#: the plug-in was not asked, or has not answered: the job has no turn yet
+UNADVISED = 1 << 61
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeKind:
-    """A kind of node that could be added: what each has, and how many more there may be."""
-
-    name: str
-    resources: Resources
-    at_most: int
+def rank_by_advice(state: State, job: Job) -> int:
+    """Where a job's plug-in puts it."""
+    return state.advice.get(job.job_class.plugin, {}).get(job.key, UNADVISED)
 
 
-@dataclass(frozen=True, slots=True)
-class Demand:
-    """Jobs that wait: what one holds; whether each needs a node of its own."""
-
-    resources: Resources
-    alone: bool = False
-
-
-def waiting(state: State) -> list[Demand]:
-    """What waits for room, the largest first."""
-    found: list[Demand] = []
-    for job_class in state.classes.values():
-        count = count_ready(job_class, state.jobs, _JOBS_MAX)
-        demand = Demand(wanted_kind(state, job_class).resources, apart_from_its_own(job_class))
-        found += [demand] * count
-    return sorted(found, key=lambda demand: _size(demand.resources), reverse=True)
+def note_unadvised(state: State, job: Job) -> None:
+    """A job waits in a class that a plug-in ranks: have it asked, unless it has said."""
+    plugin = job.job_class.plugin
+    if job.key not in state.advice.get(plugin, ()):
+        state.unadvised.setdefault(plugin, {})[job.key] = None
 
 
-def advise(
-    demands: Sequence[Demand], kinds: Iterable[NodeKind], *, coming: Iterable[Resources] = (), at_most: int = _NODES_MAX
-) -> tuple[dict[str, int], list[Demand]]:
-    """How many nodes of which kinds to add for demands, and what would still wait.
-
-    `coming` are nodes that are on their way already: demands are put there first.
-    """
-    left = list(demands)
-    for resources in coming:
-        left = _beyond(resources, left)
-    chosen: dict[str, int] = {}
-    rooms = {kind.name: kind for kind in kinds}
-    while left and sum(chosen.values()) < at_most:
-        open_kinds = [kind for kind in rooms.values() if chosen.get(kind.name, 0) < kind.at_most]
-        scores = [(score, kind.name) for kind in open_kinds if (score := utilisation(kind.resources, left)) is not None]
-        if not scores:
-            break
-        _, name = max(scores)
-        chosen[name] = chosen.get(name, 0) + 1
-        left = _beyond(rooms[name].resources, left)
-    return chosen, left
+def awaits_advice(state: State, job: Job) -> bool:
+    """Whether a READY job has no turn because its plug-in has not said where it stands."""
+    return bool(job.job_class.plugin) and rank_by_advice(state, job) == UNADVISED
 
 
-def utilisation(node: Resources, demands: Sequence[Demand]) -> _Score | None:
-    """How well demands would use an empty node, more is better; None where none of them fits."""
-    placed = _placed(node, demands)
-    if not placed:
-        return None
-    free = dict(node.amounts)
-    names: set[str] = set()
-    for demand in placed:
-        add(free, demand.resources, -1)
-        names.update(name for name, _ in demand.resources.amounts)
-    used = [amount / UNIT * (1 - free[name] / amount) ** 3 for name, amount in node.amounts]
-    gpus = any(name == "GPU" for name, _ in node.amounts)
-    wanted = any(name == "GPU" for demand in demands for name, _ in demand.resources.amounts)
-    return (wanted or not gpus, len(names), min(used), sum(used) / len(used))
+def keep_advice(state: State, plugin: str, key: JobKey, rank: int) -> bool:
+    """Take in what a plug-in says of a job; False where it has no say, or has said."""
+    job = state.jobs.get(key)
+    if job is None or job.job_class.plugin != plugin or key in state.advice.get(plugin, ()):
+        return False
+    state.advice.setdefault(plugin, {})[key] = min(max(-UNRANKED, rank), UNRANKED)
+    state.unadvised.get(plugin, {}).pop(key, None)
+    return True
 
 
-def _placed(node: Resources, demands: Iterable[Demand]) -> list[Demand]:
-    """The demands that fit on an empty node, taken in their order."""
-    free = dict(node.amounts)
-    found: list[Demand] = []
-    alone = False
-    for demand in demands:
-        if demand.resources.fits(free) and not (alone and demand.alone):
-            add(free, demand.resources, -1)
-            found.append(demand)
-            alone = alone or demand.alone
-    return found
+def forget_advice(state: State, key: JobKey) -> None:
+    """A job is over."""
+    for ranks in state.advice.values():
+        ranks.pop(key, None)
+    for waiting in state.unadvised.values():
+        waiting.pop(key, None)
 
 
-def _beyond(node: Resources, demands: Iterable[Demand]) -> list[Demand]:
-    """What is left of demands once a node has taken what fits."""
-    left = list(demands)
-    for demand in _placed(node, left):
-        left.remove(demand)
-    return left
+def keep_only(state: State, plugins: set[str]) -> None:
+    """Other plug-ins have no say any more; who waits for those that have is found out anew."""
+    state.advice = {plugin: found for plugin, found in state.advice.items() if plugin in plugins}
+    state.unadvised.clear()
 
 
-def _size(resources: Resources) -> tuple[int, int, tuple[tuple[str, int], ...]]:
-    amounts = resources.amounts
-    return (len(amounts), sum(amount for _, amount in amounts), amounts)
+def plugins_in_force(state: State) -> set[str]:
+    """The plug-ins that the policy names, but for those that are disabled."""
+    named = {state.policy.plugin, *(one.plugin for one in state.policy.namespaces)}
+    return named - state.plugins_off.keys() - {""}

@@ -7,6 +7,7 @@ be over before the claimer could start (backfill as in EASY; Lifka, JSSPP 1995):
 from kos_ray.model.ids import JobKey, NodeId
 from kos_ray.model.resources import Resources, add
 from kos_ray.scheduler.fit import wanted_kind
+from kos_ray.scheduler.models import expected_us
 from kos_ray.scheduler.state import Job, JobClass, NodeState, State
 
 #: no end is known
@@ -80,7 +81,7 @@ class Claims:
         return wanted.times_in(free, _MANY)
 
     def _over_before(self, job: Job, others: list[Claim]) -> bool:
-        run_us = job.entry.spec.run_ms * 1_000
+        run_us = expected_us(self._state, job.entry)
         return bool(run_us) and all(self._now_us + run_us <= claim.ready_us < NEVER_US for claim in others)
 
 

@@ -305,6 +305,8 @@ class Search:
             return False
         if job.key in self._fresh:
             return False
+        if job.job_class.demands.agent and not policy.agents_give_way:
+            return False
         if spec.eviction is Eviction.NEVER or job.evictions >= policy.evictions_max:
             return False
         if spec.guarantee is Guarantee.AT_MOST_ONCE and spec.eviction is not Eviction.CANCEL:

@@ -8,12 +8,16 @@ from kos_ray.model.job import JobState, SlotKind
 from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import UNIT, add
 from kos_ray.model.views import Explanation, NodeVerdict
+from kos_ray.scheduler import gates
+from kos_ray.scheduler.advice import awaits_advice
+from kos_ray.scheduler.deadlines import forecast
 from kos_ray.scheduler.fit import pausing, usable, wanted_kind
+from kos_ray.scheduler.models import order_now
 from kos_ray.scheduler.queues import rank
 from kos_ray.scheduler.shares import standing
 from kos_ray.scheduler.sites import matches
 from kos_ray.scheduler.sitewords import refusal
-from kos_ray.scheduler.state import OVERDUE, Job, JobClass, NodeState, State
+from kos_ray.scheduler.state import OVERDUE, Job, NodeState, State
 
 #: jobs before it that are named
 _NAMED = 10
@@ -31,7 +35,8 @@ def explain(state: State, job: Job, now_us: int) -> Explanation:
     """How a live job stands at an instant."""
     reason = why(state, job)
     waits = job.state is JobState.READY
-    ahead = _ahead(state, job) if waits else []
+    ahead = _ahead(state, job, now_us) if waits else []
+    verdict, earliest_us, likely_us = forecast(state, job, ahead, now_us)
     return Explanation(
         key=job.key,
         state=job.state.name.lower(),
@@ -47,6 +52,11 @@ def explain(state: State, job: Job, now_us: int) -> Explanation:
         target=state.nominated.get(job.key, ""),
         nodes=tuple(_verdict(state, job, node, now_us) for node in state.nodes.values()) if waits else (),
         parents=_parents(state, job),
+        deadline_us=job.entry.spec.deadline_us,
+        deadline=verdict.name.lower() if verdict else "",
+        earliest_us=earliest_us,
+        likely_us=likely_us,
+        spared=_spared(state, job),
     )
 
 
@@ -58,30 +68,40 @@ def why(state: State, job: Job) -> Reason:
         return Reason.ROOM_BEING_MADE
     if not state.nodes:
         return Reason.NO_NODES
+    if awaits_advice(state, job):
+        return Reason.ORDER_ASKED
     return job.job_class.why or Reason.KEPT_FOR_OTHERS
 
 
-def _ahead(state: State, job: Job) -> list[Job]:
+def _ahead(state: State, job: Job, now_us: int) -> list[Job]:
     """Ready jobs that have their turn before this one, as accounts stand now; the nearest to their turn first."""
-    own = job.job_class
     found = [
         other
         for other in state.jobs.values()
-        if other.state is JobState.READY and other is not job and _before(state, other, job, own)
+        if other.state is JobState.READY and other is not job and _before(state, other, job, now_us)
     ]
-    return sorted(found, key=lambda other: (other.job_class.order, _place(state, other)))
+    return sorted(found, key=lambda other: (order_now(state, other.job_class, now_us), _place(state, other)))
 
 
-def _before(state: State, other: Job, job: Job, own: JobClass) -> bool:
-    theirs = other.job_class
-    if theirs.order != own.order:
-        return theirs.order < own.order
+def _before(state: State, other: Job, job: Job, now_us: int) -> bool:
+    own, theirs = job.job_class, other.job_class
+    orders = order_now(state, theirs, now_us), order_now(state, own, now_us)
+    if orders[0] != orders[1]:
+        return orders[0] < orders[1]
     # whose turn it is between two accounts depends on what they use until then
     return theirs.account == own.account and _place(state, other) < _place(state, job)
 
 
 def _place(state: State, job: Job) -> tuple[int, int]:
     return (rank(state, job) if job.job_class.ranked else 0, job.key)
+
+
+def _spared(state: State, job: Job) -> int:
+    """How many agents run that a job's band would let it take room from, were it not for the settings."""
+    if state.policy.agents_give_way or job.state is not JobState.READY or gates.AGENTS not in state.used:
+        return 0
+    held = [state.jobs[key] for node in state.nodes.values() for lane in node.lanes.values() for key in lane.held]
+    return sum(other.job_class.demands.agent and other.job_class.band > job.job_class.band for other in held)
 
 
 def _parents(state: State, job: Job) -> tuple[JobKey, ...]:
@@ -104,7 +124,7 @@ def _verdict(state: State, job: Job, node: NodeState, now_us: int) -> NodeVerdic
         return NodeVerdict(node=node.node.name, lacks=refused, ever=matches(node, job.job_class.where, kind))
     if pausing(node, kind, now_us):
         return NodeVerdict(node=node.node.name, lacks="other Ray work holds the room")
-    free = dict(usable(state, node, kind))
+    free = {**usable(state, node, kind)}
     for lane in node.lanes.values():
         add(free, lane.kind.resources, lane.idle)
     short = kind.resources.lacking(free)

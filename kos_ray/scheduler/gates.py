@@ -1,12 +1,14 @@
 """What a start needs that has no node: licences, concurrency keys, rate limits."""
 
-from kos_ray.model.job import NO_DEMANDS, Demands
+from kos_ray.model.job import NO_DEMANDS
 from kos_ray.model.policy import Rate
 from kos_ray.model.reasons import Reason
 from kos_ray.scheduler.state import JobClass, State
 
 #: how the concurrency key of an array's items begins; no user's key does
 GROUP = "\0"
+#: where agents are counted; the names of licences and keys stand behind "" and a namespace
+AGENTS = ("\0", "agents")
 #: more than one pass ever starts
 _ANY = 1 << 30
 
@@ -21,25 +23,22 @@ def room(state: State, job_class: JobClass, now_us: int) -> tuple[int, Reason]:
     for name, amount in demands.licences:
         left = stock.get(name, 0) - state.used.get(("", name), 0)
         if left // amount < found:
-            found, why = max(0, left // amount), Reason.NO_LICENCE
+            there = stock.get(name, 0) >= amount
+            found, why = max(0, left // amount), Reason.NO_LICENCE if there else Reason.NO_SUCH_LICENCE
     for key, most in demands.concurrency:
         left = most - state.used.get(_place(job_class, key), 0)
         if left < found:
             found, why = max(0, left), Reason.ARRAY_LIMIT if key.startswith(GROUP) else Reason.CONCURRENCY
+    if demands.agent and state.policy.agents_max:
+        left = state.policy.agents_max - state.used.get(AGENTS, 0)
+        if left < found:
+            found, why = max(0, left), Reason.AGENT_LIMIT
     rates = {rate.name: rate for rate in state.policy.rates}
     for name, units in demands.rates:
         times = units_left(state, rates[name], now_us) // units if name in rates else _ANY
         if times < found:
             found, why = times, Reason.RATE_LIMIT
     return found, why
-
-
-def never(state: State, demands: Demands) -> Reason:
-    """Why jobs with these demands could not start even in an idle cluster; NONE if they could."""
-    stock = dict(state.policy.licences)
-    if any(stock.get(name, 0) < amount for name, amount in demands.licences):
-        return Reason.NO_SUCH_LICENCE
-    return Reason.NONE
 
 
 def take(state: State, job_class: JobClass, count: int, now_us: int) -> None:
@@ -93,6 +92,8 @@ def held(job_class: JobClass) -> list[tuple[tuple[str, str], int]]:
     """What each running job of a class holds, `((namespace or "", name), amount)`."""
     demands = job_class.demands
     found = [(("", name), amount) for name, amount in demands.licences]
+    if demands.agent:
+        found.append((AGENTS, 1))
     return found + [(_place(job_class, key), 1) for key, _ in demands.concurrency]
 
 

@@ -12,7 +12,7 @@ from kos_ray.scheduler.ledger import story
 from kos_ray.scheduler.quota import ROOT
 from kos_ray.scheduler.shares import paths
 from kos_ray.scheduler.sites import arrive, full_word
-from kos_ray.scheduler.state import State
+from kos_ray.scheduler.state import LATER, State
 
 _ON_NODE = (JobState.LAUNCHED, JobState.RUNNING, JobState.STOPPING)
 
@@ -89,6 +89,28 @@ def _ready_queued(state: State) -> Iterator[str]:
             and (job.queued is not job.job_class or job.key not in queued[id(job.job_class)])
         ):
             yield f"{story(job)} does not stand in its queue"
+
+
+def _advice_known(state: State) -> Iterator[str]:
+    """Who waits for a plug-in's word is known, and nobody has one of a plug-in that has no say."""
+    for job in state.jobs.values():
+        plugin = job.job_class.plugin
+        waits = plugin and job.state is JobState.READY and job.key not in state.nominated
+        if waits and job.key not in state.advice.get(plugin, ()) and job.key not in state.unadvised.get(plugin, ()):
+            yield f"{story(job)} waits for the plug-in {plugin!r}, which nobody would ask"
+    for plugin, ranks in state.advice.items():
+        if plugin in state.plugins_off or not ranks.keys() <= state.jobs.keys():
+            yield f"the plug-in {plugin!r} is disabled, or ranks jobs that are over"
+
+
+def _deadlines_known(state: State) -> Iterator[str]:
+    """A job that is to start just in time has a timer for that; who is marked as late is live."""
+    timers = {key for _, keys in state.deadlines for key in keys}
+    for job in state.jobs.values():
+        if job.job_class.order == LATER and job.key not in timers:
+            yield f"{story(job)} is to start just in time, and has no timer"
+    if not state.missed.keys() <= state.jobs.keys():
+        yield "jobs are marked as late that are over"
 
 
 def _blocked_waits(state: State) -> Iterator[str]:
@@ -233,6 +255,8 @@ CHECKS: dict[str, Callable[[State], Iterator[str]]] = {
     "one place": _one_place,
     "lanes consistent": _lanes_consistent,
     "ready queued": _ready_queued,
+    "advice known": _advice_known,
+    "deadlines known": _deadlines_known,
     "blocked waits": _blocked_waits,
     "lines": _lines,
     "groups": _groups,

@@ -84,12 +84,18 @@ def launch(
             if jobs[key].attempt != attempt:
                 raise IllegalMove(f"{story(jobs[key])}: the journal launched attempt {attempt}")
     for job_class, count in counts.items():
-        state.on_nodes[job_class.band] += count
-        started(state, job_class, count, now_us)
-        take(state, job_class, count, now_us)
-        if job_class.special:
-            arrive(state, job_class, node_id, count)
+        _count_started(state, job_class, node_id, count, now_us)
     note_idle(state, node_id, lane, now_us)
+
+
+def _count_started(state: State, job_class: JobClass, node_id: NodeId, count: int, now_us: int) -> None:
+    state.on_nodes[job_class.band] += count
+    started(state, job_class, count, now_us)
+    if job_class.rotates:
+        state.starts[node_id] = state.starts.get(node_id, 0) + count
+    take(state, job_class, count, now_us)
+    if job_class.special:
+        arrive(state, job_class, node_id, count)
 
 
 def count_on_nodes(state: State, job: Job, times: int) -> None:

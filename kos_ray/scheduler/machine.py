@@ -12,6 +12,7 @@ from heapq import heappop
 from kos_ray.model.decisions import Decision
 from kos_ray.model.events import Event
 from kos_ray.scheduler.apply import apply_decision, apply_event
+from kos_ray.scheduler.deadlines import judge
 from kos_ray.scheduler.drain import drain
 from kos_ray.scheduler.place import Pass
 from kos_ray.scheduler.settle import age, settle, wake
@@ -25,9 +26,10 @@ def step(state: State, events: Sequence[Event], now_us: int) -> list[Decision]:
         apply_event(state, event, now_us)
     # 2. What follows from it: jobs end, wait for a retry, become ready, are asked to stop.
     decisions = settle(state, now_us)
-    # 3. What time brings: backoffs are over, jobs have waited as long as their band allows.
+    # 3. What time brings: backoffs are over, jobs have waited as long as their band allows, or it is late for them.
     decisions += wake(state, now_us)
     decisions += age(state, now_us)
+    decisions += judge(state, now_us)
     # and what people want of nodes: those that are to be empty are emptied.
     decisions += drain(state, now_us)
     # 4. Work is taken back from behind attempts that turned out long; ready jobs are placed, others make room for them;
@@ -45,14 +47,15 @@ def recover(state: State, events: Iterable[Event], decisions: Iterable[Decision]
     for decision in decisions:
         apply_decision(state, decision, now_us)
     state.todo.long_lanes.clear()
-    # whoever had waited long enough then was promoted by a decision
-    while state.aging and state.aging[0][0] <= now_us:
-        heappop(state.aging)
+    # whoever had waited long enough then, or was late, was promoted, or marked, by a decision
+    for heap in (state.aging, state.deadlines):
+        while heap and heap[0][0] <= now_us:
+            heappop(heap)
 
 
 def next_due_us(state: State, now_us: int) -> int | None:
     """When `step` should run again though nothing happens: the next retry, idle slot, end of a pause, slice or wait."""
-    instants = [heap[0][0] for heap in (state.due, state.aging) if heap]
+    instants = [heap[0][0] for heap in (state.due, state.aging, state.deadlines) if heap]
     if state.retry_us is not None:
         instants.append(state.retry_us)
     idle_us = state.policy.idle_slot_us

@@ -9,6 +9,7 @@ from kos_ray.model import decisions as d
 from kos_ray.model.dependency import ended_as
 from kos_ray.model.job import JobState
 from kos_ray.model.reasons import Reason
+from kos_ray.scheduler.advice import forget_advice
 from kos_ray.scheduler.dependencies import leave_line, parent_ended, parent_started
 from kos_ray.scheduler.family import closed
 from kos_ray.scheduler.groups import item_ended
@@ -28,7 +29,7 @@ from kos_ray.scheduler.queues import (
     start_waiting,
     withdraw,
 )
-from kos_ray.scheduler.state import OVERDUE, State
+from kos_ray.scheduler.state import State
 
 
 def _make_ready(state: State, decision: d.MakeReady, now_us: int) -> None:
@@ -64,7 +65,8 @@ def _retry_later(state: State, decision: d.RetryLater, _now_us: int) -> None:
 
 def _finish(state: State, decision: d.Finish, _now_us: int) -> None:
     outcome = JobState(decision.state)
-    if state.starters or state.lines or state.groups or state.children or state.todo.orphaned:
+    beside = state.starters or state.lines or state.groups or state.children or state.todo.orphaned
+    if beside or state.advice or state.unadvised or state.missed:
         _finish_besides(state, decision, outcome)
     for key in decision.keys:
         job = state.jobs.pop(key)
@@ -84,8 +86,10 @@ def _finish(state: State, decision: d.Finish, _now_us: int) -> None:
 
 
 def _finish_besides(state: State, decision: d.Finish, outcome: JobState) -> None:
-    """What only some jobs have: others that wait for their start, a line, a group, a family."""
+    """What only some jobs have: others that wait for their start, a line, a group, a family, a plug-in's rank."""
     for key in decision.keys:
+        forget_advice(state, key)
+        state.missed.pop(key, None)
         state.todo.given_up.pop(key, None)
         state.todo.orphaned.pop(key, None)
         parent_started(state, key)
@@ -149,7 +153,11 @@ def _promote(state: State, decision: d.Promote, _now_us: int) -> None:
         name = job.job_class.name
         if key in state.nominated:
             withdraw(state, key)
-        reclass(state, job, class_named(state, replace(name, order=OVERDUE)))
+        reclass(state, job, class_named(state, replace(name, order=decision.order)))
+
+
+def _mark_missed(state: State, decision: d.MarkMissed, _now_us: int) -> None:
+    state.missed |= dict.fromkeys(decision.keys)
 
 
 ON_DECISION: dict[type, Callable[[State, Any, int], None]] = {
@@ -163,4 +171,5 @@ ON_DECISION: dict[type, Callable[[State, Any, int], None]] = {
     d.Stop: _stop,
     d.Evict: _evict,
     d.Promote: _promote,
+    d.MarkMissed: _mark_missed,
 }

@@ -1,14 +1,16 @@
 """What happened, folded into the state: one function for each event. Nothing here chooses anything."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from kos_ray.model import events as e
 from kos_ray.model.errors import IllegalMove
 from kos_ray.model.ids import JobKey, NodeId, SpecKey
-from kos_ray.model.job import AttemptEnd, Guarantee, JobState, SlotKind, Spec
+from kos_ray.model.job import AttemptEnd, Guarantee, JobState, SlotKind
 from kos_ray.model.policy import Policy
 from kos_ray.model.resources import add
+from kos_ray.scheduler.advice import keep_advice, keep_only, plugins_in_force
 from kos_ray.scheduler.dependencies import Past, parent_started, wait
 from kos_ray.scheduler.family import born
 from kos_ray.scheduler.fit import reconsider
@@ -21,6 +23,7 @@ from kos_ray.scheduler.ledger import (
     off_node,
 )
 from kos_ray.scheduler.marks import is_closed, refresh, set_marks, set_windows
+from kos_ray.scheduler.models import note_deadline, under_model
 from kos_ray.scheduler.paths import lengthen_paths
 from kos_ray.scheduler.queues import (
     burst_of,
@@ -28,6 +31,7 @@ from kos_ray.scheduler.queues import (
     class_named,
     order_of,
     queue,
+    queue_anew,
     rebuild,
     reclass,
     start_waiting,
@@ -36,7 +40,7 @@ from kos_ray.scheduler.queues import (
 from kos_ray.scheduler.quota import Tree
 from kos_ray.scheduler.shares import reserve
 from kos_ray.scheduler.sites import full_word, watch, words_of
-from kos_ray.scheduler.state import OVERDUE, ClassKey, Job, JobClass, NodeState, SpecEntry, State
+from kos_ray.scheduler.state import LATER, OVERDUE, ClassKey, Job, JobClass, NodeState, SpecEntry, State
 
 #: weight of the newest run in a spec's mean run time, as 1/n
 _MEAN_WEIGHT = 8
@@ -48,41 +52,64 @@ def _scheduler_started(state: State, event: e.SchedulerStarted, now_us: int) -> 
 
 
 def _policy_changed(state: State, event: e.PolicyChanged, now_us: int) -> None:
-    _use(state, event.policy, now_us)
+    again = [plugin for plugin in event.afresh if state.plugins_off.pop(plugin, None) is not None]
+    if not _use(state, event.policy, now_us) and again:
+        _order_anew(state, now_us)
 
 
-def _use(state: State, policy: Policy, now_us: int) -> None:
-    """Go on under this policy; where it orders otherwise, those that wait are ordered anew."""
+def _use(state: State, policy: Policy, now_us: int) -> bool:
+    """Go on under this policy; where it is another one, those that wait are ordered anew."""
     before, state.policy = state.policy, policy
     if before == policy:
-        return
+        return False
     state.tree = Tree(policy.namespaces, state.capacity)
     reconsider(state)
+    _order_anew(state, now_us)
+    return True
+
+
+def _order_anew(state: State, now_us: int) -> None:
+    """Put all jobs into the classes in which they stand under the present policy."""
     for job_class in state.classes.values():
         job_class.ready.clear()
-    classes, state.classes = state.classes, {}
-    moved = {name: _same_under(state, name) for name in classes}
-    rebuild(state, [(job, moved[job.job_class.name]) for job in state.jobs.values()])
+    keep_only(state, plugins_in_force(state))
+    state.classes = {}
+    moved: dict[tuple[ClassKey, SpecKey], JobClass] = {}
+    for job in state.jobs.values():
+        place = (job.job_class.name, job.spec)
+        if place not in moved:
+            moved[place] = _same_under(state, job, now_us)
+    rebuild(state, [(job, moved[job.job_class.name, job.spec]) for job in state.jobs.values()])
+    for job in state.jobs.values():
+        if job.job_class.order == LATER:
+            note_deadline(state, job.entry.spec, (job.key,), later=True)
     start_waiting(state, (job for job in state.jobs.values() if job.state is JobState.READY), now_us)
 
 
-def _same_under(state: State, name: ClassKey) -> JobClass:
-    """What a class is called under the present policy."""
-    discipline = state.discipline(name.kind.namespace)
+def _same_under(state: State, job: Job, now_us: int) -> JobClass:
+    """The class in which a job stands under the present policy."""
+    name = job.job_class.name
     if name.order == OVERDUE:
         return class_named(state, name)
-    return class_named(state, order_of(discipline, name))
+    name = order_of(state.discipline(name.kind.namespace), replace(name, tier=0))
+    return class_named(state, under_model(state, name, job.entry.spec, now_us))
+
+
+def _ranks_advised(state: State, event: e.RanksAdvised, _now_us: int) -> None:
+    for key, rank in zip(event.keys, event.ranks, strict=True):
+        if keep_advice(state, event.plugin, key, rank):
+            queue_anew(state, state.jobs[key])
+
+
+def _plugin_disabled(state: State, event: e.PluginDisabled, now_us: int) -> None:
+    state.plugins_off[event.plugin] = event.why
+    _order_anew(state, now_us)
 
 
 def _jobs_submitted(state: State, event: e.JobsSubmitted, now_us: int) -> None:
     if event.first != state.next_key:
         raise IllegalMove(f"jobs must be numbered from {state.next_key} on, found {event.first}")
-    for new_key, spec in event.new_specs:
-        _remember_spec(state, new_key, spec)
-        if spec.where.jobs:
-            watch(state, spec, event.neighbours)
-    for namespace, name, node in event.ran_on:
-        state.left.setdefault(full_word(namespace, f"job:{name}"), {})[NodeId(node)] = None
+    _remember(state, event)
     names = dict(event.names) if state.watched else {}
     dependencies = {dependency.key: dependency for dependency in event.dependencies}
     past = Past(event)
@@ -101,8 +128,10 @@ def _jobs_submitted(state: State, event: e.JobsSubmitted, now_us: int) -> None:
             demands = demands_of(name, limits, entry.spec.demands)
         words = words_of(state, entry.spec, names.get(index, "")) if state.watched else ()
         job_class = class_for(
-            state, entry, entry.spec.band, user=event.sender, lower=lower, demands=demands, words=words
+            state, entry, entry.spec.band, now_us, user=event.sender, lower=lower, demands=demands, words=words
         )
+        if entry.spec.deadline_us:
+            note_deadline(state, entry.spec, range(key, end), later=job_class.order == LATER)
         ready = _add_jobs(state, range(key, end), spec_key, job_class, dependencies, past)
         start_waiting(state, ready, now_us)
         if limits is not None:
@@ -142,9 +171,15 @@ def _add_jobs(
     return ready
 
 
-def _remember_spec(state: State, key: SpecKey, spec: Spec) -> None:
-    state.specs[key] = SpecEntry(spec)
-    state.idle_specs[key] = None
+def _remember(state: State, event: e.JobsSubmitted) -> None:
+    """What a submission says beside its jobs: new specs, and where the jobs that they name have run."""
+    for key, spec in event.new_specs:
+        state.specs[key] = SpecEntry(spec)
+        state.idle_specs[key] = None
+        if spec.where.jobs:
+            watch(state, spec, event.neighbours)
+    for namespace, name, node in event.ran_on:
+        state.left.setdefault(full_word(namespace, f"job:{name}"), {})[NodeId(node)] = None
 
 
 def _nodes_joined(state: State, event: e.NodesJoined, _now_us: int) -> None:
@@ -153,6 +188,9 @@ def _nodes_joined(state: State, event: e.NodesJoined, _now_us: int) -> None:
         if known is not None:
             add(state.capacity, known.node.resources, -1)
         add(state.capacity, node.resources, 1)
+        if state.starts:
+            # as many as the least loaded had: a new node is not flooded
+            state.starts.setdefault(node.id, min(state.starts.values()))
         if known is None:
             state.nodes[node.id] = NodeState(node)
             refresh(state, state.nodes[node.id])
@@ -171,6 +209,7 @@ def _node_lost(state: State, event: e.NodeLost, now_us: int) -> None:
     if lost is None:
         return
     add(state.capacity, lost.node.resources, -1)
+    state.starts.pop(event.node, None)
     state.tree = Tree(state.policy.namespaces, state.capacity)
     reconsider(state)
     for kind, lane in lost.lanes.items():
@@ -278,7 +317,7 @@ def _release_requested(state: State, event: e.ReleaseRequested, _now_us: int) ->
             state.todo.unblocked[key] = None
 
 
-def _priority_changed(state: State, event: e.PriorityChanged, _now_us: int) -> None:
+def _priority_changed(state: State, event: e.PriorityChanged, now_us: int) -> None:
     for key in event.keys:
         job = state.jobs.get(key)
         if job is not None:
@@ -290,7 +329,7 @@ def _priority_changed(state: State, event: e.PriorityChanged, _now_us: int) -> N
                 count_on_nodes(state, job, -1)
             name = job.job_class.name
             moved = class_for(
-                state, job.entry, event.band, user=user, overdue=overdue, demands=name.demands, words=name.words
+                state, job.entry, event.band, now_us, user=user, overdue=overdue, demands=name.demands, words=name.words
             )
             reclass(state, job, moved)
             if job.node is not None:
@@ -345,4 +384,6 @@ ON_EVENT: dict[type, Callable[[State, Any, int], None]] = {
     e.NodesMarked: _nodes_marked,
     e.NodeCondition: _node_condition,
     e.WindowsChanged: _windows_changed,
+    e.RanksAdvised: _ranks_advised,
+    e.PluginDisabled: _plugin_disabled,
 }

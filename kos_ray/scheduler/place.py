@@ -5,7 +5,7 @@ has a right to that (`evict.py`); else it *claims* the node where it can start f
 only where they do not delay it (`claims.py`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from kos_ray.model import decisions as d
 from kos_ray.model.ids import JobKey, NodeId
@@ -18,6 +18,7 @@ from kos_ray.scheduler.claims import NEVER_US, Claims, ready_us
 from kos_ray.scheduler.evict import Plan, Search
 from kos_ray.scheduler.fit import able_nodes, deficit, kinds_of, leftover, pausing, usable, wanted_kind, why_not
 from kos_ray.scheduler.ledger import launch, set_slots
+from kos_ray.scheduler.models import load_of, slot_end_us
 from kos_ray.scheduler.queues import first_ready, place_in_class, take_first
 from kos_ray.scheduler.score import liked_best
 from kos_ray.scheduler.sites import Sites
@@ -59,13 +60,14 @@ class Pass:
                 turns.pass_over()
         while self.sites.somebody_came():
             self._follow()
-        hints = [self._search.retry_us, self._refill_us, self.sites.opens_us]
+        slot_us = slot_end_us(self.state, self.now_us)
+        hints = [self._search.retry_us, self._refill_us, self.sites.opens_us, slot_us]
         self.state.retry_us = min((at_us for at_us in hints if at_us is not None), default=None)
         return self._decisions()
 
     def _follow(self) -> None:
         """Let those have their turn again that wait to be near others: somebody has come since."""
-        for turn in turns_of(self.state, Reason.NEAR):
+        for turn in turns_of(self.state, Reason.NEAR, self.now_us):
             turn.job_class.why = Reason.NONE
             while self._place(turn):
                 head = first_ready(self.state, turn.job_class)
@@ -80,7 +82,7 @@ class Pass:
     def _place(self, turn: Turn) -> bool:
         """Start jobs of a turn in one lane, as many as may; False: no room."""
         at_most, why = gates.room(self.state, turn.job_class, self.now_us)
-        at_most = min(at_most, turn.at_most)
+        at_most = min(at_most, 1 if turn.job_class.rotates else turn.at_most)
         if at_most <= 0:
             turn.job_class.why = why
             return False
@@ -107,6 +109,8 @@ class Pass:
     def _rooms(self, turn: Turn) -> Iterable[tuple[NodeState, int]]:
         """Nodes and how many jobs they can start at once: idle slots first, then best fit, then by closing others'."""
         kind = turn.kind
+        if turn.job_class.rotates:
+            yield from self._in_rotation(turn)
         yield from liked_best(self.state, self.sites, turn, self._fits_anew, self._let)
         for node_id, idle_kind in list(self.state.idle_lanes):
             if idle_kind == kind:
@@ -125,6 +129,23 @@ class Pass:
         for node_id in list(dict.fromkeys(node_id for node_id, _ in self.state.idle_lanes)):
             node = self.state.nodes[node_id]
             if self._let(node, turn) and self._close_idle(node, kind):
+                yield node, 1
+
+    def _in_rotation(self, turn: Turn) -> Iterator[tuple[NodeState, int]]:
+        """The nodes on which a job can start at once, one start at a time.
+
+        What it asks for (`where: prefer`) goes first; of nodes alike in that, whichever had the fewest starts.
+        """
+        state, kind, job_class = self.state, turn.kind, turn.job_class
+        quota = state.tree.times(state.reserved, kind.namespace, kind.resources, 1)
+
+        def place(node: NodeState) -> tuple[int, int, NodeId]:
+            return (-self.sites.liked(node, job_class), load_of(state, node), node.node.id)
+
+        for node in sorted(able_nodes(state, kind, job_class.where), key=place):
+            lane = node.lanes.get(kind)
+            opens = not (lane and lane.idle)
+            if (not opens or (quota and self._fits_anew(node, kind))) and self._let(node, turn, opens=opens):
                 yield node, 1
 
     def _best_fit(self, turn: Turn) -> NodeState | None:

@@ -7,8 +7,10 @@ from typing import Any
 
 from kos_ray.model.ids import JobKey
 from kos_ray.model.job import Demands, JobState
-from kos_ray.model.policy import Discipline
+from kos_ray.model.policy import Discipline, Model
 from kos_ray.model.where import ANYWHERE
+from kos_ray.scheduler.advice import UNADVISED, note_unadvised, rank_by_advice
+from kos_ray.scheduler.models import under_model
 from kos_ray.scheduler.shares import account_of
 from kos_ray.scheduler.state import OVERDUE, ClassKey, Job, JobClass, SpecEntry, State
 
@@ -16,13 +18,14 @@ from kos_ray.scheduler.state import OVERDUE, ClassKey, Job, JobClass, SpecEntry,
 _BLIND_BAND = 3
 _LOWEST_BAND = 5
 _NO_DEADLINE = 1 << 62
-_RANKED = (Discipline.LIFO, Discipline.DEADLINE, Discipline.DEPENDENCY_GRAPH)
+_RANKED = (Discipline.LIFO, Discipline.DEADLINE, Discipline.DEPENDENCY_GRAPH, Discipline.PLUGIN)
 
 
 def class_for(
     state: State,
     entry: SpecEntry,
     band: int,
+    now_us: int,
     *,
     user: str = "",
     lower: int = 0,
@@ -32,10 +35,10 @@ def class_for(
 ) -> JobClass:
     """The class of a spec's jobs in a band. `lower`: so many bands behind it, for a burst; `demands`: the spec's."""
     spec = entry.spec
-    discipline = state.discipline(spec.namespace)
     where = None if spec.where is ANYWHERE else spec.where
     name = ClassKey(band, band, entry.kind, demands or spec.demands, user, _length(entry), where, words)
-    name = order_of(discipline, name)
+    name = order_of(state.discipline(spec.namespace), name)
+    name = under_model(state, name, spec, now_us)
     if overdue:
         name = replace(name, order=OVERDUE)
     elif lower:
@@ -62,11 +65,13 @@ def class_named(state: State, name: ClassKey) -> JobClass:
     found = state.classes.get(name)
     if found is None:
         namespace = name.kind.namespace
-        discipline = state.discipline(namespace)
+        discipline, plugin = state.ordering(namespace)
         by_user = name.user and discipline is Discipline.FAIR_SHARE
         account = f"{namespace}\0{name.user}" if by_user else namespace
         ranked = name.order == OVERDUE or discipline in _RANKED
-        found = state.classes[name] = JobClass(name, account, ranked=ranked)
+        plugin = "" if name.order == OVERDUE else plugin
+        rotates = state.model(namespace) is Model.ROTATIONAL
+        found = state.classes[name] = JobClass(name, account, ranked=ranked, plugin=plugin, rotates=rotates)
     return found
 
 
@@ -75,6 +80,8 @@ def rank(state: State, job: Job) -> int:
     name = job.job_class.name
     if name.order == OVERDUE:
         return job.since_us + state.policy.aging_us[name.band]
+    if job.job_class.plugin:
+        return rank_by_advice(state, job)
     discipline = state.discipline(name.kind.namespace)
     if discipline is Discipline.LIFO:
         return -job.key
@@ -89,6 +96,8 @@ def queue(state: State, job: Job) -> None:
     if job.queued is not job_class:
         job.queued = job_class
         heappush(job_class.ready, (rank(state, job), job.key) if job_class.ranked else job.key)
+        if job_class.plugin:
+            note_unadvised(state, job)
 
 
 def queue_anew(state: State, job: Job) -> None:
@@ -102,7 +111,7 @@ def queue_anew(state: State, job: Job) -> None:
 
 
 def first_ready(state: State, job_class: JobClass) -> JobKey | None:
-    """The first READY job of a class; stale entries are dropped on the way."""
+    """The first READY job of a class that has its turn; stale entries are dropped on the way."""
     ready, jobs, ranked = job_class.ready, state.jobs, job_class.ranked
     while ready:
         entry = ready[0]
@@ -111,8 +120,10 @@ def first_ready(state: State, job_class: JobClass) -> JobKey | None:
         if job is not None and job.queued is job_class:
             if job.state is not JobState.READY or key in state.nominated:
                 job.queued = None
-            elif not ranked or entry[0] == rank(state, job):
+            elif not ranked:
                 return key
+            elif entry[0] == rank(state, job):
+                return None if entry[0] == UNADVISED else key
         heappop(ready)
     return None
 
@@ -190,6 +201,8 @@ def rebuild(state: State, moved: Iterable[tuple[Job, JobClass]] = ()) -> None:
         if job.state is JobState.READY and job.key not in state.nominated:
             found = job.queued = job.job_class
             entries[found].append((rank(state, job), job.key) if found.ranked else job.key)
+            if found.plugin:
+                note_unadvised(state, job)
     for found, ready in entries.items():
         heapify(ready)
         found.ready = ready

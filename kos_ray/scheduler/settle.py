@@ -249,11 +249,17 @@ def _failed(groups: _Groups, state: State, job: Job, end: AttemptEnd, now_us: in
     if spec.guarantee is Guarantee.AT_MOST_ONCE:
         crashed = end is AttemptEnd.CRASHED
         return (JobState.LOST, Reason.ENTERED_AT_MOST_ONCE) if crashed else (JobState.FAILED, _CAUSE[end])
-    if job.failures >= spec.retries or (state.groups and given_up(state, job.key)):
+    again = job.failures < spec.retries or (end is AttemptEnd.CRASHED and _restarts(state, job))
+    if not again or (state.groups and given_up(state, job.key)):
         return (JobState.FAILED, _CAUSE[end])
     due_us = now_us + backoff_us(spec.backoff, job.key, job.failures + 1)
     groups.retry.append((job.key, due_us, _CAUSE[end]))
     return None
+
+
+def _restarts(state: State, job: Job) -> bool:
+    """An agent is to be there: where the policy says so, it is started again as often as its process dies."""
+    return job.job_class.demands.agent and state.policy.agents_restart
 
 
 def _cancelled(groups: _Groups, job: Job, reason: Reason) -> None:

@@ -63,6 +63,11 @@ def state_to_plain(state: State) -> Any:
         "accounts": [(name, account.share, account.at_us, account.burst) for name, account in state.accounts.items()],
         "used": [(place, amount) for place, amount in state.used.items()],
         "buckets": list(state.buckets.items()),
+        "advice": [(plugin, list(ranks.items())) for plugin, ranks in state.advice.items()],
+        "plugins_off": list(state.plugins_off.items()),
+        "deadlines": state.deadlines,
+        "missed": list(state.missed),
+        "starts": list(state.starts.items()),
         "retry_us": state.retry_us,
         "marks": [to_plain(mark) for mark in state.marks.values()],
         "windows": [to_plain(windows) for windows in state.windows.values()],
@@ -90,6 +95,8 @@ def state_from_plain(plain: Any) -> State:
     """The inverse of `state_to_plain`."""
     state = State(policy=from_plain(Policy, plain["policy"]), epoch=plain["epoch"], next_key=JobKey(plain["next_key"]))
     state.tree = Tree(state.policy.namespaces, state.capacity)
+    state.advice = {plugin: dict(ranks) for plugin, ranks in plain["advice"]}
+    state.plugins_off = dict(plain["plugins_off"])
     classes = [class_named(state, from_plain(ClassKey, name)) for name in plain["classes"]]
     for key, spec_plain, mean_us in plain["specs"]:
         entry = state.specs[key] = SpecEntry(from_plain(Spec, spec_plain))
@@ -112,6 +119,9 @@ def state_from_plain(plain: Any) -> State:
     _waits_from_plain(state, plain)
     state.due = [tuple(timer) for timer in plain["due"]]
     state.aging = [(due_us, tuple(keys)) for due_us, keys in plain["aging"]]
+    state.deadlines = [(at_us, tuple(keys)) for at_us, keys in plain["deadlines"]]
+    state.missed = dict.fromkeys(plain["missed"])
+    state.starts = dict(plain["starts"])
     state.nominated = {JobKey(key): NodeId(node) for key, node in plain["nominated"]}
     for name, share, at_us, burst in plain["accounts"]:
         account = account_of(state, name)

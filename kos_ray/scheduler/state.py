@@ -1,5 +1,6 @@
 """The one aggregate. It is changed by `apply.py` alone; everybody else reads it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,7 +9,7 @@ from kos_ray.model.events import JobDependency
 from kos_ray.model.ids import JobKey, NodeId, SpecKey
 from kos_ray.model.job import NO_DEMANDS, AttemptEnd, Demands, Eviction, JobState, SlotKind, Spec, kinds_of
 from kos_ray.model.node import Mark, Node
-from kos_ray.model.policy import Discipline, Policy
+from kos_ray.model.policy import Discipline, Model, Namespace, Policy
 from kos_ray.model.reasons import Reason
 from kos_ray.model.where import ANYWHERE, Where
 from kos_ray.model.windows import Windows
@@ -16,6 +17,8 @@ from kos_ray.scheduler.quota import Tree
 
 #: the order of jobs that have waited as long as their band allows: before all bands
 OVERDUE = -1
+#: the order of jobs that are to start just in time, until then: behind all bands
+LATER = 6
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -23,7 +26,8 @@ class ClassKey:
     """What jobs that are alike for order and placement have in common.
 
     `band` is what was declared; `order` is where they stand: the same, or 3 where the discipline is blind to bands,
-    one lower in a burst, OVERDUE when they have waited too long. `user` is set where users share fairly.
+    one lower in a burst, LATER until they must start just in time, OVERDUE when they have waited too long. `user` is
+    set where users share fairly.
     """
 
     band: int
@@ -37,6 +41,8 @@ class ClassKey:
     where: Where | None = None
     #: by which others' rules know these jobs; see `sites.py`
     words: tuple[str, ...] = ()
+    #: 1 to 3 where tiers have slots of time, 0 where not; see `tiers.py`
+    tier: int = 0
 
 
 class JobClass:
@@ -47,22 +53,12 @@ class JobClass:
     """
 
     __slots__ = (
-        "account",
-        "band",
-        "demanding",
-        "demands",
-        "kind",
-        "kinds",
-        "name",
-        "order",
-        "ranked",
-        "ready",
-        "special",
-        "where",
+        *("account", "band", "demanding", "demands", "kind", "kinds", "name", "order", "plugin", "ranked", "ready"),
+        *("rotates", "special", "where"),
         "why",
     )
 
-    def __init__(self, name: ClassKey, account: str, *, ranked: bool) -> None:
+    def __init__(self, name: ClassKey, account: str, *, ranked: bool, plugin: str = "", rotates: bool = False) -> None:
         self.name = name
         self.band = name.band
         self.order = name.order
@@ -77,6 +73,10 @@ class JobClass:
         #: who shares fairly with others: the namespace, or namespace, NUL, user
         self.account = account
         self.ranked = ranked
+        #: which plug-in ranks it, "" for none
+        self.plugin = plugin
+        #: whether its jobs go round among the nodes
+        self.rotates = rotates
         self.ready: list[Any] = []
         #: why its head was not placed in the last pass
         self.why = Reason.NONE
@@ -348,6 +348,18 @@ class State:
     used: dict[tuple[str, str], int] = field(default_factory=dict)
     #: rate limits: units left at an instant
     buckets: dict[str, tuple[int, int]] = field(default_factory=dict)
+    #: ranks that plug-ins gave, by plug-in and job
+    advice: dict[str, dict[JobKey, int]] = field(default_factory=dict)
+    #: those of the jobs that wait of which a plug-in has said nothing; some more may stand there
+    unadvised: dict[str, dict[JobKey, None]] = field(default_factory=dict)
+    #: plug-ins that are disabled, and why
+    plugins_off: dict[str, str] = field(default_factory=dict)
+    #: heap of `(instant, keys)` of jobs with deadlines: when those that wait must start, or cannot meet them any more
+    deadlines: list[tuple[int, tuple[JobKey, ...]]] = field(default_factory=list)
+    #: jobs that could not meet their deadlines any more while they waited
+    missed: dict[JobKey, None] = field(default_factory=dict)
+    #: how many jobs of classes that rotate were started on each node
+    starts: dict[NodeId, int] = field(default_factory=dict)
     todo: Todo = field(default_factory=Todo)
     #: how many attempts still have to make room for a job
     making: dict[JobKey, int] = field(default_factory=dict)
@@ -376,9 +388,31 @@ class State:
 
     def discipline(self, namespace: str) -> Discipline:
         """How a namespace orders its jobs: as it says, or the nearest one above it, or the policy."""
+        return self.ordering(namespace)[0]
+
+    def ordering(self, namespace: str) -> tuple[Discipline, str]:
+        """The same, with the plug-in that does it; by priority where that is disabled."""
+        found = self.policy.discipline, self.policy.plugin
+        for settings in self._settings_of(namespace):
+            if settings.discipline is not None:
+                found = settings.discipline, settings.plugin
+                break
+        if found[0] is not Discipline.PLUGIN:
+            return found[0], ""
+        usable = found[1] and found[1] not in self.plugins_off
+        return found if usable else (Discipline.PRIORITY, "")
+
+    def model(self, namespace: str) -> Model:
+        """The scheduling model of a namespace, found in the same way."""
+        for settings in self._settings_of(namespace):
+            if settings.model is not None:
+                return settings.model
+        return self.policy.model
+
+    def _settings_of(self, namespace: str) -> Iterator[Namespace]:
+        """Of a namespace and those above it, the nearest first."""
         while namespace:
             found = self.tree.settings.get(namespace)
-            if found is not None and found.discipline is not None:
-                return found.discipline
+            if found is not None:
+                yield found
             namespace = namespace.rpartition("/")[0]
-        return self.policy.discipline

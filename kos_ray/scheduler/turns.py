@@ -6,6 +6,7 @@ from heapq import heapify, heappop, heappush, heapreplace
 from kos_ray.model.ids import JobKey
 from kos_ray.model.job import SlotKind
 from kos_ray.model.reasons import Reason
+from kos_ray.scheduler.models import order_now
 from kos_ray.scheduler.queues import first_ready, place_in_class, rank
 from kos_ray.scheduler.shares import standing, step_of
 from kos_ray.scheduler.state import OVERDUE, JobClass, State
@@ -75,7 +76,8 @@ class Turns:
         heapify(self._groups)
 
     def _group(self, groups: dict[tuple[int, str], _Group], job_class: JobClass) -> _Group:
-        name = (job_class.order, _ALL if job_class.order == OVERDUE else job_class.account)
+        order = order_now(self._state, job_class, self._now_us)
+        name = (order, _ALL if order == OVERDUE else job_class.account)
         found = groups.get(name)
         if found is None:
             found = groups[name] = _Group(*name)
@@ -136,10 +138,10 @@ class Turns:
             heappush(self._groups, self._entry(group, number))
 
 
-def turns_of(state: State, why: Reason) -> list[Turn]:
+def turns_of(state: State, why: Reason, now_us: int) -> list[Turn]:
     """Turns of the classes that wait for this reason, by order and by their heads."""
     heads = [
-        (found.order, head, number)
+        (order_now(state, found, now_us), head, number)
         for number, found in enumerate(state.classes.values())
         if found.why is why and (head := first_ready(state, found)) is not None
     ]

@@ -15,13 +15,12 @@ from kos_ray.sim.agent import Agent
 from kos_ray.sim.auditor import Auditor
 from kos_ray.sim.machine import Machine
 from kos_ray.sim.network import Link, Links, Network
+from kos_ray.sim.plugins import Plugins
 from kos_ray.sim.setting import Setting
 from kos_ray.sim.world import MS_US, SECOND_US, World
 
 #: between attempts to write again after the disk refused
 _STALLED_US = 500 * MS_US
-#: between looks at Ray's list of nodes
-_LOOK_US = SECOND_US
 #: how long a greeting or a long poll may take
 _GREETING_US = 5 * SECOND_US
 _POLL_US = 30 * SECOND_US
@@ -98,6 +97,7 @@ class Process:
             python=PYTHON,
             version="simulated",
             policy=setting.policy,
+            plugins=Plugins(world, self.kick),
         )
 
     def boot(self) -> None:
@@ -231,7 +231,7 @@ class Process:
             elif not link.agent.alive or link.agent.machine.cut:
                 link.break_off()
         self._looking += 1
-        self._world.after(_LOOK_US, self._look, self._looking)
+        self._world.after(self.engine.state.policy.heartbeat_us, self._look, self._looking)
 
     def _greet(self, machine: Machine) -> None:
         self._session += 1

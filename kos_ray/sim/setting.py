@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from kos_ray.model.policy import Against, Discipline, Namespace, Policy, Rate
+from kos_ray.model.policy import Against, Discipline, Model, Namespace, Policy, Rate
 from kos_ray.model.resources import UNIT, Resources
+from kos_ray.sim.plugins import NAME
 from kos_ray.sim.world import MS_US, SECOND_US, World
 
 #: tenants
@@ -85,6 +86,13 @@ def _policy(world: World, nodes: tuple[Resources, ...]) -> Policy:
 def _order(world: World) -> dict[str, Any]:
     return {
         "discipline": world.pick(tuple(Discipline)),
+        "plugin": NAME,
+        "model": world.pick((Model.STANDARD, *Model)),
+        "slack": world.pick((0, 200, 1_000)),
+        "tier_period_us": world.pick((10, 1_000)) * MS_US,
+        "agents_max": world.pick((0, 1, 3)),
+        "agents_give_way": world.chance(0.5),
+        "heartbeat_us": world.pick((200, 1_000)) * MS_US,
         "aging_us": tuple(world.pick((0, 50, 1_000, 60_000)) * MS_US for _ in range(6)),
         "burst_jobs": world.pick((0, 5, 20_000)),
         "burst_us": world.pick((10, 1_000)) * MS_US,
@@ -113,6 +121,8 @@ def _namespaces(world: World, nodes: tuple[Resources, ...]) -> tuple[Namespace, 
         Namespace(
             name=name,
             discipline=world.pick((None, *Discipline)),
+            plugin=NAME,
+            model=world.pick((None, *Model)),
             weight=world.pick((500, 1_000, 3_000)),
             guaranteed=(("CPU", world.pick((0, whole // 4, whole // 2))),),
             limit=world.pick(((), (("CPU", largest),))),

@@ -11,7 +11,7 @@ from kos_ray.model.protocol import Array
 from kos_ray.model.resources import UNIT, Resources
 from kos_ray.sim.code import Fate, Run
 from kos_ray.sim.setting import NAMESPACES, Setting
-from kos_ray.sim.world import MS_US, World
+from kos_ray.sim.world import EPOCH_US, MS_US, SECOND_US, World
 
 
 @dataclass(slots=True)
@@ -201,7 +201,7 @@ class Workload:
             guarantee=Guarantee.AT_MOST_ONCE if once else Guarantee.AT_LEAST_ONCE,
             tags=(f"tag{number}",),
             run_ms=world.pick((0, 0, 5, 400)),
-            deadline_us=world.pick((0, 1_800_000_000_000_000, 1_900_000_000_000_000)),
+            deadline_us=world.pick((0, EPOCH_US, EPOCH_US + 2 * SECOND_US, EPOCH_US + 100_000 * SECOND_US)),
             eviction=world.pick((Eviction.REQUEUE, Eviction.REQUEUE, *Eviction)),
             grace_ms=world.pick((0, 0, 30)),
             demands=self._demands(),
@@ -216,6 +216,7 @@ class Workload:
             licences=world.pick(((), (("licence", world.between(1, 2) * UNIT),))),
             rates=world.pick(((), (("calls", world.between(1, 10)),))),
             concurrency=world.pick(((), (("key", 1),), (("key", 3),))),
+            agent=world.chance(0.3),
         )
 
     def _resources(self) -> Resources:

@@ -65,7 +65,11 @@ def _parse_retry(value: object, info: ValidationInfo) -> int:
 
 
 def _parse_timeout(value: object, info: ValidationInfo) -> int:
-    return settings_of(info).timeout_ms if value is None else parse_milliseconds(value)
+    if value is not None:
+        return parse_milliseconds(value)
+    settings = settings_of(info)
+    # `agent` stands before `timeout` in the schema, so it is known here
+    return (info.data.get("agent") and settings.agent_timeout_ms) or settings.timeout_ms
 
 
 _DURATION = {"anyOf": [{"type": "string", "examples": ["30s", "2m", "1h30m"]}, {"type": "number", "minimum": 0}]}

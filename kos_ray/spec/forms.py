@@ -178,7 +178,7 @@ def _of_unified(data: Mapping[str, Any], job: UnifiedJob, settings: Settings) ->
 
 
 def _of_registration(data: Mapping[str, Any], agent: Registration) -> tuple[dict[str, Any], list[Wish]]:
-    house: dict[str, Any] = {"id": agent.agent_id, "run": [agent.entry_point]}
+    house: dict[str, Any] = {"id": agent.agent_id, "run": [agent.entry_point], "agent": True}
     house |= {name: data[name] for name in ("namespace", "priority", "tags") if name in data}
     house["resources"] = {name: data[name] for name in ("cpu", "gpu", "memory") if name in data}
     return house, _wishes(data, ("agent_id", "capabilities", "exec_env"))

@@ -12,17 +12,19 @@ import yaml
 
 from kos_ray.model.errors import InvalidSpec
 from kos_ray.model.job import BANDS
-from kos_ray.model.policy import Against, Discipline
+from kos_ray.model.policy import Against, Discipline, Model
 from kos_ray.model.resources import UNIT
 from kos_ray.spec.parse import (
     integer_between,
     near,
     number_between,
+    one_of,
     parse_counts,
     parse_flag,
     parse_mapping,
     parse_namespace,
     parse_text,
+    parse_type,
 )
 from kos_ray.spec.scale import PRIORITIES
 from kos_ray.spec.units import describe, parse_amount, parse_bytes, parse_milliseconds
@@ -32,18 +34,52 @@ Change = dict[str, dict[str, Any]]
 _Parse = Callable[[object], Any]
 
 #: how `scheduler_mode` is written
-MODES = {mode.name.lower(): mode for mode in Discipline} | {"dependency": Discipline.DEPENDENCY_GRAPH}
+MODES = {mode.name.lower(): mode for mode in Discipline if mode is not Discipline.PLUGIN} | {
+    "dependency": Discipline.DEPENDENCY_GRAPH
+}
+#: and how a plug-in's name follows
+PLUGIN = "plugin:"
+#: how `scheduling_model` is written
+MODELS = {model.name.lower(): model for model in Model}
 _RESOURCES = {"cpu": "CPU", "gpu": "GPU", "memory": "memory"}
 _RATE = re.compile(r"\s*(\d+)\s*/\s*(.+)")
+_TIERS = re.compile(r"\s*(\d{1,6})\s*/\s*(\d{1,6})\s*/\s*(\d{1,6})\s+per\s+(.+)")
 _MS_US = 1_000
+_PERIOD_MIN_US = 1_000_000
 _NO_MORE = 1 << 40
 
 
-def _mode(value: object) -> int:
+def _mode(value: object) -> dict[str, Any]:
+    """A discipline, or `plugin:NAME`."""
     word = value.lower() if isinstance(value, str) else ""
+    if isinstance(value, str) and word.startswith(PLUGIN):
+        return {"discipline": int(Discipline.PLUGIN), "plugin": parse_type(value[len(PLUGIN) :].strip())}
     if word not in MODES:
-        raise ValueError(f"expected one of {', '.join(MODES)}, found {describe(value)}{near(word, MODES)}")
-    return int(MODES[word])
+        words = ", ".join((*MODES, f"{PLUGIN}NAME"))
+        raise ValueError(f"expected one of {words}, found {describe(value)}{near(word, MODES)}")
+    return {"discipline": int(MODES[word]), "plugin": ""}
+
+
+def _model(value: object) -> int:
+    word = value.lower() if isinstance(value, str) else ""
+    if word not in MODELS:
+        raise ValueError(f"expected one of {', '.join(MODELS)}, found {describe(value)}{near(word, MODELS)}")
+    return int(MODELS[word])
+
+
+def _band(value: object) -> int:
+    word = value.lower() if isinstance(value, str) else ""
+    if word not in PRIORITIES:
+        raise ValueError(f"expected one of {', '.join(PRIORITIES)}, found {describe(value)}{near(word, PRIORITIES)}")
+    return PRIORITIES[word]
+
+
+def _tiers(value: object) -> dict[str, Any]:
+    """`50/30/20 per 60s`: each tier's share of a period, the most urgent and important first."""
+    match = _TIERS.fullmatch(value) if isinstance(value, str) else None
+    if not match or not any(map(int, match.groups()[:3])) or _us(match[4]) < _PERIOD_MIN_US:
+        raise ValueError(f"expected three shares of a second or more such as 50/30/20 per 60s, found {describe(value)}")
+    return {"tier_shares": tuple(int(share) for share in match.groups()[:3]), "tier_period_us": _us(match[4])}
 
 
 def _strategy(value: object) -> int:
@@ -140,9 +176,34 @@ def _built_in(field: str) -> tuple[int, ...]:
     return found
 
 
-#: settings of the whole cluster: the field each changes, and how its value is read
+#: the kinds of `default_queue`
+QUEUES = ("sqlite", "redis", "rabbitmq", "nats", "zeromq")
+_DAYS_MAX = 36_500
+_AGENTS_MAX = 1_000_000
+
+
+def _plugin_deadline(value: object) -> int:
+    found = _us(value)
+    if not 1_000 <= found <= 60_000_000:
+        raise ValueError(f"expected a time from 1ms to 1m, found {describe(value)}")
+    return found
+
+
+def _heartbeat(value: object) -> int:
+    found = _us(value)
+    if not 100_000 <= found <= 3_600_000_000:
+        raise ValueError(f"expected a time from 100ms to 1h, found {describe(value)}")
+    return found
+
+
+#: settings of the whole cluster: the field each changes (where there are several, its parser says all of them), and how
+#: its value is read
 CLUSTER: dict[str, tuple[str, _Parse]] = {
-    "scheduler_mode": ("discipline", _mode),
+    "scheduler_mode": ("discipline plugin", _mode),
+    "scheduling_model": ("model", _model),
+    "just_in_time_slack": ("slack", _thousandths(0, 1_000)),
+    "tiers": ("tier_shares tier_period_us", _tiers),
+    "plugin_deadline": ("plugin_deadline_us", _plugin_deadline),
     "max_memory_usage": ("memory_share", _share),
     "preemption": ("preemption", parse_flag),
     "grace": ("stop_grace_ms", parse_milliseconds),
@@ -153,17 +214,25 @@ CLUSTER: dict[str, tuple[str, _Parse]] = {
     "time_slices": ("slice_us", _by_band(_built_in("slice_us"), "time_slices")),
     "half_life": ("half_life_us", _us),
     "entry_penalty": ("entry_penalty", _thousandths(0, 1_000)),
-    "burst": ("", _burst),
+    "burst": ("burst_jobs burst_us", _burst),
     "licences": ("licences", _licences),
     "rates": ("rates", _rates),
     "idle_slot": ("idle_slot_us", _us),
     "strategy": ("strategy", _strategy),
     "unknown_length": ("unknown_length", parse_flag),
     "claims": ("claims_max", integer_between(0, 1_000)),
+    "max_concurrent_agents": ("agents_max", integer_between(1, _AGENTS_MAX)),
+    "allow_agent_preemption": ("agents_give_way", parse_flag),
+    "reschedule_on_crash": ("agents_restart", parse_flag),
+    "heartbeat_interval": ("heartbeat_us", _heartbeat),
+    "default_queue": ("queue", one_of(*QUEUES)),
+    "telemetry": ("telemetry", parse_flag),
+    "log_retention_days": ("log_days", integer_between(0, _DAYS_MAX)),
 }
 #: settings of one namespace
 NAMESPACE: dict[str, tuple[str, _Parse]] = {
-    "scheduler_mode": ("discipline", _mode),
+    "scheduler_mode": ("discipline plugin", _mode),
+    "scheduling_model": ("model", _model),
     "strategy": ("strategy", _strategy),
     "weight": ("weight", _thousandths(0, 1_000_000)),
     "guaranteed": ("guaranteed", _amounts),
@@ -173,6 +242,7 @@ NAMESPACE: dict[str, tuple[str, _Parse]] = {
     "preempt_within": ("within", _against),
     "reclaim": ("reclaim", _against),
     "preempt_while_borrowing": ("borrowing", _against),
+    "preempt_while_borrowing_from": ("borrowing_band", _band),
 }
 
 
@@ -237,8 +307,9 @@ def _parsed(known: Mapping[str, tuple[str, _Parse]], key: str, value: object) ->
     if key not in known:
         hint = near(key, known) or f"; the settings are {', '.join(known)}"
         raise ValueError(f"expected a known setting, found {key!r}{hint}")
-    field, parse = known[key]
-    if not field:
-        fields: dict[str, Any] = parse(value) if value is not None else dict.fromkeys(("burst_jobs", "burst_us"))
-        return fields
-    return {field: None if value is None else parse(value)}
+    named, parse = known[key]
+    fields = named.split()
+    if value is None:
+        return dict.fromkeys(fields)
+    found = parse(value)
+    return found if len(fields) > 1 else {fields[0]: found}

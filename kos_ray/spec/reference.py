@@ -92,7 +92,7 @@ def _kind(annotation: Any) -> str:
     if isinstance(annotation, UnionType):
         annotation = get_args(annotation)[0]
     annotation = getattr(annotation, "__origin__", annotation)
-    return kinds.get(annotation, "mapping")
+    return kinds.get(annotation, "value" if annotation is Any else "mapping")
 
 
 def _cell(text: str) -> str:

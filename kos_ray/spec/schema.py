@@ -129,11 +129,16 @@ class Common(Strict):
     dependencies: fields.Parents = Field(
         default_factory=Conditions, description="The same as `after`; only one of both."
     )
+    agent: fields.Flag = Field(
+        default=False,
+        description="It is an agent: counted by `max_concurrent_agents`, spared or not by `allow_agent_preemption`, "
+        "with `agent_timeout_default` for its timeout, and started again by `reschedule_on_crash`.",
+    )
     timeout: fields.Timeout = Field(
         default=None,
         validate_default=True,
         description='For one attempt: "30s", "2m", or seconds; 0 is no limit. Where nothing is written, the settings\' '
-        "`job_timeout_default`.",
+        "`job_timeout_default` (of agents, `agent_timeout_default`).",
     )
     retry: fields.Retry = Field(default=0, description="How often a failed attempt is made again.")
     backoff: BackoffSpec = Field(default=BackoffSpec(), description="Pauses between attempts.")
@@ -174,10 +179,10 @@ class Common(Strict):
     @property
     def demands(self) -> Demands:
         """What it needs that has no node."""
-        if not (self.licences or self.rates or self.concurrency):
+        if not (self.licences or self.rates or self.concurrency or self.agent):
             return NO_DEMANDS
         licences = tuple((name, count * UNIT) for name, count in self.licences)
-        return Demands(licences=licences, rates=self.rates, concurrency=self.concurrency)
+        return Demands(licences=licences, rates=self.rates, concurrency=self.concurrency, agent=self.agent)
 
     @property
     def parents(self) -> tuple[tuple[str, After], ...]:

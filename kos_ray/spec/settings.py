@@ -1,7 +1,7 @@
 """Settings that documents are read with: `scheduler.yaml` and `scheduler_config.yaml`.
 
-What acts today: `priorities`, `handlers`, `job_timeout_default`, `max_retry`, `retry_backoff`. Every other key of the
-two files is checked as well, and named in `Settings.not_yet`, so that nobody believes that it acts.
+`ACTS` has those that documents are read with, `SCHEDULING` those that the scheduler goes by. A key that nothing acts on
+yet is checked as well, and named in `Settings.not_yet`, so that nobody believes that it acts.
 """
 
 import os
@@ -23,7 +23,6 @@ from kos_ray.spec.parse import (
     is_entry,
     near,
     one_of,
-    parse_flag,
     parse_mapping,
     parse_run,
     parse_text,
@@ -42,7 +41,7 @@ WEIGHTS = {"critical": 100, "high": 75, "normal": 50, "low": 25}
 Handler = str | tuple[str, ...]
 
 #: the keys that something acts on
-ACTS = ("priorities", "handlers", "job_timeout_default", "max_retry", "retry_backoff")
+ACTS = ("priorities", "handlers", "job_timeout_default", "agent_timeout_default", "max_retry", "retry_backoff")
 #: those that `kos up` hands to the scheduler
 SCHEDULING = (*policies.CLUSTER, "namespaces")
 
@@ -58,11 +57,15 @@ class Settings:
     #: handlers by job type
     handlers: Mapping[str, Handler] = field(default_factory=dict)
     timeout_ms: int = 0
+    #: of agents that name none; 0: as all other jobs
+    agent_timeout_ms: int = 0
     max_retry: int = MAX_RETRIES
     #: keys of the file that nothing acts on yet
     not_yet: tuple[str, ...] = ()
     #: keys of the file that act
     written: tuple[str, ...] = ()
+    #: keys that the scheduler goes by, as they are written
+    handed: Mapping[str, str] = field(default_factory=dict)
     #: what the file changes in the scheduler's policy, see `spec.policies`
     scheduling: Mapping[str, Any] = field(default_factory=dict)
 
@@ -73,6 +76,7 @@ class Settings:
             ", ".join(f"{weight} is {BANDS[band]}" for weight, band in weights),
             ", ".join(self.handlers),
             f"{self.timeout_ms / 1_000:g} s" if self.timeout_ms else "none",
+            f"{self.agent_timeout_ms / 1_000:g} s" if self.agent_timeout_ms else "as jobs",
             str(self.max_retry),
             "exponential",
         )
@@ -116,9 +120,8 @@ def _parse_host(value: object) -> str:
     return text
 
 
-_Flag = Annotated[bool, BeforeValidator(parse_flag)]
 _Time = Annotated[int, BeforeValidator(parse_milliseconds)]
-_Backend = Annotated[str, BeforeValidator(one_of("sqlite", "redis", "rabbitmq", "nats", "zeromq"))]
+_Backend = Annotated[str, BeforeValidator(one_of(*policies.QUEUES))]
 
 
 class QueueSettings(BaseModel):
@@ -156,7 +159,13 @@ class SettingsFile(BaseModel):
     max_retry: Annotated[int, BeforeValidator(integer_between(0, MAX_RETRIES))] = Field(
         default=MAX_RETRIES, description="The most that a job may ask for as `retry`."
     )
-    default_queue: _Backend = Field(default="sqlite", description="Where jobs come from. Not supported yet.")
+    default_queue: Any = Field(
+        default=None,
+        description="Where jobs come from: "
+        + ", ".join(policies.QUEUES)
+        + "; sqlite, the journal itself, stands in for "
+        "one that is not there.",
+    )
     priorities: Annotated[dict[int, int], BeforeValidator(_parse_priorities)] = Field(
         default_factory=lambda: _parse_priorities(WEIGHTS),
         description="Weights by name; a job's `priority` may be one of these weights. Heavier is more urgent.",
@@ -166,17 +175,28 @@ class SettingsFile(BaseModel):
         description='Handlers by job type: "module:function", which gets the payload as its argument, or a command, '
         "which finds it as JSON in `KOS_PAYLOAD`.",
     )
-    heartbeat_interval: _Time = Field(default=0, description="Seconds between heartbeats. Not supported yet.")
-    telemetry: _Flag = Field(default=False, description="Whether telemetry is sent. Not supported yet.")
-    queue: QueueSettings | None = Field(default=None, description="A queue outside of the cluster. Not supported yet.")
-    max_concurrent_agents: Annotated[int, BeforeValidator(integer_between(1, 1_000_000))] = Field(
-        default=1, description="The most agents at once. Not supported yet."
+    heartbeat_interval: Any = Field(
+        default=None, description="Seconds between heartbeats of nodes: a loss is known so much later at most."
     )
-    allow_agent_preemption: _Flag = Field(
-        default=False, description="Whether agents may be preempted. Not supported yet."
+    telemetry: Any = Field(default=None, description="Whether the scheduler counts what it does, for `kos status`.")
+    queue: QueueSettings | None = Field(default=None, description="A queue outside of the cluster. Not supported yet.")
+    max_concurrent_agents: Any = Field(default=None, description="So many jobs with `agent: true` run at once.")
+    allow_agent_preemption: Any = Field(
+        default=None, description="Whether room may be taken back from jobs with `agent: true`."
     )
     scheduler_mode: Any = Field(
-        default=None, description="The discipline of the queue: " + ", ".join(policies.MODES) + "."
+        default=None,
+        description="The discipline of the queue: " + ", ".join(policies.MODES) + ", or plugin:NAME (see Plug-ins).",
+    )
+    scheduling_model: Any = Field(
+        default=None, description="How time is dealt with: " + ", ".join(policies.MODELS) + "."
+    )
+    just_in_time_slack: Any = Field(
+        default=None, description="Just in time: by this share of its run time a job starts before it must: 0.2."
+    )
+    tiers: Any = Field(default=None, description="Priority tiering: the tiers' shares of a period: 50/30/20 per 60s.")
+    plugin_deadline: Any = Field(
+        default=None, description="A plug-in that has not answered by then is ended and disabled: 200ms."
     )
     max_memory_usage: Any = Field(default=None, description="Of each node's memory, what jobs may reserve: 85%.")
     preemption: Any = Field(default=None, description="Whether work is taken back for what is more urgent.")
@@ -204,14 +224,15 @@ class SettingsFile(BaseModel):
         default=None,
         description="Settings by namespace: " + ", ".join(policies.NAMESPACE) + ". `a/b` stands below `a`.",
     )
-    log_retention_days: Annotated[int, BeforeValidator(integer_between(0, 36_500))] = Field(
-        default=0, description="Days that logs are kept. Not supported yet."
+    log_retention_days: Any = Field(
+        default=None, description="Days that stored logs are kept after their process ended; 0 for ever."
     )
     agent_timeout_default: _Time = Field(
-        default=0, description="The timeout of agents that name none. Not supported yet."
+        default=0, description="The timeout of jobs with `agent: true` that name none."
     )
-    reschedule_on_crash: _Flag = Field(
-        default=False, description="Whether crashed agents are started again. Not supported yet."
+    reschedule_on_crash: Any = Field(
+        default=None,
+        description="Whether a job with `agent: true` whose process died is started again, whatever its `retry`.",
     )
 
     @field_validator(*policies.CLUSTER, mode="before")
@@ -250,9 +271,11 @@ def parse_settings(text: str, name: str = "<settings>") -> Settings:
         weights=found.priorities,
         handlers=found.handlers,
         timeout_ms=found.job_timeout_default,
+        agent_timeout_ms=found.agent_timeout_default,
         max_retry=found.max_retry,
         not_yet=tuple(key for key in source.data if key not in (*ACTS, *SCHEDULING)),
         scheduling=_scheduling(source.data),
+        handed={key: str(value) for key, value in source.data.items() if key in SCHEDULING},
         written=tuple(key for key in source.data if key in ACTS),
     )
 

@@ -13,14 +13,14 @@ from kos_ray.model.dependency import Rule
 from kos_ray.model.ids import JobKey, NodeId, SpecKey
 from kos_ray.model.job import After, AttemptEnd, Backoff, Children, Demands, Eviction, Guarantee, JobState, Spec
 from kos_ray.model.node import Mark, Node
-from kos_ray.model.policy import Discipline, Namespace, Policy, Rate
+from kos_ray.model.policy import Discipline, Model, Namespace, Policy, Rate
 from kos_ray.model.resources import UNIT, Resources
 from kos_ray.model.where import ANYWHERE, Neighbours, Selector, Strategy, Where
 from kos_ray.model.windows import NEVER_US, Windows
 from kos_ray.scheduler import invariants
 from kos_ray.scheduler.machine import next_due_us, recover, step
 from kos_ray.scheduler.snapshot import state_from_plain, state_to_plain
-from kos_ray.scheduler.state import State
+from kos_ray.scheduler.state import LATER, State
 from kos_ray.sim.folds import comparable
 
 _SHAPES = ({}, {"CPU": 1}, {"CPU": 2}, {"CPU": 4}, {"CPU": 1, "GPU": 1}, {"memory": 8})
@@ -74,6 +74,7 @@ _SPECS = st.builds(
         licences=st.sampled_from(((), (("l", 1),), (("l", 2),))),
         rates=st.sampled_from(((), (("r", 3),))),
         concurrency=st.sampled_from(((), (("k", 1),))),
+        agent=st.booleans(),
     ),
 )
 _QUOTAS = (
@@ -81,6 +82,7 @@ _QUOTAS = (
     (Namespace(name="team", limit=(("CPU", 2 * UNIT),)),),
     (Namespace(name="team", guaranteed=(("CPU", 2 * UNIT),), lend=(("CPU", UNIT),), weight=3_000),),
     (Namespace(name="default", guaranteed=(("CPU", 3 * UNIT),)), Namespace(name="team", discipline=Discipline.LIFO)),
+    (Namespace(name="team", discipline=Discipline.PLUGIN, plugin="q", model=Model.ROTATIONAL),),
 )
 _POLICIES = st.builds(
     Policy,
@@ -105,6 +107,13 @@ _POLICIES = st.builds(
     namespaces=st.sampled_from(_QUOTAS),
     strategy=st.sampled_from(Strategy),
     unknown_length=st.booleans(),
+    plugin=st.sampled_from(("p", "p", "q", "")),
+    model=st.sampled_from(Model),
+    slack=st.sampled_from((0, 1_000)),
+    tier_period_us=st.sampled_from((10, 10**6)),
+    agents_max=st.sampled_from((0, 1)),
+    agents_give_way=st.booleans(),
+    agents_restart=st.booleans(),
 )
 _WAITS = st.fixed_dictionaries({"rule": st.sampled_from(Rule).map(int), "singleton": st.sampled_from(("", "a", "b"))})
 _LIMITS = st.builds(
@@ -241,6 +250,29 @@ class Scheduling(RuleBasedStateMachine):
         }
         self.play(wishes[kind])
 
+    @rule(policy=_POLICIES, afresh=st.sampled_from(((), ("p",), ("p", "q"))))
+    def settings_change(self, policy: Policy, afresh: tuple[str, ...]) -> None:
+        """While it runs; plug-ins that the change names are tried again."""
+        self.play(e.PolicyChanged(request_id="", policy=policy, afresh=afresh))
+
+    @precondition(lambda self: self.live.next_key > 1)
+    @rule(data=st.data(), plugin=st.sampled_from(("p", "q", "strange")))
+    def plugin_says(self, data: Any, plugin: str) -> None:
+        """Whatever a plug-in says, of whichever jobs: live, over, of others, not there yet, twice."""
+        keys = tuple(map(JobKey, data.draw(st.lists(st.integers(1, self.live.next_key + 1), max_size=8))))
+        ranks = tuple(data.draw(st.lists(st.integers(-(2**70), 2**70), min_size=len(keys), max_size=len(keys))))
+        self.play(e.RanksAdvised(plugin=plugin, keys=keys, ranks=ranks))
+
+    @rule(plugin=st.sampled_from(("p", "q")))
+    def all_is_said(self, plugin: str) -> None:
+        """A plug-in answers to all that it is asked."""
+        keys = tuple(self.live.unadvised.get(plugin, ()))
+        self.play(e.RanksAdvised(plugin=plugin, keys=keys, ranks=tuple(-key for key in keys)))
+
+    @rule(plugin=st.sampled_from(("p", "q", "strange")))
+    def plugin_is_disabled(self, plugin: str) -> None:
+        self.play(e.PluginDisabled(plugin=plugin, why="it crashed"))
+
     @rule(by_us=st.sampled_from((1, 1_000, 10**6)))
     def time_goes_on(self, by_us: int) -> None:
         self.now_us += by_us
@@ -294,11 +326,11 @@ class Scheduling(RuleBasedStateMachine):
 
     @invariant()
     def all_is_well(self) -> None:
-        assert invariants.check(self.live) == []
+        assert (found := invariants.check(self.live)) == [], found
 
     @invariant()
     def a_fold_is_the_same(self) -> None:
-        assert invariants.check(self.folded) == []
+        assert (found := invariants.check(self.folded)) == [], found
         assert comparable(self.folded) == comparable(self.live)
 
     @invariant()
@@ -313,6 +345,8 @@ class Scheduling(RuleBasedStateMachine):
         assert step(state_from_plain(state_to_plain(self.live)), [], self.now_us) == []
         waits = [job for job in self.live.jobs.values() if job.state is JobState.BACKOFF]
         due_us = next_due_us(self.live, self.now_us)
+        late = [job for job in self.live.jobs.values() if job.job_class.order == LATER]
+        assert not late or due_us is not None
         assert not waits or (due_us is not None and due_us <= min(job.due_us for job in waits))
 
 

@@ -10,7 +10,7 @@
            rule=one_success (over those after=) singleton=key at_most=2 max_failures=1
            in=team/a user=ann run=10s deadline=30s evict=checkpoint|cancel|never grace=1s
            of=parent (its child) children=cancel|wait
-           licence=matlab:2 rate=tokens:100 key=db:1 tag=web
+           licence=matlab:2 rate=tokens:100 key=db:1 agent tag=web
            on=zone:z1|z2,!slow,gpu (labels) prefer=5*disk:ssd node=a,b not_node=c
            apart=tag:web,zone/tag:db (on no node, in no zone with them) near=job:j prefer_near=5*tag:x data=5*job:j
            timeout=5s battery=30 gpu_memory=20
@@ -18,12 +18,14 @@
     enter j                       its code runs           end j failed ran=2ms how its attempt ends
     cancel j   hold j   pause j   release j   band j 0    what people want
     wait 1s                       time goes on            policy discipline=fifo     other settings from now on
+    advise p j:1 k:-5             the plug-in p answers   disable p                  it is found wanting
 
 `policy:` of a scenario takes the fields of `Policy`; amounts in namespaces are written as "cpu=4 gpu=1".
 
 Decisions are written as `launch j on a (2 slots)`, `a closes cpu=1 to 0 slots: idle`, `recall j on a: room_wanted`,
 `stop j on a: cancelled_by_user`, `evict j on a for k: preempted` (`for k on b` where k is to run elsewhere),
-`promote j`, `ready j: none`, `hold j: …`, `retry j in 100ms: user_error`, `finish j failed: …`.
+`promote j` (`promote j to 3`: to that order), `missed j` (its deadline), `ready j: none`, `hold j: …`,
+`retry j in 100ms: user_error`, `finish j failed: …`.
 """
 
 import re
@@ -47,7 +49,7 @@ from kos_ray.model.job import (
     Spec,
 )
 from kos_ray.model.node import Mark, Node
-from kos_ray.model.policy import Against, Discipline, Namespace, Policy, Rate
+from kos_ray.model.policy import Against, Discipline, Model, Namespace, Policy, Rate
 from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import UNIT, Resources
 from kos_ray.model.where import Neighbours, Selector, Strategy, Where
@@ -159,7 +161,7 @@ class Play:
             deadline_us=self.now_us + microseconds(options["deadline"]) if "deadline" in options else 0,
             eviction=Eviction[options.get("evict", "requeue").upper()],
             grace_ms=microseconds(options.get("grace", "0s")) // 1_000,
-            demands=demands(options),
+            demands=replace(demands(options), agent="agent" in words),
             children=Children[options.get("children", "abandon").upper()],
             tags=tuple(text for text in options.get("tag", "").split(",") if text),
             where=where(options),
@@ -264,6 +266,14 @@ class Play:
         changes = dict(word.split("=", 1) for word in words)
         return e.PolicyChanged(request_id="", policy=written(self.state.policy, changes))
 
+    def _advise(self, plugin: str, *words: str) -> e.Event:
+        pairs = [word.split(":") for word in words]
+        keys = tuple(self.keys[name] for name, _ in pairs)
+        return e.RanksAdvised(plugin=plugin, keys=keys, ranks=tuple(int(rank) for _, rank in pairs))
+
+    def _disable(self, plugin: str) -> e.Event:
+        return e.PluginDisabled(plugin=plugin, why="it hung")
+
     # --- what is decided
 
     def tell(self, decision: Any) -> str:
@@ -280,8 +290,9 @@ class Play:
             there = "" if decision.target == decision.node else f" on {decision.target}"
             wanted_by = self.name(decision.wanted_by)
             return f"evict {jobs} on {decision.node} for {wanted_by}{there}: {told(decision.reason)}"
-        if isinstance(decision, d.Promote):
-            return f"promote {jobs}"
+        if isinstance(decision, d.Promote | d.MarkMissed):
+            verb = "missed" if isinstance(decision, d.MarkMissed) else "promote"
+            return f"{verb} {jobs}" + (f" to {decision.order}" if getattr(decision, "order", -1) >= 0 else "")
         return self._tell_rest(decision, jobs)
 
     def _tell_rest(self, decision: Any, jobs: str) -> str:
@@ -357,6 +368,10 @@ def written(policy: Policy, changes: dict[str, Any]) -> Policy:
     for name, value in changes.items():
         if name == "discipline":
             values[name] = Discipline[value.upper()]
+        elif name == "model":
+            values[name] = Model[value.upper()]
+        elif name == "plugin":
+            values[name] = value
         elif name == "namespaces":
             values[name] = tuple(_namespace(settings) for settings in value)
         elif name == "strategy":
@@ -383,6 +398,8 @@ def _namespace(settings: dict[str, Any]) -> Namespace:
         values["strategy"] = Strategy[values["strategy"].upper()]
     if "discipline" in values:
         values["discipline"] = Discipline[values["discipline"].upper()]
+    if "model" in values:
+        values["model"] = Model[values["model"].upper()]
     return Namespace(**values)
 
 

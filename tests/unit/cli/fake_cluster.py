@@ -9,7 +9,17 @@ from typing import Any
 
 from kos_ray.model.errors import NotFound
 from kos_ray.model.ids import JobKey
-from kos_ray.model.views import AttemptView, ClusterStatus, EventView, JobView, NodeStanding, NodeView
+from kos_ray.model.policy import Policy, changed
+from kos_ray.model.views import (
+    AttemptView,
+    ClusterStatus,
+    EventView,
+    Explanation,
+    JobView,
+    NodeStanding,
+    NodeView,
+    SchedulingView,
+)
 from kos_ray.model.windows import Windows
 from kos_ray.spec.lower import Draft
 from kos_ray.spec.rehearse import final_digests
@@ -46,6 +56,10 @@ class World:
         self.standings = [[NodeStanding(id=NODE.id, name=NODE.name, labels=(("zone", "a"),), free=NODE.resources)]]
         #: what a job has printed, look after look: an attempt's from its beginning on
         self.logs: list[str | bytes] = []
+        #: what the scheduler says of itself, of a job, and which settings it was given
+        self.scheduling: SchedulingView | None = None
+        self.explanation: Explanation | None = None
+        self.policy = Policy()
         #: what whoever waits is told instead
         self.interrupt: BaseException | None = None
 
@@ -179,7 +193,23 @@ class FakeClient:
         return (text.encode() if isinstance(text, str) else text)[start:]
 
     def status(self) -> ClusterStatus:
-        return ClusterStatus(cluster_id="c", epoch=1, seq=7, state_dir="/s", jobs={"ready": 1}, nodes=(NODE,))
+        return ClusterStatus(
+            cluster_id="c",
+            epoch=1,
+            seq=7,
+            state_dir="/s",
+            jobs={"ready": 1},
+            nodes=(NODE,),
+            scheduling=self._world.scheduling,
+        )
+
+    def explain(self, ref: str) -> Explanation | None:
+        self._world.calls.append(("explain", ref))
+        return self._world.explanation
+
+    def settings(self, change: Any = None) -> Policy:
+        self._world.policy = changed(self._world.policy, change or {})
+        return self._world.policy
 
     def nodes(self) -> list[NodeView]:
         return [NODE]

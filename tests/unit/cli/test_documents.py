@@ -94,7 +94,12 @@ def test_config_shows_what_documents_are_read_with(kos: Kos, monkeypatch: pytest
     assert found()["max_retry"] == ("5", "settings file")
     assert found()["job_timeout_default"] == ("90 s", "settings file")
     assert found()["handlers"] == ("", "built in")
-    assert found()["heartbeat_interval"] == ("", "settings file: accepted, and nothing acts on it yet")
+    handed = "settings file: kos up and kos scheduler load hand it to the scheduler"
+    assert found()["heartbeat_interval"] == ("5", handed)
+    queue = tmp_path / "queue.yaml"
+    queue.write_text("queue: {backend: redis}")
+    monkeypatch.setenv("KOS_SETTINGS", str(queue))
+    assert found()["queue"] == ("", "settings file: accepted, and nothing acts on it yet")
     bad = tmp_path / "bad.yaml"
     bad.write_text("max_retri: 3")
     monkeypatch.setenv("KOS_SETTINGS", str(bad))

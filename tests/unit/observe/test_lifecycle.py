@@ -157,3 +157,17 @@ def test_jobs_that_are_not_known_are_asked_for() -> None:
     life.learn({8: ("id8", "name8")})
     assert life.unnamed(found) == set()
     assert life.named(found[0]).label == "name8"
+
+
+def test_deadlines_that_are_missed_and_plugins_that_are_disabled() -> None:
+    found = read(
+        submitted(),
+        decisions.MarkMissed(keys=(1, 3)),  # type: ignore[arg-type]
+        events.PluginDisabled(plugin="mine", why="it crashed"),
+    )
+    assert [(event.name, event.label) for event in found[3:]] == [
+        ("deadline_missed", "solo"),
+        ("deadline_missed", "w/many.1"),
+        ("plugin_disabled", ""),
+    ]
+    assert found[-1].detail == "mine: it crashed"

@@ -1,11 +1,12 @@
 """Every setting of the scheduler: how it is written, and that it alone changes what is decided."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kos_ray.model.errors import InvalidSpec
-from kos_ray.model.policy import Against, Discipline, Namespace, Policy, Rate, changed
+from kos_ray.model.policy import Against, Discipline, Model, Namespace, Policy, Rate, changed
 from kos_ray.model.where import Strategy
 from kos_ray.observe.policies import settings_in_force
 from kos_ray.spec.policies import CLUSTER, NAMESPACE, change_of, merged, parse_words
@@ -31,6 +32,14 @@ MINUTE_US = 60_000_000
         ("rates", {"calls": "100/1m"}, "rates", (Rate(name="calls", amount=100, per_us=MINUTE_US, burst=100),)),
         ("burst", "7/1m", "burst_jobs", 7),
         ("strategy", "spread", "strategy", Strategy.SPREAD),
+        ("scheduler_mode", "plugin:mine", "plugin", "mine"),
+        ("scheduler_mode", "plugin:mine", "discipline", Discipline.PLUGIN),
+        ("scheduling_model", "Just_In_Time", "model", Model.JUST_IN_TIME),
+        ("just_in_time_slack", 0.5, "slack", 500),
+        ("tiers", "1/2/3 per 10s", "tier_shares", (1, 2, 3)),
+        ("tiers", "1/2/3 per 10s", "tier_period_us", 10_000_000),
+        ("heartbeat_interval", 5, "heartbeat_us", 5_000_000),
+        ("default_queue", "redis", "queue", "redis"),
     ],
 )
 def test_settings_as_they_are_written(key: str, value: object, field: str, found: object) -> None:
@@ -63,6 +72,16 @@ def test_nothing_is_what_was_built_in() -> None:
         (["aging={cpu: 1s}"], "", "aging: expected bands by name"),
         (["rates={calls: 5}"], "", "rates: calls: expected a rate such as"),
         (["licences={matlab: 0}"], "", "licences: matlab: "),
+        (["scheduler_mode=plugin:"], "", "scheduler_mode: expected a job type|scheduler_mode: expected"),
+        (["scheduling_model=jit"], "", "scheduling_model: expected one of standard, just_in_time, .* found 'jit'"),
+        (["tiers=50/50"], "", "tiers: expected three shares"),
+        (["tiers=0/0/0 per 1m"], "", "tiers: expected three shares"),
+        (["tiers=1/1/1 per 10ms"], "", "tiers: expected three shares"),
+        (["plugin_deadline=1h"], "", "plugin_deadline: expected a time from 1ms to 1m"),
+        (["heartbeat_interval=0"], "", "heartbeat_interval: expected a time from 100ms to 1h"),
+        (["max_concurrent_agents=0"], "", "max_concurrent_agents: "),
+        (["preempt_while_borrowing_from=low"], "", "preempt_while_borrowing_from: expected a known setting"),
+        (["preempt_while_borrowing_from=lowest"], "team", "preempt_while_borrowing_from: expected one of critical"),
         (["limit={cpu: 1}"], "team//x", "expected at most 63 letters"),
     ],
 )
@@ -128,7 +147,50 @@ HISTORIES: dict[str, tuple[str, list[list[str]]]] = {
     "rates": ("{x: 1/1m}", [["node n cpu=4", "submit a x2 cpu=1 rate=x:1 single"]]),
     "idle_slot": ("1ms", [["node n cpu=1", "submit a cpu=1"], ["end a"], ["wait 10ms"]]),
     "claims": ("0", [["node n cpu=2", "submit a cpu=1"], ["submit b cpu=2 band=0", "submit c cpu=1 band=5 single"]]),
+    "scheduling_model": (
+        "just_in_time",
+        [["submit late cpu=1 run=1s deadline=60s band=0 single", "submit a cpu=1 single", "node n cpu=1"]],
+    ),
+    "max_concurrent_agents": ("1", [["node n cpu=4", "submit a x2 cpu=1 agent single"]]),
+    "allow_agent_preemption": (
+        "false",
+        [["node n cpu=1", "submit a cpu=1 band=5 agent"], ["wait 9s", "submit b cpu=1 band=0"]],
+    ),
+    "reschedule_on_crash": ("true", [["node n cpu=1", "submit a cpu=1 agent single"], ["end a crashed"]]),
+    # these have tests of their own
     "grace": ("1s", []),
+    "just_in_time_slack": ("0", []),
+    "tiers": ("1/1/1 per 1s", []),
+    "plugin_deadline": ("1s", []),
+    "heartbeat_interval": ("5", []),
+    "default_queue": ("redis", []),
+    "telemetry": ("true", []),
+    "log_retention_days": ("30", []),
+}
+#: under this model, the setting alone changes what is decided
+UNDER_MODEL: dict[str, tuple[Model, str, list[list[str]]]] = {
+    "just_in_time_slack": (
+        Model.JUST_IN_TIME,
+        "1",
+        [
+            ["submit late cpu=1 run=10s deadline=25s band=0 single", "submit a x2 cpu=1 single", "node n cpu=1"],
+            ["wait 8s"],
+        ],
+    ),
+    "tiers": (
+        Model.PRIORITY_TIERING,
+        "0/0/1 per 60s",
+        [["submit low cpu=1 band=5 single", "submit top cpu=1 band=0 single", "node n cpu=1"]],
+    ),
+}
+#: what is tested elsewhere: a test that sees the setting alone change what is done
+ELSEWHERE = {
+    "grace": "tests/unit/spec/test_policies.py::test_grace_is_what_evictions_are_given",
+    "plugin_deadline": "tests/unit/engine/test_engine_plugins.py::test_a_plugin_that_is_silent_is_disabled_in_time",
+    "heartbeat_interval": "tests/unit/runtime/test_node_watch.py::test_nodes_are_looked_at_as_often_as_is_set",
+    "default_queue": "tests/unit/cli/test_scheduling.py::test_a_queue_that_is_not_there_is_said",
+    "telemetry": "tests/unit/engine/test_engine_plugins.py::test_telemetry_counts_while_it_is_wanted",
+    "log_retention_days": "tests/unit/runtime/test_retention.py::test_logs_are_removed_that_are_too_old",
 }
 
 
@@ -156,7 +218,33 @@ def test_each_setting_alone_changes_what_is_decided(key: str) -> None:
     assert decided(Policy(), history) != decided(other, history)
 
 
+@pytest.mark.parametrize("key", UNDER_MODEL)
+def test_each_setting_of_a_model_alone_changes_what_is_decided(key: str) -> None:
+    model, value, history = UNDER_MODEL[key]
+    policy = Policy(model=model)
+    assert decided(policy, history) != decided(changed(policy, parse_words([f"{key}={value}"])), history)
+
+
+@pytest.mark.parametrize("test", ELSEWHERE.values())
+def test_what_is_tested_elsewhere_is(test: str) -> None:
+    path, _, function = test.partition("::")
+    assert f"def {function}(" in (Path(__file__).parents[3] / path).read_text(encoding="utf-8")
+
+
+def test_a_band_alone_says_who_gives_way_to_a_borrower() -> None:
+    """`preempt_while_borrowing_from`: Kueue's maxPriorityThreshold."""
+    history = [
+        ["node n cpu=2", "submit a x2 cpu=1 band=3 in=other single"],
+        ["wait 9s", "submit b x2 cpu=1 band=0 in=team single"],
+    ]
+    words = ["guaranteed={cpu: 0.5}", "preempt_while_borrowing=lower", "reclaim=lower"]
+    policy = changed(Policy(), parse_words(words, "team"))
+    other = changed(policy, parse_words(["preempt_while_borrowing_from=idle"], "team"))
+    assert decided(policy, history) != decided(other, history)
+
+
 def test_no_setting_is_left_out() -> None:
+    assert {key for key, (_, history) in HISTORIES.items() if not history} == UNDER_MODEL.keys() | ELSEWHERE.keys()
     assert set(HISTORIES) == set(CLUSTER)
     assert set(settings_in_force(Policy())) == set(CLUSTER)
     assert set(settings_in_force(Policy(), "team")) == set(NAMESPACE)

@@ -24,19 +24,27 @@ def test_scheduler_yaml_as_it_stands() -> None:
     found = load_settings(CONFIGS / "scheduler.yaml")
     assert found.weights == {100: 0, 75: 1, 50: 3, 25: 4}
     assert (found.timeout_ms, found.max_retry) == (90_000, 5)
-    assert found.not_yet == ("default_queue", "heartbeat_interval", "telemetry")
+    assert found.not_yet == ()
+    assert found.scheduling["policy"] == {"queue": "redis", "heartbeat_us": 5_000_000, "telemetry": True}
 
 
-def test_the_other_files_as_they_stand_act_later() -> None:
+def test_scheduler_config_yaml_as_it_stands() -> None:
     found = load_settings(CONFIGS / "scheduler_config.yaml")
-    assert found.not_yet == (
-        "max_concurrent_agents",
-        "heartbeat_interval",
-        "allow_agent_preemption",
-        "log_retention_days",
-        "agent_timeout_default",
-        "reschedule_on_crash",
-    )
+    assert found.not_yet == ()
+    assert found.agent_timeout_ms == 600_000
+    assert found.scheduling["policy"] == {
+        "agents_max": 12,
+        "discipline": 0,
+        "plugin": "",
+        "heartbeat_us": 5_000_000,
+        "agents_give_way": True,
+        "memory_share": 850,
+        "log_days": 30,
+        "agents_restart": True,
+    }
+
+
+def test_the_queue_of_the_other_file_acts_later() -> None:
     assert load_settings(CONFIGS / "examples" / "queue-redis.yaml").not_yet == ("queue",)
 
 
@@ -55,6 +63,22 @@ def test_job_timeout_default_is_for_jobs_that_name_none() -> None:
     assert load_text("run: x\ntimeout: 2m", settings=found).jobs[0].timeout == 120_000
 
 
+def test_job_timeout_default_is_for_one_attempt() -> None:
+    """Each attempt may take so long, however many there are: the agent counts from the entry of each."""
+    found = parse_settings("job_timeout_default: 90")
+    spec = lower([load_text("{run: x, retry: 2}", settings=found)])[0].spec
+    assert (spec.timeout_ms, spec.retries) == (90_000, 2)
+
+
+def test_agent_timeout_default_is_for_agents_that_name_none() -> None:
+    found = parse_settings("job_timeout_default: 90\nagent_timeout_default: 600")
+    assert load_text("{run: x, agent: true}", settings=found).jobs[0].timeout == 600_000
+    assert load_text("{timeout: 5, run: x, agent: true}", settings=found).jobs[0].timeout == 5_000
+    assert load_text("run: x", settings=found).jobs[0].timeout == 90_000
+    alone = parse_settings("job_timeout_default: 90")
+    assert load_text("{run: x, agent: true}", settings=alone).jobs[0].timeout == 90_000
+
+
 def test_max_retry_is_the_most_that_a_job_may_ask_for() -> None:
     found = parse_settings("max_retry: 5\nretry_backoff: exponential")
     assert load_text("run: x\nretry: 5", settings=found).jobs[0].retry == 5
@@ -64,9 +88,9 @@ def test_max_retry_is_the_most_that_a_job_may_ask_for() -> None:
 
 def test_the_environment_names_a_settings_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "mine.yaml"
-    path.write_text('handlers: {shout: "m:f"}\ntelemetry: true\n')
+    path.write_text('handlers: {shout: "m:f"}\nqueue: {backend: redis}\n')
     monkeypatch.setenv(VARIABLE, str(path))
-    with pytest.warns(UserWarning, match="not supported yet: telemetry"):
+    with pytest.warns(UserWarning, match="not supported yet: queue"):
         (draft,) = lower([load_text("{type: shout, payload: hello}")])
     assert draft.spec.entry == "m:f"
     monkeypatch.setenv(VARIABLE, str(tmp_path / "absent.yaml"))

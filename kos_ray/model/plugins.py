@@ -1,0 +1,32 @@
+"""What the engine and a plug-in's process say to each other."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from kos_ray.model.ids import JobKey
+
+#: the entry points that plug-ins are found by
+ENTRY_POINTS = "kos_ray.disciplines"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """Where do these tasks stand? Each is a mapping for the plug-in (see docs/plugins.md), with its key in `keys`."""
+
+    number: int
+    keys: tuple[JobKey, ...]
+    tasks: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advice:
+    """An answer: ranks by key, the lowest goes first. Number 0 says that the process is up and has loaded the plug-in.
+
+    `failed` is what went wrong, "" where nothing did; then it is the last one.
+    """
+
+    plugin: str
+    number: int = 0
+    keys: tuple[JobKey, ...] = ()
+    ranks: tuple[int, ...] = ()
+    failed: str = ""

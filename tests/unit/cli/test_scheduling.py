@@ -1,0 +1,117 @@
+"""What the command line says of plug-ins, queues, agents and deadlines."""
+
+import json
+from pathlib import Path
+
+import pytest
+from fake_cluster import Kos, World, record
+
+from kos_ray.model.ids import JobKey
+from kos_ray.model.views import Explanation, SchedulingView
+
+JOB = "{id: late, run: sleep 9, run_time: 9s, deadline: 2030-01-01T00:00:00Z}\n"
+
+
+@pytest.mark.parametrize("words", [("status",), ("scheduler", "show")])
+def test_how_the_scheduling_stands_is_shown(world: World, kos: Kos, words: tuple[str, ...]) -> None:
+    world.scheduling = SchedulingView(
+        plugins=(("good", ""), ("bad", "it did not answer within 50 ms (plugin_deadline)")),
+        evenness=0.75,
+        agents=2,
+        agents_max=12,
+        too_late=3,
+        tier=2,
+        counts=(("started", 7),),
+    )
+    code, out, _ = kos(*words)
+    text = " ".join(out.split())
+    assert code == 0
+    assert "good is in force" in text
+    assert "bad is disabled: it did not answer within 50 ms" in text
+    assert "evenness 0.750" in text
+    assert "2 of at most 12" in text
+    assert "3 waiting jobs cannot meet their deadlines" in text
+    assert "it is the slot of tier 2" in text
+    assert "7 started" in text
+
+
+def test_a_queue_that_is_not_there_is_said(world: World, kos: Kos, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.scheduling = SchedulingView(queue_wanted="redis", plugins=(("bad", "it crashed"),))
+    said = "sqlite; redis was asked for"
+    assert said in " ".join(kos("status")[1].split())
+    monkeypatch.setattr("kos_ray.cli.doctor._answers", lambda _: True)
+    world.events = [record(9, "Launch")]
+    found = json.loads(kos("doctor", "--address", "h:1", "--json")[1])["findings"]
+    told = {one["subject"]: (one["level"], one["text"]) for one in found}
+    assert told["queue"][0] == "warn"
+    assert said in told["queue"][1]
+    assert told["plug-in"] == ("warn", "bad is disabled: it crashed")
+    world.scheduling = SchedulingView()
+    assert "redis" not in kos("status")[1]
+
+
+def test_settings_of_both_files_are_loaded_and_shown(world: World, kos: Kos) -> None:
+    configs = Path(__file__).parents[3] / "configs"
+    for name in ("scheduler.yaml", "scheduler_config.yaml"):
+        code, _, err = kos("scheduler", "load", str(configs / name))
+        assert (code, err) == (0, "")
+    shown = json.loads(kos("scheduler", "show", "--json")[1])
+    assert {key: shown[key] for key in ("max_concurrent_agents", "heartbeat_interval", "log_retention_days")} == {
+        "max_concurrent_agents": "12",
+        "heartbeat_interval": "5s",
+        "log_retention_days": "30",
+    }
+    assert shown["default_queue"].startswith("sqlite (redis was asked for")
+
+
+def test_what_nothing_acts_on_is_named_when_a_file_is_loaded(world: World, kos: Kos, tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text("queue: {backend: redis}\n")
+    assert "not supported yet: queue" in kos("scheduler", "load", str(path))[2]
+    path.write_text("grace: 1s\nmax_concurent_agents: 3\n")
+    code, _, err = kos("scheduler", "load", str(path))
+    assert code == 2
+    assert "s.yaml:2: max_concurent_agents: " in err
+    assert 'did you mean "max_concurrent_agents"?' in err
+
+
+@pytest.mark.parametrize(
+    ("verdict", "said"), [("missed", "cannot be met"), ("at_risk", "is at risk"), ("meets", ""), ("unknown", "")]
+)
+def test_a_submission_says_which_deadline_cannot_be_met(
+    world: World, kos: Kos, tmp_path: Path, verdict: str, said: str
+) -> None:
+    path = tmp_path / "job.yaml"
+    path.write_text(JOB)
+    world.explanation = Explanation(key=JobKey(1), state="ready", deadline=verdict, deadline_us=1)
+    code, _, err = kos("submit", str(path))
+    assert code == 0
+    assert (f"warning: late: its deadline {said}" in err) == bool(said)
+    assert ("warning" in err) == bool(said)
+
+
+def test_jobs_without_a_deadline_are_asked_nothing_of(world: World, kos: Kos, tmp_path: Path) -> None:
+    path = tmp_path / "job.yaml"
+    path.write_text("{run: x}\n")
+    kos("submit", str(path))
+    assert not [call for call in world.calls if call[0] == "explain"]
+
+
+def test_explain_says_whether_the_deadline_can_be_met_and_who_is_spared(world: World, kos: Kos) -> None:
+    world.explanation = Explanation(
+        key=JobKey(1),
+        state="ready",
+        deadline="at_risk",
+        deadline_us=2**60,
+        earliest_us=2**60,
+        likely_us=2**60,
+        spared=2,
+    )
+    text = " ".join(kos("explain", "late")[1].split())
+    assert "at risk: there is too much work before it" in text
+    assert "2 agents of lower bands run and are left alone" in text
+
+
+def test_explain_says_who_waits_for_its_time(world: World, kos: Kos) -> None:
+    world.explanation = Explanation(key=JobKey(1), state="ready", order=6)
+    assert "it is to start just in time" in " ".join(kos("explain", "late")[1].split())
