@@ -21,6 +21,7 @@ from kos_ray.cli import (
     journal,
     listing,
     logs,
+    node,
     oneoff,
     scheduler,
     settings,
@@ -59,6 +60,7 @@ app.command(epilog=documents.SCHEMA_EXAMPLE)(documents.schema)
 app.add_typer(imports.app, name="import")
 app.add_typer(journal.app, name="journal")
 app.add_typer(settings.app, name="config")
+app.add_typer(node.app, name="node")
 app.add_typer(scheduler.app, name="scheduler")
 app.command(epilog=doctor.EXAMPLE)(doctor.doctor)
 app.command(epilog=demo.EXAMPLE)(demo.demo)

@@ -20,7 +20,8 @@ from kos_ray.model.errors import JobFailed, KosError
 from kos_ray.model.ids import JobKey
 from kos_ray.model.job import JobState
 from kos_ray.model.policy import Policy
-from kos_ray.model.views import AttemptView, ClusterStatus, EventView, Explanation, JobView, NodeView
+from kos_ray.model.views import AttemptView, ClusterStatus, EventView, Explanation, JobView, NodeStanding, NodeView
+from kos_ray.model.windows import Windows
 from kos_ray.spec.lower import Draft
 
 P = ParamSpec("P")
@@ -161,6 +162,22 @@ class AsyncClient:
     async def nodes(self) -> list[NodeView]:
         """See `Client.nodes`."""
         return await self._run(self._sync.nodes)
+
+    async def node_standings(self) -> list[NodeStanding]:
+        """See `Client.node_standings`."""
+        return await self._run(self._sync.node_standings)
+
+    async def mark_nodes(self, names: Sequence[str], **change: Any) -> list[NodeStanding]:
+        """See `Client.mark_nodes`."""
+        return await self._run(self._sync.mark_nodes, names, **change)
+
+    async def windows(self, *, node: str = "", namespace: str = "", text: str | None = None) -> Windows:
+        """See `Client.windows`."""
+        return await self._run(self._sync.windows, node=node, namespace=namespace, text=text)
+
+    async def advise(self, kinds: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        """See `Client.advise`."""
+        return await self._run(self._sync.advise, kinds)
 
     async def views(self, refs: Sequence[str]) -> list[JobView]:
         """See `Client.views`."""

@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import getpass
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ import msgpack
 from kos_ray.client.current import enter, leave
 from kos_ray.client.job import Job, JobArray, failure
 from kos_ray.client.link import unpack
+from kos_ray.client.nodes import named_node
 from kos_ray.client.outcomes import Outcome
 from kos_ray.client.packing import unpack_result
 from kos_ray.client.pictures import Views
@@ -26,7 +28,18 @@ from kos_ray.model.ids import JobKey
 from kos_ray.model.job import JobState
 from kos_ray.model.policy import Policy
 from kos_ray.model.reasons import Reason
-from kos_ray.model.views import AttemptView, ClusterStatus, EventView, Explanation, JobView, NodeView, SchedulingView
+from kos_ray.model.views import (
+    AttemptView,
+    ClusterStatus,
+    EventView,
+    Explanation,
+    JobView,
+    NodeStanding,
+    NodeStandings,
+    NodeView,
+    SchedulingView,
+)
+from kos_ray.model.windows import NAMESPACE, NODE, Windows
 from kos_ray.model.wire import tagged
 from kos_ray.runtime import connect as connections
 from kos_ray.spec.fields import band_of
@@ -225,6 +238,51 @@ class Client(Submitter):
         """The scheduler's settings in force, after a change (see `kos_ray.spec.policies`) where one is given."""
         packed = msgpack.packb(dict(change or {}))
         return unpack(Policy, self._call(lambda: self._connection.ask_scheduler("settings", packed)))
+
+    def node_standings(self) -> list[NodeStanding]:
+        """How the nodes stand in the scheduler's own ledger: cordoned or not, labels, what is free."""
+        return self._nodes({})
+
+    def mark_nodes(self, names: Sequence[str], **change: Any) -> list[NodeStanding]:
+        """Cordon, drain or label nodes, by name, id or host: `cordoned`, `draining`, `note`, `labels` (a mapping).
+
+        It holds for the name: a node that comes back under it is found as it was left. How all nodes stand then.
+
+        Raises:
+            NotFound: there is no such node, and nothing was said of it before.
+
+        """
+        known = self.node_standings()
+        found = tuple(dict.fromkeys(named_node(name, known) for name in names))
+        if "labels" in change:
+            change["labels"] = sorted(dict(change["labels"]).items())
+        return self._nodes({"names": found, "change": change, "by": getpass.getuser()})
+
+    def windows(self, *, node: str = "", namespace: str = "", text: str | None = None) -> Windows:
+        """When a node or a namespace may be used; with a `text` (see `kos node windows`) from now on, "" for always.
+
+        Raises:
+            Refused: the text cannot be read.
+            NotFound: there is no such node.
+
+        """
+        scope = f"{NODE}{named_node(node, self.node_standings())}" if node else f"{NAMESPACE}{namespace}"
+        said = {"scope": scope} if text is None else {"scope": scope, "text": text, "by": getpass.getuser()}
+        packed = msgpack.packb(said)
+        return unpack(Windows, self._call(lambda: self._connection.ask_scheduler("windows", packed)))
+
+    def advise(self, kinds: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        """Of which kinds of nodes (see `kos_ray.spec.node_kinds`) how many would help those that wait for room.
+
+        `{"add": {kind: number}, "waiting": jobs that would wait still}`.
+        """
+        packed = msgpack.packb(dict(kinds))
+        return dict(msgpack.unpackb(self._call(lambda: self._connection.ask_scheduler("advise", packed))))
+
+    def _nodes(self, wish: Mapping[str, Any]) -> list[NodeStanding]:
+        packed = msgpack.packb(dict(wish))
+        answer = self._call(lambda: self._connection.ask_scheduler("nodes", packed))
+        return list(unpack(NodeStandings, answer).nodes)
 
     def rerun(self, ref: str, *, from_failed: bool = False) -> list[Job | JobArray]:
         """Submit a job, an array or a workflow again as it was; with `from_failed` only what failed.

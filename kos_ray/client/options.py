@@ -53,6 +53,8 @@ class Options(TypedDict, total=False):
     licences: Mapping[str, int]
     rates: Mapping[str, int]
     concurrency: Mapping[str, int]
+    #: on which nodes: {"labels": {"zone": "a"}, "near": "tag:cache", "strategy": "spread", ...}
+    where: Mapping[str, Any]
     agent: bool
     #: a folder whose modules go along; the importing project's where nothing is said
     code: str | Path

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from kos_ray.engine.conditions import check_conditions, check_pairs, limits_of
 from kos_ray.engine.gangs import gangs_of
+from kos_ray.engine.neighbours import named_jobs
 from kos_ray.engine.ports import Journal
 from kos_ray.model.dependency import Ended, ended_as, plainly
 from kos_ray.model.errors import Refused
@@ -162,6 +163,10 @@ class Admission:
             key = JobKey(key + count)
         self.arrays.update(own)
         self.ids.update(ids)
+        new_specs = tuple(
+            (key, spec) for key, spec in specs.values() if key not in self.state.specs and key not in self.new_specs
+        )
+        neighbours, ran_on = named_jobs(self.state, self.journal, (spec for _, spec in new_specs))
         return JobsSubmitted(
             request_id=submit.request_id,
             first=self.next_key,
@@ -171,9 +176,9 @@ class Admission:
             args=submit.arrays[0].args
             if len(submit.arrays) == 1
             else tuple([args for array in submit.arrays for args in array.args]),
-            new_specs=tuple(
-                (key, spec) for key, spec in specs.values() if key not in self.state.specs and key not in self.new_specs
-            ),
+            new_specs=new_specs,
+            neighbours=neighbours,
+            ran_on=ran_on,
             names=tuple((i, array.name) for i, array in enumerate(submit.arrays) if array.name),
             dependencies=tuple(dependencies),
             ended_parents=tuple([(key, int(state)) for key, (state, _) in ended.items()]),

@@ -16,18 +16,20 @@ from kos_ray.engine.inbox import (
     INBOX_JOBS_MAX,
     WANTED,
     Item,
+    NodesWish,
     Reply,
     Round,
     SettingsWish,
     Touched,
     What,
-    plugins_named,
+    WindowsWish,
     portions,
 )
 from kos_ray.engine.payloads import Payloads
 from kos_ray.engine.ports import Clock, Frame, Journal, Links, Plugins, Snapshots
 from kos_ray.engine.reconcile import counted_ends, node_events, still_to_do, undelivered
 from kos_ray.engine.sessions import Session, Sessions
+from kos_ray.engine.wishes import extended, extension_us, fulfilled
 from kos_ray.model import decisions as d
 from kos_ray.model import events as e
 from kos_ray.model.errors import JournalUnwritable, Refused
@@ -36,7 +38,7 @@ from kos_ray.model.ids import JobKey, NodeId, SpecKey
 from kos_ray.model.job import JobState
 from kos_ray.model.node import Node
 from kos_ray.model.plugins import Advice
-from kos_ray.model.policy import Policy, changed
+from kos_ray.model.policy import Policy
 from kos_ray.model.protocol import Acked, Holding, Outcomes, Report, Submit
 from kos_ray.model.reasons import Reason
 from kos_ray.model.views import Explanation
@@ -143,6 +145,14 @@ class Engine:
         """Answered with the `Policy` in force once it is on disk."""
         self._inbox.append(Item(wish, reply))
 
+    def mark_nodes(self, wish: NodesWish, reply: Reply) -> None:
+        """Answered with the marks of these names once they are on disk."""
+        self._inbox.append(Item(wish, reply))
+
+    def set_windows(self, wish: WindowsWish, reply: Reply) -> None:
+        """Answered with the `Windows` of the scope once they are on disk, or with the refusal."""
+        self._inbox.append(Item(wish, reply))
+
     def advised(self, advice: Advice) -> None:
         """A plug-in answered, or something is wrong with it."""
         self._inbox.append(Item(advice, None))
@@ -155,8 +165,8 @@ class Engine:
 
     def next_due_us(self) -> int | None:
         """When a tick is due though nothing arrives."""
-        instants = (next_due_us(self.state, self._last_us), self._advisor.next_due_us())
-        return min((at_us for at_us in instants if at_us is not None), default=None)
+        found = (next_due_us(self.state, self._last_us), extension_us(self.state), self._advisor.next_due_us())
+        return min((at_us for at_us in found if at_us is not None), default=None)
 
     def now_us(self) -> int:
         """The engine's clock: never before the last frame."""
@@ -211,8 +221,10 @@ class Engine:
         if isinstance(what, tuple):
             self._reconcile(*what, round_)
             return None
-        if isinstance(what, SettingsWish):
-            return _changed(what, self.state.policy, round_)
+        if isinstance(what, SettingsWish | NodesWish | WindowsWish):
+            event, answer = fulfilled(what, self.state, round_.events, self.now_us())
+            round_.events += [event] if event is not None else []
+            return answer
         if isinstance(what, Advice):
             round_.events += self._advisor.judge(what, self.state, self.now_us())
         else:
@@ -262,6 +274,7 @@ class Engine:
         """Decide, write, act. False: the journal could not write, and nothing of it has happened."""
         now_us = self.now_us()
         events = round_.events
+        events += extended(self.state, now_us)
         ends = counted_ends(self.state, events)
         reach("engine.before_step")
         decisions = step(self.state, events, now_us)
@@ -372,15 +385,6 @@ class Engine:
 
     def _refusal(self) -> Refused:
         return Refused(f"nothing is accepted while the journal cannot write: {self.stalled}")
-
-
-def _changed(wish: SettingsWish, policy: Policy, round_: Round) -> Policy:
-    """Have the settings changed; the policy that is then in force."""
-    wished = [event.policy for event in round_.events if isinstance(event, e.PolicyChanged)]
-    found = changed(wished[-1] if wished else policy, wish.change)
-    again = plugins_named(wish.change)
-    round_.events.append(e.PolicyChanged(request_id=wish.request_id, policy=found, by=wish.by, afresh=again))
-    return found
 
 
 def _put(outcomes: Outcomes, watchers: Mapping[JobKey, Iterable[Session]]) -> None:

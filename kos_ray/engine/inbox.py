@@ -36,7 +36,30 @@ class SettingsWish:
     by: str = ""
 
 
-What = Submit | Report | SettingsWish | Advice | e.Event | tuple[Node, Holding, int]
+@dataclass(frozen=True, slots=True)
+class NodesWish:
+    """Somebody cordons, drains or labels nodes by name: `change` holds the fields of `Mark` that change.
+
+    Labels are added to those that are there; "" takes one away. Answered with the marks that then are in force.
+    """
+
+    request_id: str
+    names: tuple[str, ...]
+    change: dict[str, Any]
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WindowsWish:
+    """Somebody says when a scope may be used; see `windows.py`. Answered with the `Windows`, or `Refused`."""
+
+    request_id: str
+    scope: str
+    text: str
+    by: str = ""
+
+
+What = Submit | Report | SettingsWish | NodesWish | WindowsWish | Advice | e.Event | tuple[Node, Holding, int]
 
 
 def plugins_named(change: dict[str, Any]) -> tuple[str, ...]:

@@ -95,6 +95,10 @@ class Journal(Protocol):
         """Where jobs stand, why (`Reason`), and how often each was sent to a node."""
         ...
 
+    def last_nodes(self, keys: Iterable[JobKey]) -> list[str]:
+        """Ids of the nodes on which they ran last, each once, in their order."""
+        ...
+
     def args(self, keys: Iterable[JobKey]) -> dict[JobKey, bytes]:
         """Argument payloads."""
         ...

@@ -21,6 +21,7 @@ _CACHE_BYTES = 32 * 1024 * 1024
 _SPECS_MAX = 4096
 
 _STATES = "SELECT key, state FROM jobs WHERE key IN {rows}"
+_LAST_NODES = "SELECT jobs.key, nodes.id FROM jobs JOIN nodes USING (node) WHERE jobs.key IN {rows}"
 _STANDS = "SELECT key, state, reason, attempt FROM jobs WHERE key IN {rows}"
 _ARGS = """
 SELECT j.key, a.frame, a.args_at + j.key - a.first FROM jobs j CROSS JOIN arrays a ON a.first = j.array
@@ -127,6 +128,11 @@ class Lookups:
         """State, `Reason` and attempts of those jobs that exist."""
         rows = bulk.select(self._connection, _STANDS, (), list(keys))
         return {JobKey(key): (JobState(state), reason, attempt) for key, state, reason, attempt in rows}
+
+    def last_nodes(self, keys: Iterable[JobKey]) -> list[str]:
+        """Ids of the nodes on which those of the jobs that exist ran last, each once, in their order."""
+        rows = bulk.select(self._connection, _LAST_NODES, (), list(keys))
+        return sorted({node for _, node in rows})
 
     def public_ids(self, keys: Iterable[JobKey]) -> dict[JobKey, str]:
         """The public ids of those jobs that exist."""

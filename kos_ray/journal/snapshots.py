@@ -15,7 +15,7 @@ from kos_ray.journal.place import sync_directory
 from kos_ray.model.failpoints import reach
 
 #: Version of the file's form. What the body means is its writer's business.
-SNAPSHOT_FORMAT = 3
+SNAPSHOT_FORMAT = 4
 #: snapshots that are kept
 KEPT = 3
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from kos_ray.model.gang import GangMode, OnFailure
 from kos_ray.model.ids import JobKey, NodeId, SpecKey
 from kos_ray.model.job import Spec
-from kos_ray.model.node import Node
+from kos_ray.model.node import Mark, Node
 from kos_ray.model.policy import Policy
+from kos_ray.model.windows import Windows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +88,10 @@ class JobsSubmitted:
     limits: tuple[ArrayLimits, ...] = ()
     gangs: tuple[NewGang, ...] = ()
     sender: str = ""
+    #: jobs that were there before and that `where` of new specs names, `(namespace, name, first, count)`; and the nodes
+    #: on which those of them ran last that are over, `(namespace, name, node)`
+    neighbours: tuple[tuple[str, str, int, int], ...] = ()
+    ran_on: tuple[tuple[str, str, str], ...] = ()
     #: the job that submitted these while it ran, JobKey(0) where none did
     parent: JobKey = JobKey(0)
 
@@ -109,6 +114,35 @@ class NodeLost:
 
     node: NodeId
     cause: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeCondition:
+    """How a node is now, as far as that decides what may start there."""
+
+    node: NodeId
+    #: percent, in steps; -1 where it has none, or is being charged
+    battery: int = -1
+    #: bytes that are free on each GPU
+    gpu_free: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowsChanged:
+    """Somebody says when something may be used, or time has gone on and more of that is known."""
+
+    request_id: str
+    windows: Windows
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodesMarked:
+    """Somebody cordons, drains or labels nodes: these are the whole marks of their names from now on."""
+
+    request_id: str
+    marks: tuple[Mark, ...]
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,6 +298,9 @@ Event = (
     | ReleaseRequested
     | PriorityChanged
     | PolicyChanged
+    | NodesMarked
+    | NodeCondition
+    | WindowsChanged
     | RanksAdvised
     | PluginDisabled
 )
@@ -283,6 +320,9 @@ EVENT_TYPES: tuple[type, ...] = (
     ReleaseRequested,
     PriorityChanged,
     PolicyChanged,
+    NodesMarked,
+    NodeCondition,
+    WindowsChanged,
     RanksAdvised,
     PluginDisabled,
 )
@@ -301,8 +341,10 @@ __all__ = [
     "JobsSubmitted",
     "LogsStored",
     "NewGang",
+    "NodeCondition",
     "NodeLost",
     "NodesJoined",
+    "NodesMarked",
     "PluginDisabled",
     "PolicyChanged",
     "PriorityChanged",
@@ -310,4 +352,5 @@ __all__ = [
     "RanksAdvised",
     "ReleaseRequested",
     "SchedulerStarted",
+    "WindowsChanged",
 ]

@@ -1,9 +1,10 @@
 """Jobs: the shared template (`Spec`), the states of a job and the one table of its legal moves."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 from kos_ray.model.resources import Resources
+from kos_ray.model.where import ANYWHERE, Where
 
 BANDS = ("critical", "realtime", "interactive", "default", "idle", "background")
 
@@ -160,6 +161,18 @@ class SlotKind:
     single_use: bool = False
 
 
+def kinds_of(kind: SlotKind, where: Where) -> tuple[SlotKind, ...]:
+    """A kind of slot, and what would do as well, in order of preference."""
+    return (
+        kind,
+        *(
+            # a GPU's memory is only surely free again when its process is gone
+            replace(kind, resources=other, single_use=kind.single_use or dict(other.amounts).get("GPU", 0) > 0)
+            for other in where.alternatives
+        ),
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
     """What jobs of one submission share. Times are milliseconds; `timeout_ms` 0 means none."""
@@ -190,6 +203,7 @@ class Spec:
     grace_ms: int = 0
     demands: Demands = NO_DEMANDS
     children: Children = Children.ABANDON
+    where: Where = ANYWHERE
 
     @property
     def slot_kind(self) -> SlotKind:

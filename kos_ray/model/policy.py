@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
+from kos_ray.model.where import Strategy
 from kos_ray.model.wire import from_plain, to_plain
 
 _MINUTE_US = 60_000_000
@@ -69,6 +70,8 @@ class Namespace:
     borrowing: Against = Against.LOWER
     #: while it borrows, only bands from this one downwards give way to it
     borrowing_band: int = 0
+    #: how nodes are chosen for its jobs
+    strategy: Strategy = Strategy.DEFAULT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +153,13 @@ class Policy:
     rates: tuple[Rate, ...] = ()
     #: the share of each node's memory that our jobs may reserve, in thousandths
     memory_share: int = 1_000
+
+    # --- where
+
+    #: how nodes are chosen; DEFAULT is PACK
+    strategy: Strategy = Strategy.DEFAULT
+    #: whether jobs that say neither run time nor timeout start in a window that ends
+    unknown_length: bool = False
 
     # --- taking back
 

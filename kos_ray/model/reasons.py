@@ -52,6 +52,14 @@ class Reason(IntEnum):
     NEVER_DELIVERED = 49
     GANG_ENDED = 52
     GANG_RESTARTED = 53
+    NO_NODE_MATCHES = 60
+    CORDONED = 61
+    APART = 62
+    NEAR = 63
+    WINDOW = 64
+    DRAINED = 65
+    GPU_MEMORY = 66
+    BATTERY = 67
 
     @property
     def remedy(self) -> str:
@@ -106,5 +114,13 @@ _REMEDY: dict[Reason, str] = {
     _R.PREEMPTED: "a more urgent job needed the room; it waits again at its old place, and nothing is charged",
     _R.RECLAIMED: "a namespace needed what is guaranteed to it; it waits again at its old place, nothing is charged",
     _R.ROTATED: "its time slice was over and an equal waited; it goes on from what it saved",
+    _R.NO_NODE_MATCHES: "no node that is large enough has the labels or the name it asks for; see `kos node ls`",
+    _R.CORDONED: "nothing new starts on the nodes that would do; `kos node uncordon` lets it",
+    _R.APART: "starts when jobs that it keeps apart from (or that keep apart from it) leave a node, or on another node",
+    _R.NEAR: "starts where a job runs that it wants to be near; none does on a node that would do",
+    _R.WINDOW: "starts when a window of its node or namespace opens that is long enough for it",
+    _R.DRAINED: "its node is being emptied; it starts again elsewhere, and nothing is charged",
+    _R.BATTERY: "starts on a node that is charged, or has more in its battery",
+    _R.GPU_MEMORY: "starts when a GPU has as much memory free as it asks for",
     _R.BEHIND_LONG_ATTEMPT: "it stood behind a long attempt; it waits again at its old place",
 }

@@ -83,6 +83,39 @@ class NodeView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NodeStanding:
+    """How a node stands in the scheduler's own ledger; an empty id: only a name of which something is said."""
+
+    id: str
+    name: str
+    host: str = ""
+    cordoned: bool = False
+    draining: bool = False
+    note: str = ""
+    by: str = ""
+    labels: tuple[tuple[str, str], ...] = ()  #: its own and those that people gave it
+    attempts: int = 0
+    slots: int = 0
+    free: tuple[tuple[str, int], ...] = ()  #: what no slot holds, as amounts
+
+    @property
+    def state(self) -> str:
+        """One word."""
+        if not self.id:
+            return "absent"
+        if self.draining:
+            return "draining" if self.attempts else "drained"
+        return "cordoned" if self.cordoned else "open"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeStandings:
+    """All of them."""
+
+    nodes: tuple[NodeStanding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EventView:
     """One event or decision of the journal, for people: `detail` is plain data."""
 

@@ -27,6 +27,8 @@ LIFECYCLE: dict[str, tuple[str, ...]] = {
     "HoldRequested": ("job_held", "job_paused"),
     "ReleaseRequested": ("job_released",),
     "PriorityChanged": ("job_reprioritised",),
+    "WindowsChanged": ("windows_changed",),
+    "NodesMarked": ("node_draining", "node_cordoned", "node_marked"),
     "MarkMissed": ("deadline_missed",),
     "PluginDisabled": ("plugin_disabled",),
     "NodesJoined": ("node_joined",),
@@ -161,6 +163,20 @@ class Lifecycle:
         for key in _items(record, "keys"):
             yield _event(record, "job_reprioritised", key, detail=to)
 
+    def _windows(self, record: EventView) -> Iterator[LifecycleEvent]:
+        windows: Any = record.detail["windows"]
+        said = "other times" if windows.get("text") else "always open"
+        detail = said if record.detail.get("request_id") else "more is known"
+        yield _event(record, "windows_changed", node=windows["scope"], detail=detail)
+
+    def _marked(self, record: EventView) -> Iterator[LifecycleEvent]:
+        for mark in _items(record, "marks"):
+            draining, cordoned = mark.get("draining", False), mark.get("cordoned", False)
+            name = "node_draining" if draining else "node_cordoned" if cordoned else "node_marked"
+            labels = [f"{key}={value}" for key, value in mark.get("labels", ())]
+            detail = ", ".join(part for part in (mark.get("note", ""), *labels) if part)
+            yield _event(record, name, node=mark["name"], detail=detail)
+
     def _too_late(self, record: EventView) -> Iterator[LifecycleEvent]:
         for key in _items(record, "keys"):
             yield _event(record, "deadline_missed", key, detail="it waits, and cannot end in time any more")
@@ -188,6 +204,8 @@ class Lifecycle:
         "HoldRequested": _held,
         "ReleaseRequested": _released,
         "PriorityChanged": _moved,
+        "WindowsChanged": _windows,
+        "NodesMarked": _marked,
         "MarkMissed": _too_late,
         "PluginDisabled": _plugin_disabled,
         "NodesJoined": _joined,

@@ -3,6 +3,7 @@
 from kos_ray.model.job import BANDS
 from kos_ray.model.policy import Amounts, Discipline, Namespace, Policy
 from kos_ray.model.resources import UNIT
+from kos_ray.model.where import Strategy
 
 _NAMES = {"CPU": "cpu", "GPU": "gpu"}
 
@@ -32,6 +33,8 @@ def settings_in_force(policy: Policy, namespace: str = "") -> dict[str, str]:
         "licences": _amounts(policy.licences) or "none",
         "rates": ", ".join(f"{rate.name}: {rate.amount}/{_time(rate.per_us)}" for rate in policy.rates) or "none",
         "max_memory_usage": f"{policy.memory_share / 10:g}%",
+        "strategy": (policy.strategy or Strategy.PACK).name.lower(),
+        "unknown_length": "true" if policy.unknown_length else "false",
         "idle_slot": _time(policy.idle_slot_us),
         "claims": str(policy.claims_max),
         "max_concurrent_agents": str(policy.agents_max or "none"),
@@ -52,6 +55,7 @@ def _of_namespace(one: Namespace) -> dict[str, str]:
     return {
         "scheduler_mode": _mode(one),
         "scheduling_model": "" if one.model is None else one.model.name.lower(),
+        "strategy": one.strategy.name.lower() if one.strategy else "",
         "weight": f"{one.weight / 1_000:g}",
         "guaranteed": _amounts(one.guaranteed),
         "limit": _amounts(one.limit),

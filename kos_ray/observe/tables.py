@@ -89,11 +89,13 @@ def format_instant(us: int) -> str:
 def format_resources(amounts: Sequence[tuple[str, int]]) -> str:
     """`CPU 1, GPU 0.5, memory 2.0 GiB`, from amounts of 1/10 000."""
     return ", ".join(
-        f"{name} {format_bytes(amount // 10_000) if name.endswith('memory') else f'{amount / 10_000:g}'}"
+        f"{name} {format_bytes(amount // 10_000) if name.endswith(_IN_BYTES) else f'{amount / 10_000:g}'}"
         for name, amount in amounts
     )
 
 
+#: how the names of resources end that count bytes
+_IN_BYTES = ("memory", "disk")
 _PROGRESS = "progress"
 
 #: columns of the job table: title, text, and the width of the terminal from which on it is shown

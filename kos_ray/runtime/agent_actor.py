@@ -16,6 +16,7 @@ import kos_ray
 from kos_ray.journal.blobs import FileBlobStore
 from kos_ray.model.ids import JobKey, NodeId
 from kos_ray.model.protocol import Accepted, Acked, Hello, Orders, Report, Submit
+from kos_ray.runtime.agent.facts import DISK, NETWORK, Facts
 from kos_ray.runtime.agent.ports import AgentLimits
 from kos_ray.runtime.messages import pack, unpack, unpack_all
 from kos_ray.runtime.names import RAY_NAMESPACE, READER, SCHEDULER
@@ -30,12 +31,15 @@ class AgentActor:
     """One per Ray node: detached, no resources, tied to its node. It owns the slots: they end when it does."""
 
     def __init__(self, node_id: str, cluster_id: str, directory: str, blob_dir: str, limits: AgentLimits) -> None:
+        known: dict[str, float] = next((row["Resources"] for row in ray.nodes() if row["NodeID"] == node_id), {})
+        ours = frozenset({DISK, NETWORK} - set(known))
+        self._facts = Facts(Path(directory))
         self._agent = NodeAgent(
             node=NodeId(node_id),
             cluster_id=cluster_id,
             incarnation=uuid.uuid4().hex,
             directory=Path(directory),
-            starter=RaySlotStarter(node_id),
+            starter=RaySlotStarter(node_id, ours),
             blobs=_LocalBlobs(Path(blob_dir)) if blob_dir else _RemoteBlobs(),
             uplink=_Uplink(),
             limits=limits,
@@ -60,6 +64,14 @@ class AgentActor:
     async def beat(self) -> int:
         """Alive; the process id."""
         return os.getpid()
+
+    async def lasting(self) -> tuple[dict[str, str], dict[str, int]]:
+        """See `Facts.lasting`."""
+        return await asyncio.to_thread(self._facts.lasting)
+
+    async def passing(self) -> tuple[int, tuple[int, ...]]:
+        """Alive; and see `Facts.passing`."""
+        return self._facts.passing()
 
     async def read_log(self, file: str, start: int, end: int) -> bytes:
         """A part of a slot's log file on this node."""

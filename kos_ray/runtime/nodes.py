@@ -3,15 +3,16 @@
 import asyncio
 import contextlib
 import logging
+from dataclasses import replace
 from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from kos_ray.engine.engine import Engine
-from kos_ray.model.events import NodeLost
+from kos_ray.model.events import NodeCondition, NodeLost
 from kos_ray.model.ids import NodeId
-from kos_ray.model.node import Node
+from kos_ray.model.node import HOST, NAME, Node
 from kos_ray.model.protocol import PROTOCOL, Hello, Holding
 from kos_ray.model.resources import Resources
 from kos_ray.runtime.agent.ports import AgentLimits
@@ -80,12 +81,25 @@ class NodeWatch:
 
     async def _beat(self, node_id: NodeId, link: Link) -> None:
         try:
-            await asyncio.wait_for(link.agent.beat.remote(), BEAT_S)
+            battery, gpu_free = await asyncio.wait_for(link.agent.passing.remote(), BEAT_S)
+            self._condition(NodeCondition(node=node_id, battery=battery, gpu_free=tuple(gpu_free)))
         except Exception:  # noqa: BLE001 - dead, hung or cut off: the greeting finds out
             link.broken = True
             self._look_now.set()
         finally:
             del self._beating[node_id]
+
+    def _condition(self, found: NodeCondition) -> None:
+        """A change is an event. GPU memory changes all the time, and is one only while somebody asks for it."""
+        state = self._engine.state
+        known = state.nodes.get(found.node)
+        if known is None:
+            return
+        if not any(job_class.where.gpu_memory for job_class in state.classes.values()):
+            found = replace(found, gpu_free=known.gpu_free)
+        if (found.battery, found.gpu_free) != (known.battery, known.gpu_free):
+            self._engine.post(found)
+            self.kick()
 
     async def _greet(self, node_id: NodeId, row: dict[str, Any]) -> None:
         try:
@@ -103,8 +117,9 @@ class NodeWatch:
             if holding.refused:
                 _log.warning("node %s: its agent refuses this scheduler: %s", node_id[:12], holding.refused)
                 return
+            labels, amounts = await asyncio.wait_for(agent.lasting.remote(), GREETING_S)
             self._links.by_node[node_id] = Link(agent, self._look_now.set)
-            self._engine.greeted(_node(row, holding), holding, session)
+            self._engine.greeted(_node(row, holding, labels, amounts), holding, session)
             self.kick()
         except Exception as error:  # noqa: BLE001 - tried again at the next look
             _log.warning("node %s: its agent does not answer: %s", node_id[:12], error)
@@ -136,12 +151,17 @@ class NodeWatch:
         )
 
 
-def _node(row: dict[str, Any], holding: Holding) -> Node:
+def _node(row: dict[str, Any], holding: Holding, labels: dict[str, str], amounts: dict[str, int]) -> Node:
     units = {name: amount for name, amount in row["Resources"].items() if not name.startswith(_INTERNAL)}
-    labels = {name: value for name, value in row.get("Labels", {}).items() if not name.startswith("ray.io/node-id")}
+    # what somebody gave Ray under such a name goes before what was measured
+    units = amounts | units
+    given = {name: value for name, value in row.get("Labels", {}).items() if not name.startswith("ray.io/node-id")}
+    labels = labels | given
+    labels[HOST] = row["NodeManagerHostname"]
     return Node(
         id=NodeId(row["NodeID"]),
-        name=f"{row['NodeManagerHostname']}-{row['NodeID'][:6]}",
+        # a name of its own lets a node keep what people said of it when Ray gives it another id
+        name=labels.get(NAME) or f"{row['NodeManagerHostname']}-{row['NodeID'][:6]}",
         resources=Resources.of(units),
         labels=tuple(sorted(labels.items())),
         head="node:__internal_head__" in row["Resources"],

@@ -22,10 +22,11 @@ import ray
 
 import kos_ray
 from kos_ray.engine.engine import Engine
-from kos_ray.engine.inbox import SettingsWish, Touched, plugins_named
+from kos_ray.engine.inbox import NodesWish, SettingsWish, Touched, WindowsWish, plugins_named
 from kos_ray.engine.overview import overview
 from kos_ray.engine.ports import Frame
 from kos_ray.engine.telemetry import Telemetry
+from kos_ray.engine.wishes import advised, standings
 from kos_ray.journal.snapshots import FileSnapshots
 from kos_ray.journal.store import Journal
 from kos_ray.model import decisions as d
@@ -33,6 +34,8 @@ from kos_ray.model import events as e
 from kos_ray.model.errors import Refused
 from kos_ray.model.ids import JobKey
 from kos_ray.model.protocol import Accepted, Acked, Outcomes, Report, Submit
+from kos_ray.model.views import NodeStandings
+from kos_ray.model.windows import Windows
 from kos_ray.model.wire import untagged
 from kos_ray.plugins.process import PluginProcesses, check
 from kos_ray.runtime.links import RayLinks
@@ -202,6 +205,30 @@ class SchedulerActor:
         if isinstance(answer, Refused):
             raise answer
         return pack(answer)
+
+    async def nodes(self, data: bytes) -> bytes:
+        """A wish about nodes (`names`, `change`, `by`; empty for none) to how all of them stand, both packed."""
+        wish = msgpack.unpackb(data, use_list=False)
+        if wish:
+            wanted = NodesWish(request_id=uuid.uuid4().hex, names=wish["names"], change=wish["change"], by=wish["by"])
+            answer = await self._ask(lambda reply: self._engine.mark_nodes(wanted, reply))
+            if isinstance(answer, Refused):
+                raise answer
+        return pack(NodeStandings(nodes=standings(self._engine.state)))
+
+    async def windows(self, data: bytes) -> bytes:
+        """`scope` and `text` to the `Windows` then in force, both packed; without a text to what is in force."""
+        said = msgpack.unpackb(data, use_list=False)
+        if "text" in said:
+            wish = WindowsWish(uuid.uuid4().hex, said["scope"], said["text"], said["by"])
+            answer = await self._ask(lambda reply: self._engine.set_windows(wish, reply))
+            if isinstance(answer, Refused):
+                raise answer
+        return pack(self._engine.state.windows.get(said["scope"], Windows(scope=said["scope"])))
+
+    async def advise(self, data: bytes) -> bytes:
+        """Kinds of nodes that could be added, by name, to how many of each would help, and how many jobs wait then."""
+        return bytes(msgpack.packb(advised(self._engine.state, msgpack.unpackb(data, use_list=False))))
 
     async def overview(self) -> bytes:
         """How the scheduling stands, as a `SchedulingView`."""

@@ -6,6 +6,7 @@ be over before the claimer could start (backfill as in EASY; Lifka, JSSPP 1995):
 
 from kos_ray.model.ids import JobKey, NodeId
 from kos_ray.model.resources import Resources, add
+from kos_ray.scheduler.fit import wanted_kind
 from kos_ray.scheduler.models import expected_us
 from kos_ray.scheduler.rooms import room_of
 from kos_ray.scheduler.state import Job, JobClass, NodeState, State
@@ -19,13 +20,11 @@ class Claim:
 
     __slots__ = ("account", "key", "lacking", "order", "ready_us", "resources")
 
-    def __init__(
-        self, node: NodeState, job_class: JobClass, key: JobKey, ready_us: int, resources: Resources | None = None
-    ) -> None:
+    def __init__(self, node: NodeState, job_class: JobClass, resources: Resources, key: JobKey, ready_us: int) -> None:
         self.order = job_class.order
         self.account = job_class.account
         self.key = key
-        self.resources = resources or job_class.kind.resources
+        self.resources = resources
         self.lacking = frozenset(self.resources.lacking(node.free))
         self.ready_us = ready_us
 
@@ -45,7 +44,8 @@ class Claims:
 
         `ready_us` is NEVER_US where nobody knows when there will be room.
         """
-        self.by_node.setdefault(node.node.id, []).append(Claim(node, job_class, key, ready_us, resources))
+        wanted = resources or wanted_kind(self._state, job_class).resources
+        self.by_node.setdefault(node.node.id, []).append(Claim(node, job_class, wanted, key, ready_us))
 
     def drop(self, node: NodeId, key: JobKey) -> None:
         """The job has its room."""

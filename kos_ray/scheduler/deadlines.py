@@ -15,6 +15,7 @@ from kos_ray.model.ids import JobKey
 from kos_ray.model.job import After, JobState
 from kos_ray.model.resources import add
 from kos_ray.scheduler.apply import apply_decision
+from kos_ray.scheduler.fit import able_nodes, wanted_kind
 from kos_ray.scheduler.models import expected_us, must_start_us
 from kos_ray.scheduler.queues import order_of
 from kos_ray.scheduler.state import LATER, Job, NodeState, State
@@ -82,10 +83,10 @@ def forecast(state: State, job: Job, ahead: Sequence[Job], now_us: int) -> Forec
     earliest_us = now_us + _chain_us(state, job, now_us) + run_us
     if earliest_us > deadline_us:
         return Forecast(Verdict.MISSED, earliest_us, 0)
-    there = any(job.kind.resources.fits(dict(node.node.resources.amounts)) for node in state.nodes.values())
-    if not run_us or not there:
+    able = able_nodes(state, wanted_kind(state, job.job_class), job.job_class.where)
+    if not run_us or not able:
         return Forecast(Verdict.AT_RISK if run_us else Verdict.UNKNOWN, earliest_us, 0)
-    wait_us, sure = _wait(state, job, ahead, now_us)
+    wait_us, sure = _wait(state, job, able, ahead, now_us)
     likely_us = max(earliest_us, now_us + wait_us + run_us)
     if likely_us > deadline_us:
         return Forecast(Verdict.AT_RISK, earliest_us, likely_us)
@@ -134,13 +135,13 @@ def _chain_us(state: State, job: Job, now_us: int) -> int:
     return found
 
 
-def _wait(state: State, job: Job, ahead: Sequence[Job], now_us: int) -> tuple[int, bool]:
+def _wait(state: State, job: Job, able: Sequence[NodeState], ahead: Sequence[Job], now_us: int) -> tuple[int, bool]:
     """How long what is ahead occupies what the job needs, at the best use of it, and whether all run times are known.
 
     Work on a resource is amount times run time; the cluster does as much of it at a time as it has.
     """
-    wanted = job.kind.resources
-    if not ahead and any(wanted.fits(with_idle(node)) for node in state.nodes.values()):
+    wanted = wanted_kind(state, job.job_class).resources
+    if not ahead and any(wanted.fits(with_idle(node)) for node in able):
         return 0, True
     running = [state.jobs[key] for node in state.nodes.values() for lane in node.lanes.values() for key in lane.held]
     work: dict[str, int] = {}

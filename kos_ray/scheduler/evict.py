@@ -18,8 +18,10 @@ from kos_ray.model.job import SlotKind
 from kos_ray.model.policy import Against
 from kos_ray.model.resources import Resources, add
 from kos_ray.scheduler.claims import NEVER_US, Claims
+from kos_ray.scheduler.fit import wanted_kind
 from kos_ray.scheduler.rights import Rights
 from kos_ray.scheduler.rooms import room_of
+from kos_ray.scheduler.sites import Sites
 from kos_ray.scheduler.state import Job, JobClass, NodeState, State
 from kos_ray.scheduler.targets import Targets, settings_of
 from kos_ray.scheduler.victims import Cost, Plan, Used, Victim, cost, count, going, leaving, once
@@ -34,14 +36,14 @@ _NODES_MAX = 64
 class Search:
     """One pass's searches for victims."""
 
-    def __init__(self, state: State, claims: Claims, now_us: int) -> None:
+    def __init__(self, state: State, claims: Claims, sites: Sites, now_us: int) -> None:
         self._state = state
         self._claims = claims
         self._now_us = now_us
         self._left = state.policy.evictions_per_pass
         #: whose room is free soon
         self._going: dict[NodeId, list[Job]] = {}
-        self.targets = Targets(state, claims, now_us)
+        self.targets = Targets(state, claims, sites, now_us)
         self.rights = Rights(state, now_us, self.targets.looked)
 
     def plan(self, job_class: JobClass, head: JobKey) -> Plan | None:
@@ -98,7 +100,7 @@ class Search:
         return True
 
     def _search(self, claimer: Job, targets: list[NodeState]) -> Plan | None:
-        wanted = claimer.entry.kind.resources
+        wanted = self._kind(claimer).resources
         self.rights.begin(wanted)
         best = self._best(claimer, targets)
         if best is None and self._may_end_within(claimer):
@@ -117,7 +119,7 @@ class Search:
 
     def _best(self, claimer: Job, targets: list[NodeState]) -> Plan | None:
         """The least harmful of the plans for these nodes."""
-        lacking = self._lacking(claimer.entry.kind)
+        lacking = self._lacking(self._kind(claimer))
         everywhere = once(self.rights.victims(claimer, self._state.nodes.values())) if lacking else []
         best: tuple[Cost, Plan] | None = None
         for node in targets:
@@ -134,27 +136,26 @@ class Search:
 
     def _may_end_within(self, claimer: Job) -> bool:
         """Whether a claimer that borrows would not if enough of its own gave way, so that it may reclaim besides."""
-        tree, kind, settings = (
-            self._state.tree,
-            claimer.entry.kind,
-            settings_of(self._state, claimer.entry.kind.namespace),
-        )
+        tree, kind = self._state.tree, self._kind(claimer)
+        settings = settings_of(self._state, kind.namespace)
         if not tree.matters or Against.NEVER in (settings.within, settings.reclaim):
             return False
         whole = tree.borrows({}, kind.namespace, kind.resources)
         return not whole and tree.borrows(self.rights.used, kind.namespace, kind.resources)
 
-    def lacks_quota(self, job_class: JobClass, head: JobKey) -> bool:
-        """Whether a class's namespace may not use so much now, even with all idle slots closed."""
+    def lacks_quota(self, kind: SlotKind, head: JobKey) -> bool:
+        """Whether a kind's namespace may not use so much now, even with all idle slots closed."""
         self.rights.used = self._use_to_come(head)
-        return bool(self._lacking(job_class.kind))
+        return bool(self._lacking(kind))
 
-    def forbidden(self, job_class: JobClass, head: JobKey) -> bool:
+    def forbidden(self, kind: SlotKind, head: JobKey) -> bool:
         """The same where it is a matter of settings, and not of a full cluster."""
         if not self._state.tree.matters:
             return False
-        kind = job_class.kind
         return self._state.tree.forbids(self._use_to_come(head), kind.namespace, kind.resources)
+
+    def _kind(self, claimer: Job) -> SlotKind:
+        return wanted_kind(self._state, claimer.job_class)
 
     def may_help(self, job_class: JobClass) -> bool:
         """Whether anything runs that could be a victim of this class at all: cheap, as most answers are no."""
@@ -230,7 +231,7 @@ class Search:
 
     def _within_quota(self, claimer: Job, used: Used) -> bool:
         """Whether a claimer's namespace may use so much more, when this is used."""
-        tree, kind = self._state.tree, claimer.entry.kind
+        tree, kind = self._state.tree, self._kind(claimer)
         if not tree.matters:
             return True
         if tree.lacking(used, kind.namespace, kind.resources):
@@ -260,18 +261,19 @@ class Search:
             count(used, job.kind, -1)
         for key in state.nominated:
             if key != claimer:
-                count(used, state.jobs[key].entry.kind, 1)
+                count(used, self._kind(state.jobs[key]), 1)
         return used
 
 
 class _Trial:
     """What a node would have for a claimer, and namespaces would use, as victims go and come back."""
 
-    __slots__ = ("_claimer", "_free", "_gone", "_node", "_search", "used")
+    __slots__ = ("_claimer", "_free", "_gone", "_node", "_search", "_wanted", "used")
 
     def __init__(self, search: Search, node: NodeState, claimer: Job) -> None:
         self._search = search
         self._claimer = claimer
+        self._wanted = wanted_kind(search._state, claimer.job_class).resources  # noqa: SLF001
         self._node = node.node.id
         self._gone: Counter[JobKey] = Counter()
         self._free = search._room_to_come(node, claimer)  # noqa: SLF001 - a part of the search
@@ -291,7 +293,7 @@ class _Trial:
 
     def fits(self) -> bool:
         """Whether the claimer fits now."""
-        if not self._claimer.entry.kind.resources.fits(self._free):
+        if not self._wanted.fits(self._free):
             return False
         return self._search._within_quota(self._claimer, self.used)  # noqa: SLF001
 

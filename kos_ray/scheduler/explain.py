@@ -6,18 +6,20 @@ Nothing is kept for this: placement leaves each class's reason behind anyway, an
 from typing import Any
 
 from kos_ray.model.ids import JobKey
-from kos_ray.model.job import JobState
+from kos_ray.model.job import JobState, SlotKind
 from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import UNIT, add
 from kos_ray.model.views import Explanation, NodeVerdict
 from kos_ray.scheduler import gangs, gates
 from kos_ray.scheduler.advice import awaits_advice
 from kos_ray.scheduler.deadlines import forecast
-from kos_ray.scheduler.fit import pausing, usable
+from kos_ray.scheduler.fit import pausing, usable, wanted_kind
 from kos_ray.scheduler.models import order_now
 from kos_ray.scheduler.packing import Packing, counted
 from kos_ray.scheduler.queues import rank
 from kos_ray.scheduler.shares import standing
+from kos_ray.scheduler.sites import matches
+from kos_ray.scheduler.sitewords import refusal
 from kos_ray.scheduler.state import OVERDUE, Gang, Job, NodeState, State
 
 #: jobs before it that are named
@@ -138,11 +140,14 @@ def _parents(state: State, job: Job) -> tuple[JobKey, ...]:
 
 def _verdict(state: State, job: Job, node: NodeState, now_us: int) -> NodeVerdict:
     """What one node lacks for a job, in words; "" where it would fit at once."""
-    kind = job.entry.kind
+    kind = wanted_kind(state, job.job_class)
     whole = dict(node.node.resources.amounts)
     small = kind.resources.lacking(whole)
     if small:
-        return NodeVerdict(node=node.node.name, lacks=f"too small: {_amounts(job, small, whole)}", ever=False)
+        return NodeVerdict(node=node.node.name, lacks=f"too small: {_amounts(kind, small, whole)}", ever=False)
+    refused = refusal(state, job, node, kind, now_us)
+    if refused:
+        return NodeVerdict(node=node.node.name, lacks=refused, ever=matches(node, job.job_class.where, kind))
     if pausing(node, kind, now_us):
         return NodeVerdict(node=node.node.name, lacks="other Ray work holds the room")
     free = {**usable(state, node, kind)}
@@ -150,12 +155,12 @@ def _verdict(state: State, job: Job, node: NodeState, now_us: int) -> NodeVerdic
         add(free, lane.kind.resources, lane.idle)
     short = kind.resources.lacking(free)
     if short:
-        return NodeVerdict(node=node.node.name, lacks=f"in use: {_amounts(job, short, free)}")
+        return NodeVerdict(node=node.node.name, lacks=f"in use: {_amounts(kind, short, free)}")
     if node.slots >= state.policy.slots_per_node_max:
         return NodeVerdict(node=node.node.name, lacks=f"it runs {node.slots} slots already, as many as it may")
     return NodeVerdict(node=node.node.name)
 
 
-def _amounts(job: Job, names: tuple[str, ...], there: dict[str, int]) -> str:
-    wanted = dict(job.entry.kind.resources.amounts)
+def _amounts(kind: SlotKind, names: tuple[str, ...], there: dict[str, int]) -> str:
+    wanted = dict(kind.resources.amounts)
     return ", ".join(f"{name} {wanted[name] / UNIT:g} of {max(0, there.get(name, 0)) / UNIT:g}" for name in names)

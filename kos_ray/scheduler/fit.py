@@ -1,61 +1,120 @@
 """How well a node fits, and why none does."""
 
-from collections.abc import Iterator
-from itertools import chain, islice
+from collections.abc import Iterable
+from itertools import islice
+from typing import TYPE_CHECKING
 
 from kos_ray.model.ids import JobKey
 from kos_ray.model.job import SlotKind
 from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import Resources
-from kos_ray.scheduler.evict import Search
+from kos_ray.model.where import ANYWHERE, Where
+from kos_ray.scheduler import fgd
 from kos_ray.scheduler.rooms import room_of
+from kos_ray.scheduler.sites import Sites, gpu_share, matches
 from kos_ray.scheduler.state import JobClass, NodeState, State
+
+if TYPE_CHECKING:
+    from kos_ray.scheduler.evict import Search
 
 #: thousandths
 _WHOLE = 1_000
+#: so many nodes are looked at one by one
+_FEW = 64
 
 
-def why_not(state: State, job_class: JobClass, head: JobKey, search: Search, now_us: int) -> Reason:
+def why_not(state: State, job_class: JobClass, head: JobKey, search: "Search", sites: Sites, now_us: int) -> Reason:
     """Why the head of a class cannot be placed."""
     if not state.nodes:
         return Reason.NO_NODES
-    kind = job_class.kind
-    if not any(True for _ in able_nodes(state, kind)):
-        return Reason.NEVER_FITS
-    if search.forbidden(job_class, head):
+    kind = wanted_kind(state, job_class)
+    able = able_nodes(state, kind, job_class.where)
+    if not able:
+        return _unable(state, job_class, kind)
+    if search.forbidden(kind, head):
         fits_ever = state.tree.times({}, kind.namespace, kind.resources, 1)
         return Reason.QUOTA if fits_ever else Reason.ABOVE_QUOTA
-    if state.taken_nodes and all(pausing(node, kind, now_us) for node in able_nodes(state, kind)):
+    if all(sites.refusal(node, job_class, head) for node in able):
+        return max(sites.refusal(node, job_class, head) for node in able)
+    if state.taken_nodes and all(pausing(node, kind, now_us) for node in able):
         return Reason.TAKEN_BY_OTHERS
     return Reason.NO_ROOM
 
 
-def able_nodes(state: State, kind: SlotKind) -> Iterator[NodeState]:
-    """The nodes that could hold a slot of a kind when they are empty."""
-    return chain.from_iterable(state.rooms.shapes[shape].values() for shape in _able_shapes(state, kind))
+def _unable(state: State, job_class: JobClass, kind: SlotKind) -> Reason:
+    """Why no node could hold a slot even when it is empty."""
+    if job_class.where.gpu_memory and not any(gpu_share(node, job_class.where) for node in state.nodes.values()):
+        return Reason.GPU_MEMORY
+    return Reason.NO_NODE_MATCHES if able_nodes(state, kind) else Reason.NEVER_FITS
 
 
-def _able_shapes(state: State, kind: SlotKind) -> list[Resources]:
-    """What those nodes have in all: nodes are many, and of few shapes."""
-    found = state.able.get(kind)
+def able_nodes(state: State, kind: SlotKind, where: Where = ANYWHERE) -> list[NodeState]:
+    """The nodes that could hold a slot of a kind when they are empty and match, in the order in which they joined."""
+    found = state.able.get((kind, where))
     if found is None:
-        shares = state.policy.memory_share
-        found = [
-            shape
-            for shape in state.rooms.shapes
-            if kind.resources.fits(_usable(dict(shape.amounts), shape, kind, shares))
-        ]
-        state.able[kind] = found
+        if where == ANYWHERE:
+            found = _of_shapes(state, _able_shapes(state, kind))
+        else:
+            found = [node for node in able_nodes(state, kind) if matches(node, where, kind)]
+        state.able[kind, where] = found
     return found
 
 
-def nearest_nodes(state: State, kind: SlotKind, at_most: int) -> list[NodeState]:
-    """Of the nodes that could hold a slot of a kind, all if they are few, else those that lack the least."""
-    shapes = _able_shapes(state, kind)
-    if sum(len(state.rooms.shapes[shape]) for shape in shapes) <= at_most:
-        return list(able_nodes(state, kind))
-    near = state.rooms.by_room().nearest(kind.resources)
-    return list(islice((node for node in near if node.node.resources in shapes), at_most))
+def _able_shapes(state: State, kind: SlotKind) -> frozenset[Resources]:
+    """What nodes have in all that could hold a slot of a kind: nodes are many, and of few shapes."""
+    share = state.policy.memory_share
+    return frozenset(
+        shape for shape in state.rooms.shapes if kind.resources.fits(_usable(dict(shape.amounts), shape, kind, share))
+    )
+
+
+def _of_shapes(state: State, shapes: frozenset[Resources]) -> list[NodeState]:
+    """The nodes that have so much in all; one list for all kinds that fit the same ones."""
+    found = state.of_shapes.get(shapes)
+    if found is None:
+        found = [node for node in state.nodes.values() if node.node.resources in shapes]
+        state.of_shapes[shapes] = found
+    return found
+
+
+def near_nodes(state: State, kind: SlotKind, where: Where, at_most: int) -> Iterable[NodeState]:
+    """Of the able nodes all if they are few, else those that lack the least."""
+    able = able_nodes(state, kind, where)
+    if len(able) <= at_most:
+        return able
+    known = {id(node) for node in able}
+    return islice((node for node in state.rooms.by_room().nearest(kind.resources) if id(node) in known), at_most)
+
+
+def roomy_nodes(state: State, kind: SlotKind, where: Where) -> Iterable[NodeState]:
+    """Nodes that may have room for a slot of a kind, the tightest first."""
+    if where != ANYWHERE and len(able := able_nodes(state, kind, where)) <= _FEW:
+        return able
+    return state.rooms.by_room().large_enough(kind.resources)
+
+
+def kinds_of(state: State, job_class: JobClass) -> tuple[SlotKind, ...]:
+    """The kinds of slots that would do for a class, in order of preference."""
+    if not job_class.where.gpu_memory:
+        return job_class.kinds
+    shares = sorted({share for node in state.nodes.values() if (share := gpu_share(node, job_class.where))})
+    return tuple(fgd.sharing(kind, share) for kind in job_class.kinds for share in reversed(shares))
+
+
+def wanted_kind(state: State, job_class: JobClass) -> SlotKind:
+    """For which kind of slot a class waits: of those that would do, the first that some node can hold."""
+    kinds = kinds_of(state, job_class)
+    if len(kinds) == 1:
+        return kinds[0]
+    able = (kind for kind in kinds if able_nodes(state, kind, job_class.where))
+    return next(able, job_class.kind)
+
+
+def reconsider(state: State) -> None:
+    """What did not fit may fit now though no node has more room: a mark, a label, a neighbour, a window has changed."""
+    state.able.clear()
+    state.of_shapes.clear()
+    state.rooms.stir()
 
 
 def usable(state: State, node: NodeState, kind: SlotKind) -> dict[str, int]:

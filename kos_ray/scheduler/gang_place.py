@@ -14,6 +14,7 @@ from kos_ray.scheduler.evict import Search
 from kos_ray.scheduler.fit import usable
 from kos_ray.scheduler.packing import Packing, Placement, assigned, counted
 from kos_ray.scheduler.queues import first_ready, take_first
+from kos_ray.scheduler.sites import Sites, matches
 from kos_ray.scheduler.state import Gang, Job, NodeState, State
 from kos_ray.scheduler.turns import Turn
 from kos_ray.scheduler.victims import Used, Victim
@@ -28,10 +29,18 @@ class GangTurns:
     """The turns of gangs in one pass. `starts` are decisions that go before the pass's launches."""
 
     def __init__(
-        self, state: State, claims: Claims, search: Search, now_us: int, resize: _Resize, launch: _Launch
+        self,
+        state: State,
+        claims: Claims,
+        sites: Sites,
+        search: Search,
+        now_us: int,
+        resize: _Resize,
+        launch: _Launch,
     ) -> None:
         self._state = state
         self._claims = claims
+        self._sites = sites
         self._search = search
         self._now_us = now_us
         self._resize = resize
@@ -57,7 +66,9 @@ class GangTurns:
         if len(members) < max(1, gangs.needed(gang)):
             turn.job_class.why = gates.never(self._state, self.demands(turn.head)) or why
             return False
-        placement = Packing(self._state, self._now_us).fit(counted(members), gangs.needed(gang), self._let(turn.head))
+        placement = Packing(self._state, self._now_us).fit(
+            counted(members), gangs.needed(gang), self._let(gang, turn.head)
+        )
         if placement is None:
             return False
         self.drop_claims(gang.leader)
@@ -84,8 +95,24 @@ class GangTurns:
         """The members that may start together as far as licences, rates and keys go, and what holds the next one."""
         return gates.admitted(self._state, gangs.ready(self._state, gang), self._now_us)
 
-    def _let(self, head: JobKey) -> Callable[[NodeState, SlotKind], int]:
-        return lambda node, kind: self._claims.times(node, head, kind.resources, opens=True)
+    def _let(self, gang: Gang, head: JobKey) -> Callable[[NodeState, SlotKind], int]:
+        site = self._site(gang)
+
+        def let(node: NodeState, kind: SlotKind) -> int:
+            return min(site(node, kind), self._claims.times(node, head, kind.resources, opens=True))
+
+        return let
+
+    def _site(self, gang: Gang) -> Callable[[NodeState, SlotKind], int]:
+        """How many members with slots of a kind may start on a node as far as room does not matter."""
+        first: dict[SlotKind, Job] = {}
+        for job in gangs.ready(self._state, gang):
+            first.setdefault(job.entry.kind, job)
+
+        def site(node: NodeState, kind: SlotKind) -> int:
+            return self._sites.times(node, first[kind].job_class, kind, first[kind].key)
+
+        return site
 
     def _open(self, placement: Placement) -> None:
         """Make the slots for a placement: those that are idle already, else new ones where idle ones were closed."""
@@ -124,9 +151,15 @@ class GangTurns:
             return Reason.NO_NODES
         wanted, least = counted(gangs.ready(state, gang)), gangs.needed(gang)
         empty = Packing(state, self._now_us, empty=True)
-        if empty.fit(wanted, least, _anything, quota=False) is None:
-            return Reason.NEVER_FITS
-        if empty.fit(wanted, least, _anything) is None:
+        first = {job.entry.kind: job.job_class.where for job in gangs.ready(state, gang)}
+
+        def may(node: NodeState, kind: SlotKind) -> int:
+            return _MANY if matches(node, first[kind], kind) else 0
+
+        if empty.fit(wanted, least, may, quota=False) is None:
+            ever = empty.fit(wanted, least, _anything, quota=False) is None
+            return Reason.NEVER_FITS if ever else Reason.NO_NODE_MATCHES
+        if empty.fit(wanted, least, may) is None:
             return Reason.ABOVE_QUOTA
         kind = turn.job_class.kind
         needs = Resources.from_amounts(total(kind.resources for _ in range(max(1, least))))
@@ -137,11 +170,11 @@ class GangTurns:
     def claim(self, turn: Turn) -> list[NodeState]:
         """Keep nodes for a gang that together could hold it, those first that have the most room for it now."""
         state, gang = self._state, self._state.gang_of[turn.head]
-        kind = turn.job_class.kind
+        kind, site = turn.job_class.kind, self._site(gang)
         placement = Packing(state, self._now_us, empty=True).fit(
             counted(gangs.ready(state, gang)),
             gangs.needed(gang),
-            lambda node, _: 0 if self._claims.taken(node) else _MANY,
+            lambda node, kind: 0 if self._claims.taken(node) else site(node, kind),
             lambda node: -kind.resources.times_in(node.free, _MANY),
         )
         if placement is None:
@@ -170,7 +203,7 @@ class GangTurns:
         rooms = Packing(self._state, self._now_us)
 
         def fits(gone: Iterable[Job], used: Used) -> Placement | None:
-            return rooms.without(gone, used).fit(wanted, least, self._let_after(turn.head))
+            return rooms.without(gone, used).fit(wanted, least, self._let_after(gang, turn.head))
 
         needs: dict[str, int] = {}
         for job in members[: max(1, least)]:
@@ -182,12 +215,13 @@ class GangTurns:
         room = _by_node(placement)
         return victims, d.KeepForGang(gang=gang.name, nodes=tuple(room), resources=tuple(room.values()))
 
-    def _let_after(self, head: JobKey) -> Callable[[NodeState, SlotKind], int]:
+    def _let_after(self, gang: Gang, head: JobKey) -> Callable[[NodeState, SlotKind], int]:
         """Nodes that others claim are left to them."""
+        site = self._site(gang)
 
-        def let(node: NodeState, _kind: SlotKind) -> int:
+        def let(node: NodeState, kind: SlotKind) -> int:
             others = [claim for claim in self._claims.by_node.get(node.node.id, ()) if claim.key != head]
-            return 0 if others else _MANY
+            return 0 if others else site(node, kind)
 
         return let
 

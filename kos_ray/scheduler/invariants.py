@@ -12,6 +12,7 @@ from kos_ray.scheduler.gangs import needed
 from kos_ray.scheduler.ledger import story
 from kos_ray.scheduler.quota import ROOT
 from kos_ray.scheduler.shares import paths
+from kos_ray.scheduler.sites import arrive, full_word
 from kos_ray.scheduler.state import LATER, State
 
 _ON_NODE = (JobState.LAUNCHED, JobState.RUNNING, JobState.STOPPING)
@@ -254,6 +255,27 @@ def _demands(state: State) -> Iterator[str]:
             yield f"{amount} of {stock[name]} licences {name} are in use"
 
 
+def _neighbours(state: State) -> Iterator[str]:
+    """Who is where is counted as it is, and who is to be apart on nodes is."""
+    fresh = State()
+    held = [
+        (node, state.jobs[key])
+        for node, found in state.nodes.items()
+        for lane in found.lanes.values()
+        for key in lane.held
+    ]
+    for node, job in held:
+        arrive(fresh, job.job_class, node, 1)
+    if (fresh.present, fresh.shunned) != (state.present, state.shunned):
+        yield f"neighbours are {fresh.present}, {fresh.shunned}, counted {state.present}, {state.shunned}"
+    for node, job in held:
+        for rule in job.job_class.where.jobs:
+            apart = {full_word(job.kind.namespace, word) for word in rule.words if rule.apart and not rule.weight}
+            for other_node, other in held:
+                if other is not job and not rule.by and node == other_node and apart & {*other.job_class.name.words}:
+                    yield f"{story(job)} is to be apart from {story(other)}"
+
+
 def _settled(state: State) -> Iterator[str]:
     """Nothing is left undecided between steps; no final job is kept."""
     if state.todo.unsettled or state.todo.long_lanes:
@@ -279,5 +301,6 @@ CHECKS: dict[str, Callable[[State], Iterator[str]]] = {
     "quotas": _quotas,
     "counters": _counters,
     "demands": _demands,
+    "neighbours": _neighbours,
     "settled": _settled,
 }

@@ -10,8 +10,10 @@ from kos_ray.model.ids import JobKey, NodeId, SpecKey
 from kos_ray.model.job import LEGAL_MOVES, JobState, SlotKind
 from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import add
+from kos_ray.scheduler.fit import reconsider
 from kos_ray.scheduler.gates import give_back, take
 from kos_ray.scheduler.shares import reserve, started
+from kos_ray.scheduler.sites import arrive, unwatch
 from kos_ray.scheduler.state import Job, JobClass, Lane, State
 
 
@@ -81,12 +83,18 @@ def launch(
             if jobs[key].attempt != attempt:
                 raise IllegalMove(f"{story(jobs[key])}: the journal launched attempt {attempt}")
     for job_class, count in counts.items():
-        state.on_nodes[job_class.band] += count
-        started(state, job_class, count, now_us)
-        if job_class.rotates:
-            state.starts[node_id] = state.starts.get(node_id, 0) + count
-        take(state, job_class, count, now_us)
+        _count_started(state, job_class, node_id, count, now_us)
     note_idle(state, node_id, lane, now_us)
+
+
+def _count_started(state: State, job_class: JobClass, node_id: NodeId, count: int, now_us: int) -> None:
+    state.on_nodes[job_class.band] += count
+    started(state, job_class, count, now_us)
+    if job_class.rotates:
+        state.starts[node_id] = state.starts.get(node_id, 0) + count
+    take(state, job_class, count, now_us)
+    if job_class.special:
+        arrive(state, job_class, node_id, count)
 
 
 def count_on_nodes(state: State, job: Job, times: int) -> None:
@@ -98,6 +106,9 @@ def count_on_nodes(state: State, job: Job, times: int) -> None:
 
 def off_node(state: State, job: Job) -> None:
     """A job's attempt is on no node any more: what it held besides its slot is free."""
+    if job.job_class.special and job.node is not None:
+        arrive(state, job.job_class, job.node, -1)
+        reconsider(state)
     job.node = job.lane = None
     count_on_nodes(state, job, -1)
     state.stopping.pop(job.key, None)
@@ -192,4 +203,4 @@ def rest_spec(state: State, key: SpecKey) -> None:
     if len(state.idle_specs) > state.policy.idle_specs_max:
         oldest = next(iter(state.idle_specs))
         del state.idle_specs[oldest]
-        del state.specs[oldest]
+        unwatch(state, state.specs.pop(oldest).spec)

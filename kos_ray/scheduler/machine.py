@@ -13,6 +13,7 @@ from kos_ray.model.decisions import Decision
 from kos_ray.model.events import Event
 from kos_ray.scheduler.apply import apply_decision, apply_event
 from kos_ray.scheduler.deadlines import judge
+from kos_ray.scheduler.drain import drain
 from kos_ray.scheduler.place import Pass
 from kos_ray.scheduler.settle import age, settle, wake
 from kos_ray.scheduler.state import State
@@ -29,6 +30,8 @@ def step(state: State, events: Sequence[Event], now_us: int) -> list[Decision]:
     decisions += wake(state, now_us)
     decisions += age(state, now_us)
     decisions += judge(state, now_us)
+    # and what people want of nodes: those that are to be empty are emptied.
+    decisions += drain(state, now_us)
     # 4. Work is taken back from behind attempts that turned out long; ready jobs are placed, others make room for them;
     #    idle slots close.
     placement = Pass(state, now_us)

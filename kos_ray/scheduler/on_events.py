@@ -7,13 +7,14 @@ from typing import Any
 from kos_ray.model import events as e
 from kos_ray.model.errors import IllegalMove
 from kos_ray.model.ids import JobKey, NodeId, SpecKey
-from kos_ray.model.job import AttemptEnd, Guarantee, JobState, SlotKind, Spec
+from kos_ray.model.job import AttemptEnd, Guarantee, JobState, SlotKind
 from kos_ray.model.policy import Policy
 from kos_ray.model.resources import add
 from kos_ray.scheduler import gangs
 from kos_ray.scheduler.advice import keep_advice, keep_only, plugins_in_force
 from kos_ray.scheduler.dependencies import Past, parent_started, wait
 from kos_ray.scheduler.family import born
+from kos_ray.scheduler.fit import reconsider
 from kos_ray.scheduler.groups import demands_of, join
 from kos_ray.scheduler.ledger import (
     count_on_nodes,
@@ -23,6 +24,7 @@ from kos_ray.scheduler.ledger import (
     not_idle,
     off_node,
 )
+from kos_ray.scheduler.marks import is_closed, refresh, set_marks, set_windows
 from kos_ray.scheduler.models import note_deadline, under_model
 from kos_ray.scheduler.paths import lengthen_paths
 from kos_ray.scheduler.queues import (
@@ -39,6 +41,7 @@ from kos_ray.scheduler.queues import (
 )
 from kos_ray.scheduler.quota import Tree
 from kos_ray.scheduler.shares import reserve
+from kos_ray.scheduler.sites import full_word, watch, words_of
 from kos_ray.scheduler.state import LATER, OVERDUE, ClassKey, Job, JobClass, NodeState, SpecEntry, State
 
 #: weight of the newest run in a spec's mean run time, as 1/n
@@ -64,9 +67,9 @@ def _use(state: State, policy: Policy, now_us: int) -> bool:
     if before == policy:
         return False
     state.tree = Tree(policy.namespaces, state.capacity)
-    state.able.clear()
+    reconsider(state)
     state.steps.clear()
-    state.present.clear()
+    state.shares_now.clear()
     state.rooms.reset()
     _order_anew(state, now_us)
     return True
@@ -113,8 +116,8 @@ def _plugin_disabled(state: State, event: e.PluginDisabled, now_us: int) -> None
 def _jobs_submitted(state: State, event: e.JobsSubmitted, now_us: int) -> None:
     if event.first != state.next_key:
         raise IllegalMove(f"jobs must be numbered from {state.next_key} on, found {event.first}")
-    for new_key, spec in event.new_specs:
-        _remember_spec(state, new_key, spec)
+    _remember(state, event)
+    names = dict(event.names) if state.watched else {}
     dependencies = {dependency.key: dependency for dependency in event.dependencies}
     past = Past(event)
     all_limits = {limits.index: limits for limits in event.limits}
@@ -132,7 +135,10 @@ def _jobs_submitted(state: State, event: e.JobsSubmitted, now_us: int) -> None:
         if limits is not None:
             name = f"{entry.spec.namespace}\0{limits.group}"
             demands = demands_of(name, limits, entry.spec.demands)
-        job_class = class_for(state, entry, entry.spec.band, now_us, user=event.sender, lower=lower, demands=demands)
+        words = words_of(state, entry.spec, names.get(index, "")) if state.watched else ()
+        job_class = class_for(
+            state, entry, entry.spec.band, now_us, user=event.sender, lower=lower, demands=demands, words=words
+        )
         if entry.spec.deadline_us:
             note_deadline(state, entry.spec, range(key, end), later=job_class.order == LATER)
         ready = _add_jobs(state, range(key, end), spec_key, job_class, dependencies, past)
@@ -174,9 +180,15 @@ def _add_jobs(
     return ready
 
 
-def _remember_spec(state: State, key: SpecKey, spec: Spec) -> None:
-    state.specs[key] = SpecEntry(spec)
-    state.idle_specs[key] = None
+def _remember(state: State, event: e.JobsSubmitted) -> None:
+    """What a submission says beside its jobs: new specs, and where the jobs that they name have run."""
+    for key, spec in event.new_specs:
+        state.specs[key] = SpecEntry(spec)
+        state.idle_specs[key] = None
+        if spec.where.jobs:
+            watch(state, spec, event.neighbours)
+    for namespace, name, node in event.ran_on:
+        state.left.setdefault(full_word(namespace, f"job:{name}"), {})[NodeId(node)] = None
 
 
 def _nodes_joined(state: State, event: e.NodesJoined, _now_us: int) -> None:
@@ -195,11 +207,12 @@ def _nodes_joined(state: State, event: e.NodesJoined, _now_us: int) -> None:
             known.free = dict(node.resources.amounts)
             for lane in known.lanes.values():
                 add(known.free, lane.kind.resources, -lane.slots)
+        refresh(state, known)
         state.rooms.join(known)
     state.tree = Tree(state.policy.namespaces, state.capacity)
-    state.able.clear()
+    reconsider(state)
     state.steps.clear()
-    state.present.clear()
+    state.shares_now.clear()
 
 
 def _node_lost(state: State, event: e.NodeLost, now_us: int) -> None:
@@ -211,9 +224,9 @@ def _node_lost(state: State, event: e.NodeLost, now_us: int) -> None:
     add(state.capacity, lost.node.resources, -1)
     state.starts.pop(event.node, None)
     state.tree = Tree(state.policy.namespaces, state.capacity)
-    state.able.clear()
+    reconsider(state)
     state.steps.clear()
-    state.present.clear()
+    state.shares_now.clear()
     for kind, lane in lost.lanes.items():
         reserve(state, kind.namespace, kind.resources, -lane.slots, now_us)
         not_idle(state, event.node, kind)
@@ -223,6 +236,8 @@ def _node_lost(state: State, event: e.NodeLost, now_us: int) -> None:
             job = state.jobs[key]
             off_node(state, job)
             state.todo.ended[key] = AttemptEnd.LOST
+    for nodes in state.left.values():
+        nodes.pop(event.node, None)
     made = {gang.leader for gang in state.gangs.values() if event.node in gang.room}
     for key in [key for key, node in state.nominated.items() if node == event.node or key in made]:
         withdraw(state, key)
@@ -338,11 +353,12 @@ def _priority_changed(state: State, event: e.PriorityChanged, now_us: int) -> No
             user = job.job_class.name.user
             if job.node is not None:
                 count_on_nodes(state, job, -1)
-            demands = job.job_class.demands
-            entry = job.entry
             if key in state.gang_of:
                 state.touched[state.gang_of[key].name] = None
-            moved = class_for(state, entry, event.band, now_us, user=user, overdue=overdue, demands=demands)
+            name = job.job_class.name
+            moved = class_for(
+                state, job.entry, event.band, now_us, user=user, overdue=overdue, demands=name.demands, words=name.words
+            )
             reclass(state, job, moved)
             if job.node is not None:
                 count_on_nodes(state, job, 1)
@@ -354,6 +370,25 @@ def _checkpoints_stored(state: State, event: e.CheckpointsStored, now_us: int) -
         job = state.jobs.get(key)
         if job is not None and job.attempt == attempt:
             job.saved_us = now_us
+
+
+def _node_condition(state: State, event: e.NodeCondition, _now_us: int) -> None:
+    node = state.nodes.get(event.node)
+    if node is not None:
+        node.battery, node.gpu_free = event.battery, event.gpu_free
+        reconsider(state)
+
+
+def _windows_changed(state: State, event: e.WindowsChanged, _now_us: int) -> None:
+    set_windows(state, event.windows)
+    reconsider(state)
+
+
+def _nodes_marked(state: State, event: e.NodesMarked, _now_us: int) -> None:
+    set_marks(state, event.marks)
+    reconsider(state)
+    for key in [key for key, node in state.nominated.items() if is_closed(state.nodes[node])]:
+        withdraw(state, key)
 
 
 def _nothing(_state: State, _event: Any, _now_us: int) -> None:
@@ -375,6 +410,9 @@ ON_EVENT: dict[type, Callable[[State, Any, int], None]] = {
     e.ReleaseRequested: _release_requested,
     e.PriorityChanged: _priority_changed,
     e.PolicyChanged: _policy_changed,
+    e.NodesMarked: _nodes_marked,
+    e.NodeCondition: _node_condition,
+    e.WindowsChanged: _windows_changed,
     e.RanksAdvised: _ranks_advised,
     e.PluginDisabled: _plugin_disabled,
 }

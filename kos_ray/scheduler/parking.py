@@ -12,6 +12,8 @@ from kos_ray.scheduler.state import JobClass, State
 from kos_ray.scheduler.targets import Targets
 from kos_ray.scheduler.turns import Turn
 
+_ROOM_WANTED = (Reason.NO_ROOM, Reason.GANG_NO_ROOM)
+
 
 class Parking:
     """Who is passed over in one pass."""
@@ -29,7 +31,9 @@ class Parking:
         state, job_class = self._state, turn.job_class
         rest = job_class.rests.get(turn.head)
         job_class.parked = None
-        if state.tree.matters or state.taken_nodes or job_class.why is not Reason.NO_ROOM:
+        if state.tree.matters or state.taken_nodes or state.windows or job_class.special:
+            return
+        if job_class.why not in _ROOM_WANTED or len(job_class.kinds) > 1 or _of_many_shapes(state, turn):
             return  # what it waits for is not only room on nodes
         if not searches:
             job_class.parked = (turn.head, state.rooms.position, None)
@@ -83,3 +87,9 @@ class Parking:
             self._largest[name] = None if changed is None else index.largest(changed)
         largest = self._largest[name]
         return largest is None or index.within(job_class.kind.resources, largest)
+
+
+def _of_many_shapes(state: State, turn: Turn) -> bool:
+    """Whether a head stands for a gang whose members want different rooms."""
+    gang = state.gang_of.get(turn.head) if turn.job_class.name.gang else None
+    return gang is not None and len({state.jobs[key].entry.kind for key in gang.live}) > 1

@@ -13,18 +13,31 @@ from kos_ray.model.ids import JobKey, NodeId
 from kos_ray.model.job import JobState, SlotKind
 from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import add
-from kos_ray.scheduler import gates
+from kos_ray.scheduler import fgd, gates
 from kos_ray.scheduler.apply import apply_decision
 from kos_ray.scheduler.claims import NEVER_US, Claims, ready_us
 from kos_ray.scheduler.evict import Search
-from kos_ray.scheduler.fit import able_nodes, deficit, leftover, nearest_nodes, pausing, usable, why_not
+from kos_ray.scheduler.fit import (
+    able_nodes,
+    deficit,
+    kinds_of,
+    leftover,
+    near_nodes,
+    pausing,
+    roomy_nodes,
+    usable,
+    wanted_kind,
+    why_not,
+)
 from kos_ray.scheduler.gang_place import GangTurns
 from kos_ray.scheduler.ledger import launch, set_slots
 from kos_ray.scheduler.models import load_of, slot_end_us
 from kos_ray.scheduler.parking import Parking
 from kos_ray.scheduler.queues import first_ready, place_in_class, take_first
-from kos_ray.scheduler.state import Job, JobClass, Lane, NodeState, State
-from kos_ray.scheduler.turns import Turn, Turns
+from kos_ray.scheduler.score import liked_best
+from kos_ray.scheduler.sites import Sites
+from kos_ray.scheduler.state import Job, Lane, NodeState, State
+from kos_ray.scheduler.turns import Turn, Turns, turns_of
 from kos_ray.scheduler.victims import evictions
 
 
@@ -40,10 +53,11 @@ class Pass:
         self.recalls: list[d.Recall] = []
         self.evictions: list[d.Decision] = []
         self.claims = Claims(state, now_us)
-        self._search = Search(state, self.claims, now_us)
+        self.sites = Sites(state, now_us)
+        self._search = Search(state, self.claims, self.sites, now_us)
         if before is not None:
             self._search.rights.fresh |= before.started()
-        self._gangs = GangTurns(state, self.claims, self._search, now_us, self._resize, self._launch)
+        self._gangs = GangTurns(state, self.claims, self.sites, self._search, now_us, self._resize, self._launch)
         self._parking = Parking(state, now_us, self.claims, self._search.targets)
         self._claimed = 0
         self._refill_us: int | None = None
@@ -62,17 +76,19 @@ class Pass:
         turns = Turns(self.state, self.now_us, idle_kinds.__contains__)
         while (turn := turns.next()) is not None:
             if self._passes_over(turn):
-                turn.job_class.why = Reason.NO_ROOM
+                turn.job_class.why = Reason.GANG_NO_ROOM if turn.job_class.name.gang else Reason.NO_ROOM
                 turns.pass_over()
             elif self._place(turn) or self._make_room(turn):
                 turns.placed()
             else:
                 self._hold(turn)
                 turns.pass_over()
+        while self.sites.somebody_came():
+            self._follow()
         self.state.rooms.claimed = self.claims.nodes()
-        instants = (self._search.targets.retry_us, self._refill_us, slot_end_us(self.state, self.now_us))
-        hints = [at_us for at_us in instants if at_us is not None]
-        self.state.retry_us = min(hints, default=None)
+        slot_us = slot_end_us(self.state, self.now_us)
+        hints = [self._search.targets.retry_us, self._refill_us, self.sites.opens_us, slot_us]
+        self.state.retry_us = min((at_us for at_us in hints if at_us is not None), default=None)
         return self._decisions()
 
     def _passes_over(self, turn: Turn) -> bool:
@@ -80,6 +96,18 @@ class Pass:
         if turn.job_class.parked is None or self._claimed < self.state.policy.claims_max:
             return False
         return self._parking.stays(turn, searches=self._search.may_help(turn.job_class))
+
+    def _follow(self) -> None:
+        """Let those have their turn again that wait to be near others: somebody has come since."""
+        for turn in turns_of(self.state, Reason.NEAR, self.now_us):
+            turn.job_class.why = Reason.NONE
+            while self._place(turn):
+                head = first_ready(self.state, turn.job_class)
+                if head is None:
+                    break
+                turn.head = head
+            else:
+                self._hold(turn)
 
     # --- one turn
 
@@ -92,7 +120,15 @@ class Pass:
         if at_most <= 0:
             turn.job_class.why = why
             return False
-        kind = turn.job_class.kind
+        for kind in kinds_of(self.state, turn.job_class):
+            turn.kind = kind
+            if self._start(turn, at_most):
+                return True
+        return False
+
+    def _start(self, turn: Turn, at_most: int) -> bool:
+        """The same in slots of one kind."""
+        kind = turn.kind
         for node, room in self._rooms(turn):
             keys = self._take(turn, min(room, at_most))
             lane = node.lanes.get(kind)
@@ -100,20 +136,22 @@ class Pass:
             if len(keys) > idle:
                 self._resize(node, kind, slots + len(keys) - idle, Reason.NONE)
             self._launch(node, kind, keys)
+            self.sites.came = self.sites.came or bool(turn.job_class.name.words)
             return True
         return not turn.nominated and self._queue_ahead(turn, at_most)
 
     def _rooms(self, turn: Turn) -> Iterable[tuple[NodeState, int]]:
         """Nodes and how many jobs they can start at once: idle slots first, then best fit, then by closing others'."""
-        job_class, kind = turn.job_class, turn.job_class.kind
-        if job_class.rotates:
+        kind = turn.kind
+        if turn.job_class.rotates:
             yield from self._in_rotation(turn)
+        yield from liked_best(self.state, self.sites, turn, self._fits_anew, self._let)
         for node_id in list(self.state.idle_lanes.get(kind, ())):
             node = self.state.nodes[node_id]
             times = self._let(node, turn, opens=False)
             if times:
                 yield node, min(times, node.lanes[kind].idle)
-        quota = self._quota(job_class)
+        quota = self._quota(kind)
         if not quota:
             if not self._close_for_quota(turn):
                 return
@@ -129,23 +167,29 @@ class Pass:
                     yield node, 1
 
     def _in_rotation(self, turn: Turn) -> Iterator[tuple[NodeState, int]]:
-        """The nodes on which a job can start at once, whichever had the fewest starts first; one start at a time."""
-        state, kind = self.state, turn.job_class.kind
-        for node in sorted(able_nodes(state, kind), key=lambda node: (load_of(state, node), node.node.id)):
+        """The nodes on which a job can start at once, one start at a time.
+
+        What it asks for (`where: prefer`) goes first; of nodes alike in that, whichever had the fewest starts.
+        """
+        state, kind, job_class = self.state, turn.kind, turn.job_class
+        quota = state.tree.times(state.reserved, kind.namespace, kind.resources, 1)
+
+        def place(node: NodeState) -> tuple[int, int, NodeId]:
+            return (-self.sites.liked(node, job_class), load_of(state, node), node.node.id)
+
+        for node in sorted(able_nodes(state, kind, job_class.where), key=place):
             lane = node.lanes.get(kind)
             opens = not (lane and lane.idle)
-            fits = not opens or (kind.resources.fits(usable(state, node, kind)) and self._can_open(node, kind))
-            if fits and (not opens or self._quota(turn.job_class)) and self._let(node, turn, opens=opens):
+            if (not opens or (quota and self._fits_anew(node, kind))) and self._let(node, turn, opens=opens):
                 yield node, 1
 
     def _best_fit(self, turn: Turn) -> NodeState | None:
         """The node on which a new slot leaves the least over, of the tightest ones."""
-        kind = turn.job_class.kind
+        kind = turn.kind
         best: tuple[float, NodeId] | None = None
         left = _SCORED
-        for node in self.state.rooms.by_room().large_enough(kind.resources):
-            fits = kind.resources.fits(usable(self.state, node, kind))
-            if fits and self._can_open(node, kind) and self._let(node, turn):
+        for node in roomy_nodes(self.state, kind, turn.job_class.where):
+            if self._fits_anew(node, kind) and self._let(node, turn):
                 rank = (leftover(node, kind), node.node.id)
                 best = min(best, rank) if best else rank
                 left -= 1
@@ -153,29 +197,34 @@ class Pass:
                     break
         return self.state.nodes[best[1]] if best else None
 
+    def _fits_anew(self, node: NodeState, kind: SlotKind) -> bool:
+        """Whether a new slot of a kind can be opened on a node as far as its room goes."""
+        fits = kind.resources.fits(usable(self.state, node, kind)) and fgd.times(node, kind, 1)
+        return bool(fits) and self._can_open(node, kind)
+
     def _let(self, node: NodeState, turn: Turn, *, opens: bool = True) -> int:
-        """How many jobs of a turn the claims on a node let start there."""
-        return self.claims.times(node, turn.head, turn.job_class.kind.resources, opens=opens)
+        """How many jobs of a turn a node, and the claims on it, let start there."""
+        most = self.sites.times(node, turn.job_class, turn.kind, turn.head)
+        return most and min(most, self.claims.times(node, turn.head, turn.kind.resources, opens=opens))
 
     def _times(self, node: NodeState, turn: Turn) -> int:
         """How many slots of a kind may be opened on a node where one may."""
-        kind = turn.job_class.kind
+        kind = turn.kind
         bound = min(self._slots_left(node, kind), self._let(node, turn))
-        return max(1, kind.resources.times_in(usable(self.state, node, kind), bound))
+        bound = kind.resources.times_in(usable(self.state, node, kind), bound)
+        return max(1, fgd.times(node, kind, bound))
 
-    def _quota(self, job_class: JobClass) -> int:
-        """How many more slots of its kind the namespace of a class may reserve."""
-        tree, kind = self.state.tree, job_class.kind
-        if not tree.matters:
-            return _MANY
-        return tree.times(self.state.reserved, kind.namespace, kind.resources, _MANY)
+    def _quota(self, kind: SlotKind) -> int:
+        """How many more slots of a kind its namespace may reserve."""
+        tree = self.state.tree
+        return tree.times(self.state.reserved, kind.namespace, kind.resources, _MANY) if tree.matters else _MANY
 
     def _close_for_quota(self, turn: Turn) -> bool:
         """Close idle slots, the namespace's own first, until its quota has room; False where that does not do."""
-        kind, lacking = turn.job_class.kind, self.state.tree.lacking
+        kind, lacking = turn.kind, self.state.tree.lacking
         places = [(node_id, other) for other, nodes in self.state.idle_lanes.items() for node_id in nodes]
         idle = sorted(places, key=lambda place: (place[1].namespace != kind.namespace, place))
-        if not idle or self._search.lacks_quota(turn.job_class, turn.head):
+        if not idle or self._search.lacks_quota(kind, turn.head):
             return False
         for node_id, other in idle:
             lane = self.state.nodes[node_id].lanes.get(other)
@@ -235,20 +284,22 @@ class Pass:
 
     def _queue_ahead(self, turn: Turn, at_most: int) -> bool:
         """Give one run of short jobs to the lane that will be free first, so that its slots never wait for us."""
-        kind, policy = turn.job_class.kind, self.state.policy
+        kind, policy = turn.kind, self.state.policy
         estimate_us = self.state.jobs[turn.head].entry.mean_us
         if kind.single_use or not 0 < estimate_us <= policy.ahead_run_us_max:
             return False
         best: tuple[float, NodeId] | None = None
         for node_id, lane in self.state.lanes.get(kind, {}).items():
-            free = self._ahead_room(lane, estimate_us)
-            if free and self._let(self.state.nodes[node_id], turn, opens=False):
+            node = self.state.nodes[node_id]
+            # what waits ahead starts later, and might outlive a window
+            may = self._ahead_room(lane, estimate_us) and not self.sites.bounded(node, turn.job_class)
+            if may and self._let(node, turn, opens=False):
                 rank = (lane.load_us / lane.slots, node_id)
                 best = min(best, rank) if best else rank
         if best is None:
             return False
         node = self.state.nodes[best[1]]
-        room = min(at_most, self._ahead_room(node.lanes[kind], estimate_us))
+        room = min(at_most, self._ahead_room(node.lanes[kind], estimate_us), self._let(node, turn, opens=False))
         share = max(1, room // 2) if len(self.state.nodes) > 1 else room
         self._launch(node, kind, self._take(turn, share))
         return True
@@ -313,7 +364,7 @@ class Pass:
                 self._refill_us = due_us if self._refill_us is None else min(self._refill_us, due_us)
         if job_class.why is Reason.NONE:
             why = self._gangs.why_not(turn) if job_class.name.gang else None
-            job_class.why = why or why_not(state, job_class, turn.head, self._search, self.now_us)
+            job_class.why = why or why_not(state, job_class, turn.head, self._search, self.sites, self.now_us)
         self._parking.park(turn, searches=self._search.may_help(job_class))
         if self._claimed < state.policy.claims_max:
             self._claim(turn)
@@ -327,11 +378,11 @@ class Pass:
                 self._recall_ahead(node, turn)
         if job_class.why is not Reason.NO_ROOM:
             return
-        wanted = job_class.kind.resources
+        kind = wanted_kind(state, job_class)
         best: tuple[int, float, NodeId] | None = None
-        for node in nearest_nodes(state, job_class.kind, _NEAR):
-            if not self.claims.taken(node):
-                rank = (ready_us(state, node, wanted, self.now_us), deficit(node, job_class.kind), node.node.id)
+        for node in near_nodes(state, kind, job_class.where, _NEAR):
+            if not self.claims.taken(node) and self.sites.times(node, job_class, kind, turn.head):
+                rank = (ready_us(state, node, kind.resources, self.now_us), deficit(node, kind), node.node.id)
                 best = min(best, rank) if best else rank
         if best is None:
             return

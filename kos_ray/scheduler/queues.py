@@ -8,6 +8,7 @@ from typing import Any
 from kos_ray.model.ids import JobKey
 from kos_ray.model.job import Demands, JobState
 from kos_ray.model.policy import Discipline, Model
+from kos_ray.model.where import ANYWHERE
 from kos_ray.scheduler.advice import UNADVISED, note_unadvised, rank_by_advice
 from kos_ray.scheduler.models import under_model
 from kos_ray.scheduler.shares import account_of
@@ -30,12 +31,14 @@ def class_for(
     lower: int = 0,
     overdue: bool = False,
     demands: Demands | None = None,
+    words: tuple[str, ...] = (),
 ) -> JobClass:
     """The class of a spec's jobs in a band. `lower`: so many bands behind it, for a burst; `demands`: the spec's."""
-    namespace = entry.spec.namespace
-    discipline = state.discipline(namespace)
-    name = order_of(discipline, ClassKey(band, band, entry.kind, demands or entry.spec.demands, user, _length(entry)))
-    name = under_model(state, name, entry.spec, now_us)
+    spec = entry.spec
+    where = None if spec.where is ANYWHERE else spec.where
+    name = ClassKey(band, band, entry.kind, demands or spec.demands, user, _length(entry), where, words)
+    name = order_of(state.discipline(spec.namespace), name)
+    name = under_model(state, name, spec, now_us)
     if overdue:
         name = replace(name, order=OVERDUE)
     elif lower:

@@ -115,6 +115,8 @@ class Tree:
 
     def times(self, used: Mapping[str, Mapping[str, int]], name: str, wanted: Resources, at_most: int) -> int:
         """How many more reservations of a vector a namespace may have."""
+        if not self.matters:
+            return at_most
         for resource, amount in wanted.amounts:
             at_most = min(at_most, self.available(used, name, resource) // amount)
         return max(0, at_most)

@@ -8,6 +8,7 @@ from kos_ray.model.policy import Against
 from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import Resources
 from kos_ray.scheduler.claims import NEVER_US
+from kos_ray.scheduler.fit import wanted_kind
 from kos_ray.scheduler.gangs import active, needed
 from kos_ray.scheduler.shares import paths, step_of
 from kos_ray.scheduler.state import Job, NodeState, State
@@ -142,7 +143,7 @@ class Rights:
 
         One that does not keeps all below it safe: they borrow of each other, and not of the claimer.
         """
-        names = [name for name, _ in claimer.entry.kind.resources.amounts]
+        names = [name for name, _ in wanted_kind(self._state, claimer.job_class).resources.amounts]
         theirs = _apart(job.kind.namespace, claimer.entry.kind.namespace)
         return all(self._state.tree.borrows_already(used, part, names) for part in theirs)
 

@@ -207,12 +207,16 @@ class Rooms:
         """When the next node will have changed."""
         return self._wakes[0][0] if self._wakes else None
 
+    def stir(self) -> None:
+        """Whatever is known of earlier changes does not hold any more."""
+        self._first += len(self._changes) + 1
+        self._changes.clear()
+
     def reset(self) -> None:
         """Forget what was derived from jobs and policy; nodes stay known."""
         self._indexes.clear()
         self.touched.clear()
-        self._first += len(self._changes) + 1
-        self._changes.clear()
+        self.stir()
         self._wakes.clear()
         self.claimed = []
         for node in self._nodes.values():

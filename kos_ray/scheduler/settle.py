@@ -266,7 +266,7 @@ def _lost(groups: _Groups, state: State, job: Job) -> tuple[JobState, Reason] | 
 
 def _stopped(groups: _Groups, job: Job) -> tuple[JobState, Reason] | None:
     """It was paused, or made room: it waits again, unless it may not be entered twice or is to be over then."""
-    evicted = job.evicted_for is not None
+    evicted = job.evicted_for is not None or job.stopped_by is Reason.DRAINED
     if evicted and job.entry.spec.eviction is Eviction.CANCEL:
         return (JobState.CANCELLED, job.stopped_by)
     if job.entry.spec.guarantee is Guarantee.AT_MOST_ONCE:

@@ -43,9 +43,9 @@ def dominant(state: State, amounts: dict[str, int]) -> int:
 
 def present_share(state: State, name: str) -> int:
     """The weighted dominant share of what is reserved for an account."""
-    found = state.present.get(name)
+    found = state.shares_now.get(name)
     if found is None:
-        found = state.present[name] = dominant(state, state.reserved.get(name, {}))
+        found = state.shares_now[name] = dominant(state, state.reserved.get(name, {}))
     return found
 
 
@@ -75,7 +75,7 @@ def reserve(state: State, namespace: str, resources: Resources, times: int, now_
     """Count reservations (negative: given back) for a namespace and all above it."""
     for name in paths(namespace):
         _counted(state, name, now_us)
-        state.present.pop(name, None)
+        state.shares_now.pop(name, None)
         add(state.reserved.setdefault(name, {}), resources, times)
     add(state.reserved.setdefault(ROOT, {}), resources, times)
 

@@ -7,15 +7,18 @@ from kos_ray.model.events import JobDependency
 from kos_ray.model.gang import GangMode, OnFailure
 from kos_ray.model.ids import JobKey, NodeId
 from kos_ray.model.job import JobState, SlotKind, Spec
-from kos_ray.model.node import Node
+from kos_ray.model.node import Mark, Node
 from kos_ray.model.policy import Policy
 from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import Resources, add
+from kos_ray.model.windows import Windows
 from kos_ray.model.wire import from_plain, to_plain
 from kos_ray.scheduler.ledger import count_on_nodes
+from kos_ray.scheduler.marks import set_marks
 from kos_ray.scheduler.queues import class_named, rebuild
 from kos_ray.scheduler.quota import ROOT, Tree
 from kos_ray.scheduler.shares import account_of, paths
+from kos_ray.scheduler.sites import arrive, named_by
 from kos_ray.scheduler.state import ClassKey, Gang, Group, Job, Lane, NodeState, SpecEntry, State, Waiting
 
 _JOB_FIELDS = (
@@ -68,6 +71,9 @@ def state_to_plain(state: State) -> Any:
         "missed": list(state.missed),
         "starts": list(state.starts.items()),
         "retry_us": state.retry_us,
+        "marks": [to_plain(mark) for mark in state.marks.values()],
+        "windows": [to_plain(windows) for windows in state.windows.values()],
+        "left": [(word, list(nodes)) for word, nodes in state.left.items()],
         "nodes": [_node_to_plain(node) for node in state.nodes.values()],
         "idle_lanes": [(node, to_plain(kind)) for kind, nodes in state.idle_lanes.items() for node in nodes],
     }
@@ -97,6 +103,8 @@ def state_from_plain(plain: Any) -> State:
     for key, spec_plain, mean_us in plain["specs"]:
         entry = state.specs[key] = SpecEntry(from_plain(Spec, spec_plain))
         entry.mean_us = mean_us
+        for word in named_by(entry.spec):
+            state.watched[word] = state.watched.get(word, 0) + 1
     state.idle_specs = dict.fromkeys(plain["idle_specs"])
     for key, job_state, number, stopped_by, values in plain["jobs"]:
         fields = dict(zip(_JOB_FIELDS, values, strict=True))
@@ -130,11 +138,15 @@ def state_from_plain(plain: Any) -> State:
         state.rooms.join(node)
         if node.taken:
             state.taken_nodes[node.node.id] = None
+    windows = [from_plain(Windows, found) for found in plain["windows"]]
+    state.windows = {found.scope: found for found in windows}
+    set_marks(state, [from_plain(Mark, mark) for mark in plain["marks"]])
     for node_id, kind_plain in plain["idle_lanes"]:
         kind = from_plain(SlotKind, kind_plain)
         state.idle_lanes.setdefault(kind, {})[NodeId(node_id)] = None
         state.nodes[node_id].lanes[kind].noted = True
     _count(state)
+    state.left = {word: {NodeId(node): None for node in nodes} for word, nodes in plain["left"]}
     rebuild(state)
     state.touched.clear()
     return state
@@ -193,6 +205,8 @@ def _count(state: State) -> None:
                 state.jobs[key].kind = lane.kind
                 state.jobs[key].lane = lane
                 count_on_nodes(state, state.jobs[key], 1)
+                if state.jobs[key].job_class.special:
+                    arrive(state, state.jobs[key].job_class, node.node.id, 1)
                 if state.jobs[key].state is JobState.STOPPING:
                     state.stopping[key] = None
     for job in state.jobs.values():
@@ -209,13 +223,15 @@ def _node_to_plain(node: NodeState) -> Any:
             for lane in node.lanes.values()
         ],
         [(to_plain(kind), until, times) for kind, (until, times) in node.taken.items()],
+        (node.battery, node.gpu_free),
     )
 
 
 def _node_from_plain(state: State, plain: Any) -> NodeState:
-    node_plain, free, lanes, taken = plain
+    node_plain, free, lanes, taken, (battery, gpu_free) = plain
     node = NodeState(from_plain(Node, node_plain))
     node.free = dict(free)
+    node.battery, node.gpu_free = battery, tuple(gpu_free)
     for kind_plain, slots, held, idle_since_us in lanes:
         lane = Lane(from_plain(SlotKind, kind_plain))
         lane.slots, lane.idle_since_us = slots, idle_since_us

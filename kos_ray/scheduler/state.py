@@ -8,11 +8,13 @@ from kos_ray.model.dependency import Ended, Rule
 from kos_ray.model.events import JobDependency
 from kos_ray.model.gang import GangMode, OnFailure
 from kos_ray.model.ids import JobKey, NodeId, SpecKey
-from kos_ray.model.job import NO_DEMANDS, AttemptEnd, Demands, Eviction, JobState, SlotKind, Spec
-from kos_ray.model.node import Node
+from kos_ray.model.job import NO_DEMANDS, AttemptEnd, Demands, Eviction, JobState, SlotKind, Spec, kinds_of
+from kos_ray.model.node import Mark, Node
 from kos_ray.model.policy import Discipline, Model, Namespace, Policy
 from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import Resources
+from kos_ray.model.where import ANYWHERE, Where
+from kos_ray.model.windows import Windows
 from kos_ray.scheduler.quota import Tree
 from kos_ray.scheduler.rooms import Rooms
 
@@ -38,6 +40,10 @@ class ClassKey:
     user: str = ""
     #: declared run time, to four significant bits: what fits before a claim is found among those of one length
     length: int = 0
+    #: None: anywhere; names are hashed for each submission, and this costs nothing then
+    where: Where | None = None
+    #: by which others' rules know these jobs; see `sites.py`
+    words: tuple[str, ...] = ()
     #: 1 to 3 where tiers have slots of time, 0 where not; see `tiers.py`
     tier: int = 0
     #: whose jobs stand for gangs that start as a whole: how many members of which shapes, "" for all others
@@ -63,8 +69,8 @@ class JobClass:
     """
 
     __slots__ = (
-        *("account", "band", "demanding", "demands", "kind", "name", "order", "parked", "plugin", "ranked", "ready"),
-        *("rests", "rotates"),
+        *("account", "band", "demanding", "demands", "kind", "kinds", "name", "order", "parked", "plugin", "ranked"),
+        *("ready", "rests", "rotates", "special", "where"),
         "why",
     )
 
@@ -75,6 +81,11 @@ class JobClass:
         self.kind = name.kind
         self.demands = name.demands
         self.demanding = name.demands != NO_DEMANDS
+        self.where = name.where or ANYWHERE
+        #: in order of preference
+        self.kinds = kinds_of(name.kind, self.where)
+        #: whether more than room decides where its jobs may start
+        self.special = self.where != ANYWHERE or bool(name.words)
         #: who shares fairly with others: the namespace, or namespace, NUL, user
         self.account = account
         self.ranked = ranked
@@ -280,7 +291,10 @@ class Lane:
 class NodeState:
     """A node with our ledger of it. `free` = its resources less all slots; never negative."""
 
-    __slots__ = ("ends", "free", "gives", "lanes", "node", "slots", "taken", "tried", "wake_us")
+    __slots__ = (
+        *("battery", "ends", "free", "gives", "gpu_free", "labels", "lanes", "mark", "node", "slots", "taken"),
+        *("tried", "wake_us", "windows"),
+    )
 
     def __init__(self, node: Node) -> None:
         self.node = node
@@ -290,6 +304,15 @@ class NodeState:
         self.slots = 0
         #: kinds that Ray did not admit: no slot is opened before `until`, which came after `times` refusals
         self.taken: dict[SlotKind, tuple[int, int]] = {}
+        #: its own labels with those of its mark
+        self.labels: dict[str, str] = dict(node.labels)
+        #: what people say of it; see `marks.py`
+        self.mark: Mark | None = None
+        #: when it may be used, by its own name and by its host's
+        self.windows: tuple[Windows, ...] = ()
+        #: see `NodeCondition`
+        self.battery = -1
+        self.gpu_free: tuple[int, ...] = ()
         #: by when which room will be free, as declared; derived, see `claims.ready_us`
         self.ends: list[tuple[int, Resources]] | None = None
         #: what those that can give way hold, by declared band, and of that the savers'; derived, see `evict.gives`
@@ -398,7 +421,7 @@ class State:
     taken_nodes: dict[NodeId, None] = field(default_factory=dict)
     #: what one more reservation of a vector adds to a share, and what namespaces have of it; forgotten with `able`
     steps: dict[Resources, int] = field(default_factory=dict)
-    present: dict[str, int] = field(default_factory=dict)
+    shares_now: dict[str, int] = field(default_factory=dict)
     #: lanes by kind, as they came; derived
     lanes: dict[SlotKind, dict[NodeId, Lane]] = field(default_factory=dict)
     #: how often shares may have changed, for whoever keeps what it made of them
@@ -433,8 +456,21 @@ class State:
     retry_us: int | None = None
     #: nodes by the room they have; derived
     rooms: Rooms = field(default_factory=Rooms)
-    #: what nodes have in all that could hold a slot of a kind when empty; forgotten when nodes or policy change
-    able: dict[SlotKind, list[Resources]] = field(default_factory=dict)
+    #: nodes that could hold a slot of a kind when empty, and lists of nodes by what they have in all; forgotten when
+    #: nodes or policy change
+    able: dict[tuple[SlotKind, Where], list[NodeState]] = field(default_factory=dict)
+    of_shapes: dict[frozenset[Resources], list[NodeState]] = field(default_factory=dict)
+    #: what people say of nodes, by name of a node or of its host; see `marks.py`
+    marks: dict[str, Mark] = field(default_factory=dict)
+    #: when nodes and namespaces may be used, by scope
+    windows: dict[str, Windows] = field(default_factory=dict)
+    #: words that rules of known specs name, and how many do; see `sites.py`
+    watched: dict[str, int] = field(default_factory=dict)
+    #: attempts on nodes by such a word, and by what those there keep away: `(word, label)`
+    present: dict[str, dict[NodeId, int]] = field(default_factory=dict)
+    shunned: dict[tuple[str, str], dict[NodeId, int]] = field(default_factory=dict)
+    #: nodes where jobs with such a word have run
+    left: dict[str, dict[NodeId, None]] = field(default_factory=dict)
     #: the policy's namespaces with the cluster's capacity; made anew when either changes
     tree: Tree = field(default_factory=lambda: Tree((), {}))
 

@@ -8,13 +8,15 @@ Nothing of it is in a snapshot: a search that is done again finds the same.
 from collections.abc import Iterable
 
 from kos_ray.model.ids import JobKey
-from kos_ray.model.job import BANDS, Eviction, Guarantee, JobState
+from kos_ray.model.job import BANDS, Eviction, Guarantee, JobState, SlotKind
 from kos_ray.model.policy import Against, Namespace, Policy
-from kos_ray.model.resources import Resources, add
+from kos_ray.model.resources import add
 from kos_ray.scheduler.claims import NEVER_US, Claims
+from kos_ray.scheduler.fit import wanted_kind
 from kos_ray.scheduler.quota import ROOT
 from kos_ray.scheduler.rooms import Index, room_of
 from kos_ray.scheduler.shares import paths
+from kos_ray.scheduler.sites import Sites
 from kos_ray.scheduler.state import Job, JobClass, NodeState, Rest, State
 
 #: nodes that one search looks at, of those where enough could give way
@@ -26,6 +28,8 @@ _LOOKS_MAX = 1_024
 _NEXT_US = 1_000
 #: attempts that a search for a gang looks at before it costs too much to be done in every pass
 _LONG_SEARCH = 256
+#: behind all changes: none of them counts
+_ANY_POSITION = 1 << 62
 _NO_BAND = -1
 _NO_SETTINGS = Namespace(name="")
 _NOT_TRIED: tuple[int, int | None] = (0, None)
@@ -36,9 +40,10 @@ _HEADS_MAX = 64
 class Targets:
     """The nodes that the searches of one pass look at. `retry_us` is when one that failed might succeed by itself."""
 
-    def __init__(self, state: State, claims: Claims, now_us: int) -> None:
+    def __init__(self, state: State, claims: Claims, sites: Sites, now_us: int) -> None:
         self._state = state
         self._claims = claims
+        self._sites = sites
         #: of the class that is looked at: from which band on others give way, and the band whose savers do
         self._rights = (0, _NO_BAND)
         self._now_us = now_us
@@ -53,7 +58,7 @@ class Targets:
 
     def find(self, job_class: JobClass, head: JobKey) -> list[NodeState] | None:
         """The nodes to look at for the head of a class, the tightest first; None: enough was done in this pass."""
-        state, wanted = self._state, job_class.kind.resources
+        state, wanted = self._state, wanted_kind(self._state, job_class).resources
         if self._looks >= _LOOKS_MAX:
             self.hint(self._now_us + _NEXT_US)
             return None
@@ -65,8 +70,8 @@ class Targets:
             if changed is not None:
                 self._until_us, self._hint_us = rest.until_us, rest.hint_us
                 near = [node for node in changed if index.holds(node, wanted)]
-                return self._choose(wanted, head, near)
-        return self._choose(wanted, head, index.large_enough(wanted))
+                return self._choose(job_class, head, near)
+        return self._choose(job_class, head, index.large_enough(wanted))
 
     def begin(self, job_class: JobClass, head: JobKey) -> bool:
         """Whether victims for a gang are to be looked for: not where that was in vain a moment ago."""
@@ -74,20 +79,27 @@ class Targets:
             self.hint(self._now_us + _NEXT_US)
             return False
         rest = job_class.rests.get(head)
-        if rest is None or rest.until_us <= self._now_us:
-            self._began = self._looks
-            return True
-        self.hint(rest.hint_us)
-        return False
+        if rest is not None and self._now_us < rest.until_us:
+            wanted, index, rooms = job_class.kind.resources, self.index(job_class), self._state.rooms
+            changed = rooms.changed_since(rest.position) if rest.position <= rooms.position else ()
+            if changed is not None and not any(index.holds(node, wanted) for node in changed):
+                self.hint(rest.hint_us)
+                return False
+        self._began = self._looks
+        return True
 
     def wait(self, job_class: JobClass, head: JobKey, hint_us: int | None) -> None:
-        """A search for a gang was in vain: where it was a long one, it is not done again for a while."""
+        """A search for a gang was in vain: it rests until something changes, and after a long one for a while."""
         self.hint(hint_us)
+        until_us = self._now_us + _REST_US
         if self._looks - self._began >= _LONG_SEARCH:
-            until_us = self._now_us + _REST_US
-            job_class.rests[head] = Rest(until_us, until_us, self._state.rooms.position)
+            job_class.rests[head] = Rest(until_us, until_us, _ANY_POSITION)
+        else:
+            until_us = until_us if hint_us is None else min(hint_us, until_us)
+            job_class.rests[head] = Rest(until_us, hint_us, self._state.rooms.position)
 
-    def _choose(self, wanted: Resources, head: JobKey, nodes: Iterable[NodeState]) -> list[NodeState]:
+    def _choose(self, job_class: JobClass, head: JobKey, nodes: Iterable[NodeState]) -> list[NodeState]:
+        kind = wanted_kind(self._state, job_class)
         found: list[NodeState] = []
         self._complete = True
         for node in nodes:
@@ -95,7 +107,7 @@ class Targets:
             until_us, hint_us = node.tried.get(head, _NOT_TRIED)
             if self._now_us < until_us:
                 self._in_vain(until_us, hint_us)
-            elif not node.lanes or not wanted.fits(self.most(node, head)):
+            elif not self._may_be_target(node, job_class, kind, head):
                 continue
             elif len(found) == _NODES_MAX:
                 self._complete = False
@@ -103,6 +115,10 @@ class Targets:
             else:
                 found.append(node)
         return found
+
+    def _may_be_target(self, node: NodeState, job_class: JobClass, kind: SlotKind, head: JobKey) -> bool:
+        enough = node.lanes and kind.resources.fits(self.most(node, head))
+        return bool(enough and self._sites.times(node, job_class, kind, head))
 
     def most(self, node: NodeState, head: JobKey) -> dict[str, int]:
         """What a node would have at most for a head of the class `index` was asked for, beside what others claim."""

@@ -5,6 +5,7 @@ from heapq import heapify, heappop, heappush, heapreplace
 
 from kos_ray.model.ids import JobKey
 from kos_ray.model.job import SlotKind
+from kos_ray.model.reasons import Reason
 from kos_ray.scheduler.models import order_now
 from kos_ray.scheduler.queues import first_ready, place_in_class, rank
 from kos_ray.scheduler.shares import standing, step_of
@@ -20,11 +21,13 @@ _ALL = ""
 class Turn:
     """The head of a class, or one job for which room is being made, and how far the class may go on."""
 
-    __slots__ = ("at_most", "before", "head", "job_class", "nominated")
+    __slots__ = ("at_most", "before", "head", "job_class", "kind", "nominated")
 
     def __init__(self, job_class: JobClass, head: JobKey, before: _Place, at_most: int, *, nominated: bool) -> None:
         self.job_class = job_class
         self.head = head
+        #: of those that would do, the one that is being tried
+        self.kind = job_class.kind
         #: jobs of the class have their turn as long as they stand before this in it
         self.before = before
         #: and so many of them, so that no account runs ahead of another
@@ -145,3 +148,14 @@ class Turns:
         _, _, _, number, _ = heappop(self._groups)
         if group.entries:
             heappush(self._groups, self._entry(group, number))
+
+
+def turns_of(state: State, why: Reason, now_us: int) -> list[Turn]:
+    """Turns of the classes that wait for this reason, by order and by their heads."""
+    heads = [
+        (order_now(state, found, now_us), head, number)
+        for number, found in enumerate(state.classes.values())
+        if found.why is why and (head := first_ready(state, found)) is not None
+    ]
+    classes = list(state.classes.values())
+    return [Turn(classes[number], head, _LAST, _MANY, nominated=False) for _, head, number in sorted(heads)]

@@ -78,6 +78,11 @@ def comparable(state: State) -> dict[str, Any]:
     )
     for name in ("nominated", "accounts", "used", "buckets", "lines", "groups", "children", "closing", "gangs"):
         plain[name] = sorted(plain[name])
+    plain["windows"] = sorted(repr(windows) for windows in state.windows.values())
+    plain["marks"] = sorted(repr(mark) for mark in state.marks.values())
+    for name, counts in (("left", state.left), ("present", state.present), ("shunned", state.shunned)):
+        plain[name] = sorted((word, sorted(dict(nodes).items())) for word, nodes in counts.items() if nodes)
+    plain["watched"] = sorted(state.watched.items())
     for name in ("deadlines", "missed", "starts", "plugins_off"):
         plain[name] = sorted(plain[name])
     plain["advice"] = sorted((plugin, sorted(ranks)) for plugin, ranks in plain["advice"])
@@ -115,4 +120,5 @@ def _node(state: State, node_id: Any) -> tuple[Any, ...]:
         for lane in node.lanes.values()
     ]
     taken = sorted((repr(kind), until_us, times) for kind, (until_us, times) in node.taken.items())
-    return node_id, repr(node.node), sorted(node.free.items()), node.slots, sorted(lanes), taken
+    said = repr((node.node, node.battery, node.gpu_free))
+    return node_id, said, sorted(node.free.items()), node.slots, sorted(lanes), taken

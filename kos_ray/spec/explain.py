@@ -41,7 +41,11 @@ def field_names(model: type[BaseModel]) -> list[str]:
 def _real(detail: ErrorDetails, data: Any) -> Iterator[str | int]:
     """The steps of an error's path that exist in the data."""
     for step in detail["loc"]:
-        if not isinstance(data, dict) or step not in data:
+        if isinstance(data, list | tuple):
+            there = isinstance(step, int) and step < len(data)
+        else:
+            there = isinstance(data, dict) and step in data
+        if not there:
             return
         yield step if isinstance(step, int) else str(step)
         data = data[step]
@@ -65,6 +69,8 @@ def _message(detail: ErrorDetails, model: type[BaseModel]) -> str:
 def _model_at(model: type[BaseModel], path: Sequence[str | int]) -> type[BaseModel]:
     """The model of the mapping at `path`."""
     for step in path:
+        if isinstance(step, int):
+            continue  # of a list of models: the model is known already
         by_name = {field.alias or name: field for name, field in model.model_fields.items()}
         annotation = by_name[str(step)].annotation
         kinds = [annotation, *get_args(annotation)]

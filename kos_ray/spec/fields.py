@@ -12,7 +12,7 @@ from kos_ray.model.job import BANDS, Children, Eviction, Guarantee
 from kos_ray.spec import after, gang, parse
 from kos_ray.spec.scale import PRIORITIES
 from kos_ray.spec.settings import MAX_RETRIES, Settings, current
-from kos_ray.spec.units import describe, parse_amount, parse_bytes, parse_milliseconds
+from kos_ray.spec.units import describe, parse_amount, parse_bits, parse_bytes, parse_milliseconds
 
 _TEXTS: dict[str, Any] = {"type": "array", "items": {"type": "string"}}
 _TEXT_OR_TEXTS: dict[str, Any] = {"anyOf": [{"type": "string"}, _TEXTS]}
@@ -181,6 +181,11 @@ Bytes = Annotated[
     int,
     BeforeValidator(parse_bytes),
     WithJsonSchema({"anyOf": [{"type": "string", "examples": ["512MB", "4GiB"]}, {"type": "integer", "minimum": 0}]}),
+]
+BitRate = Annotated[
+    int,
+    BeforeValidator(parse_bits),
+    WithJsonSchema({"anyOf": [{"type": "string", "examples": ["1Gbit"]}, {"type": "integer", "minimum": 0}]}),
 ]
 Custom = Annotated[
     dict[str, int],

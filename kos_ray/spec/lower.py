@@ -1,7 +1,7 @@
 """From what people wrote to what a client sends: documents become drafts, parents first."""
 
 import pickle
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 
@@ -89,7 +89,7 @@ def _lower_job(job: JobSpec, workflow: str, local: set[str], namespace: str) -> 
         raise InvalidSpec(f"{job.id or job.entry}: expected arguments that can be pickled: {error}") from None
     after = dict(job.parents) | dict.fromkeys(inputs, After.OK)
     return Draft(
-        spec=lower_spec(job, namespace),
+        spec=_named_within(lower_spec(job, namespace), public),
         args=(payload,) * (job.size or 1),
         name=public(job.id) if job.id else "",
         count=-1 if job.size is None else job.size,
@@ -103,19 +103,37 @@ def _lower_job(job: JobSpec, workflow: str, local: set[str], namespace: str) -> 
     )
 
 
+def _named_within(spec: Spec, public: Callable[[str], str]) -> Spec:
+    """The same where names of jobs under `where` are looked for in the workflow first."""
+
+    def word(text: str) -> str:
+        kind, _, name = text.partition(":")
+        return f"{kind}:{public(name)}" if kind == "job" else text
+
+    if not spec.where.jobs:
+        return spec
+    jobs = tuple(replace(rule, words=tuple(map(word, rule.words))) for rule in spec.where.jobs)
+    return replace(spec, where=replace(spec.where, jobs=jobs))
+
+
 def lower_spec(job: JobSpec, namespace: str = "default") -> Spec:
     """The model's template of a job."""
+    resources = job.resources.lower()
+    where = job.where.lower()
+    if job.resources.any or job.resources.gpu_memory:
+        where = replace(where, alternatives=job.resources.alternatives, gpu_memory=job.resources.gpu_memory)
     return Spec(
         type=job.type or default_type(job),
         namespace=job.namespace or namespace,
         band=job.priority,
-        resources=job.resources.lower(),
+        resources=resources,
+        where=where,
         entry=job.entry,
         command=job.run,
         env=job.env,
         # a GPU's memory is only surely free again when its process is gone; and members of a gang that starts again
         # must not find what is left of the one before
-        single_use=job.resources.gpu > 0 or job.gang is not None or bool(job.bundle),
+        single_use=dict(resources.amounts).get("GPU", 0) > 0 or job.gang is not None or bool(job.bundle),
         timeout_ms=job.timeout,
         retries=job.retry,
         backoff=job.backoff.lower(),

@@ -15,7 +15,7 @@ from kos_ray.spec.schema import JobSpec, near
 _OF_CHILDREN = (
     *("resources", "priority", "retry", "backoff", "timeout", "env", "type", "guarantee", "tags"),
     *("run_time", "deadline", "preemption", "grace", "licences", "rates", "concurrency", "namespace", "sender"),
-    *("children", "agent"),
+    *("children", "where", "agent"),
 )
 
 

@@ -28,6 +28,7 @@ from kos_ray.spec.parse import (
 )
 from kos_ray.spec.scale import PRIORITIES
 from kos_ray.spec.units import describe, parse_amount, parse_bytes, parse_milliseconds
+from kos_ray.spec.where import parse_strategy
 
 Change = dict[str, dict[str, Any]]
 _Parse = Callable[[object], Any]
@@ -79,6 +80,10 @@ def _tiers(value: object) -> dict[str, Any]:
     if not match or not any(map(int, match.groups()[:3])) or _us(match[4]) < _PERIOD_MIN_US:
         raise ValueError(f"expected three shares of a second or more such as 50/30/20 per 60s, found {describe(value)}")
     return {"tier_shares": tuple(int(share) for share in match.groups()[:3]), "tier_period_us": _us(match[4])}
+
+
+def _strategy(value: object) -> int:
+    return int(parse_strategy(value))
 
 
 def _against(value: object) -> int:
@@ -213,6 +218,8 @@ CLUSTER: dict[str, tuple[str, _Parse]] = {
     "licences": ("licences", _licences),
     "rates": ("rates", _rates),
     "idle_slot": ("idle_slot_us", _us),
+    "strategy": ("strategy", _strategy),
+    "unknown_length": ("unknown_length", parse_flag),
     "claims": ("claims_max", integer_between(0, 1_000)),
     "max_concurrent_agents": ("agents_max", integer_between(1, _AGENTS_MAX)),
     "allow_agent_preemption": ("agents_give_way", parse_flag),
@@ -226,6 +233,7 @@ CLUSTER: dict[str, tuple[str, _Parse]] = {
 NAMESPACE: dict[str, tuple[str, _Parse]] = {
     "scheduler_mode": ("discipline plugin", _mode),
     "scheduling_model": ("model", _model),
+    "strategy": ("strategy", _strategy),
     "weight": ("weight", _thousandths(0, 1_000_000)),
     "guaranteed": ("guaranteed", _amounts),
     "limit": ("limit", _amounts),

@@ -16,12 +16,15 @@ from kos_ray.spec.forms import known_forms
 from kos_ray.spec.load import Workflow
 from kos_ray.spec.schema import BackoffSpec, Common, JobSpec, ResourceSpec, json_schema
 from kos_ray.spec.settings import QueueSettings, SettingsFile
+from kos_ray.spec.where import WhereSpec, Wish
 
 SCHEMA_FILE = Path("configs/job.schema.json")
 GUIDE_FILE = Path("docs/jobs.md")
 _BLOCK = re.compile(r"(<!-- fields: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _PARTS: tuple[type[BaseModel], ...] = (
     ResourceSpec,
+    WhereSpec,
+    Wish,
     BackoffSpec,
     Action,
     Requirements,

@@ -7,7 +7,7 @@ Every field is parsed once, here, to the model's own values; a field that is not
 from collections.abc import Iterable
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from kos_ray.model.dependency import Conditions
 from kos_ray.model.gang import GangMode
@@ -18,6 +18,8 @@ from kos_ray.spec.gang import check_size
 from kos_ray.spec.parse import MAX_COUNT, MAX_NAME, is_job_id, near, parse_name, parse_namespace
 from kos_ray.spec.scale import PRIORITIES
 from kos_ray.spec.settings import MAX_RETRIES
+from kos_ray.spec.strict import Strict
+from kos_ray.spec.where import WhereSpec
 
 __all__ = [
     "MAX_COUNT",
@@ -37,23 +39,46 @@ __all__ = [
 ]
 
 
-class Strict(BaseModel):
-    """What all schemas share: unknown fields are refused, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, populate_by_name=False)
-
-
 class ResourceSpec(Strict):
     """What one item of a job holds while it runs; a job that says nothing holds one CPU."""
 
     cpu: fields.Amount = Field(default=10_000, description="CPUs, in steps of 1/10000; 1 where nothing is written.")
     gpu: fields.Amount = Field(default=0, description="GPUs, in steps of 1/10000.")
     memory: fields.Bytes = Field(default=0, description='Memory: "512MB", "1.5GiB", or bytes.')
+    gpu_memory: fields.Bytes = Field(
+        default=0, description="Memory of a GPU that must be free: so much of one GPU is held, unless `gpu` says more."
+    )
+    disk: fields.Bytes = Field(default=0, description="Disk of the node, as reserved by jobs that say so.")
+    network: fields.BitRate = Field(default=0, description='Network of the node, such as "1Gbit", reserved likewise.')
     custom: fields.Custom = Field(default_factory=dict, description="Ray resources of your own, by name.")
+    any: tuple["ResourceSpec", ...] = Field(
+        default=(),
+        description="Instead of all others: what would do, in order of preference, `[{gpu: 1}, {cpu: 8}]`.",
+    )
+
+    @model_validator(mode="after")
+    def _chooses(self) -> "ResourceSpec":
+        if "any" in self.model_fields_set:
+            beside = sorted(self.model_fields_set - {"any"})
+            if beside:
+                raise ValueError(f"expected all resources inside of any, found {beside[0]} beside it")
+            if any(one.gpu_memory for one in self.any):
+                raise ValueError("expected no gpu_memory under any: which part of a GPU that is depends on the node")
+            if len(self.any) < 2 or any(one.any for one in self.any):
+                raise ValueError("expected a list of two or more under any, and no further any in it")
+        return self
+
+    @property
+    def alternatives(self) -> tuple[Resources, ...]:
+        """What would do as well as `lower`, in order of preference."""
+        return tuple(one.lower() for one in self.any[1:])
 
     def lower(self) -> Resources:
-        """The model's vector, under Ray's names."""
-        amounts = {"CPU": self.cpu, "GPU": self.gpu, "memory": self.memory * 10_000}
+        """The model's vector, under Ray's names; of several that would do the first."""
+        if self.any:
+            return self.any[0].lower()
+        amounts = {"CPU": self.cpu, "GPU": self.gpu, "memory": self.memory * UNIT}
+        amounts |= {"disk": self.disk * UNIT, "network": self.network * UNIT}
         return Resources.from_amounts(amounts | self.custom)
 
 
@@ -147,6 +172,9 @@ class Common(Strict):
     rates: fields.Counts = Field(default=(), description="Units of the cluster's rate limits that its start uses up.")
     concurrency: fields.Counts = Field(
         default=(), description="Of the jobs of a namespace with the same key, so many run at once: `{database: 2}`."
+    )
+    where: WhereSpec = Field(
+        default=WhereSpec(), description="On which nodes it may start, and on which it would rather; see below."
     )
     sender: fields.Text = Field(default="", description="Who handed it in: provenance, kept as the tag `sender:NAME`.")
 

@@ -215,6 +215,10 @@ class SettingsFile(BaseModel):
     licences: Any = Field(default=None, description="Licences of the cluster by name: {matlab: 2}.")
     rates: Any = Field(default=None, description="Rate limits by name: {tokens: 1000/1m}.")
     idle_slot: Any = Field(default=None, description="An idle slot gives its reservation back after this: 1s.")
+    strategy: Any = Field(default=None, description="How nodes are chosen for jobs: pack, spread or fgd.")
+    unknown_length: Any = Field(
+        default=None, description="Whether jobs without run time and timeout start in a window that ends."
+    )
     claims: Any = Field(default=None, description="For so many jobs that do not fit at most, a node is kept free.")
     namespaces: Annotated[Any, BeforeValidator(_checked_namespaces)] = Field(
         default=None,

@@ -18,6 +18,8 @@ for _power, _letter in enumerate("KMGTP", start=1):
     _BYTES[f"{_letter}B"] = 1000**_power
 _BYTES["kB"] = 1000
 
+_BITS = {"": 1, "bit": 1, "kbit": 10**3, "Mbit": 10**6, "Gbit": 10**9}
+
 _MILLISECONDS = {"ms": 1, "s": 1_000, "m": 60_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 #: nothing on earth is larger, and what is stays inside 64-bit columns
@@ -42,6 +44,21 @@ def parse_bytes(value: object) -> int:
         hint = f'; did you mean "{near}"?' if near else f"; the units are {', '.join(u for u in _BYTES if u)}"
         raise ValueError(f"expected {BYTES_FORM}, found the unit {suffix!r}{hint}")
     return _whole(number * _BYTES[suffix], "bytes", value, MAX_BYTES)
+
+
+def parse_bits(value: object) -> int:
+    """Bits a second: `"100Mbit"`, `"1Gbit"`, or a whole number.
+
+    Raises:
+        ValueError: it is none, negative, or not a whole number of bits.
+
+    """
+    form = 'a rate such as "100Mbit" or "1Gbit", or a whole number of bits a second'
+    number, suffix = _split(value, form)
+    if suffix not in _BITS:
+        units = ", ".join(unit for unit in _BITS if unit)
+        raise ValueError(f"expected {form}, found the unit {suffix!r}; the units are {units}")
+    return _whole(number * _BITS[suffix], "bits", value, MAX_BYTES)
 
 
 def parse_milliseconds(value: object) -> int:

@@ -52,7 +52,8 @@ def forget(state: State) -> None:
     state.rooms.reset()
     state.able.clear()
     state.steps.clear()
-    state.present.clear()
+    state.of_shapes.clear()
+    state.shares_now.clear()
     for job_class in state.classes.values():
         job_class.rests.clear()
         job_class.parked = None

@@ -7,15 +7,18 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from kos_ray.engine.windows import joined
 from kos_ray.model import decisions as d
 from kos_ray.model import events as e
 from kos_ray.model.dependency import Rule
 from kos_ray.model.gang import GangMode, OnFailure
 from kos_ray.model.ids import JobKey, NodeId, SpecKey
 from kos_ray.model.job import After, AttemptEnd, Backoff, Children, Demands, Eviction, Guarantee, JobState, Spec
-from kos_ray.model.node import Node
+from kos_ray.model.node import Mark, Node
 from kos_ray.model.policy import Discipline, Model, Namespace, Policy, Rate
 from kos_ray.model.resources import UNIT, Resources
+from kos_ray.model.where import ANYWHERE, Neighbours, Selector, Strategy, Where
+from kos_ray.model.windows import NEVER_US, Windows
 from kos_ray.scheduler import invariants
 from kos_ray.scheduler.machine import next_due_us, recover, step
 from kos_ray.scheduler.snapshot import state_from_plain, state_to_plain
@@ -24,8 +27,37 @@ from kos_ray.sim.folds import comparable
 
 _SHAPES = ({}, {"CPU": 1}, {"CPU": 2}, {"CPU": 4}, {"CPU": 1, "GPU": 1}, {"memory": 8})
 _NODES = ({"CPU": 1}, {"CPU": 4, "memory": 8}, {"CPU": 2, "GPU": 1}, {"CPU": 8, "GPU": 2, "memory": 32})
+_WORDS = st.sampled_from((("tag:a",), ("tag:b",), ("tag:a", "tag:b"), ("namespace:team",), ("type:function",)))
+_RULES = st.builds(
+    Neighbours,
+    words=_WORDS,
+    by=st.sampled_from(("", "", "zone")),
+    apart=st.booleans(),
+    weight=st.sampled_from((0, 0, 1)),
+    past=st.booleans(),
+).filter(lambda rule: not rule.past or (rule.weight and not rule.apart))
+_LABELS = st.builds(
+    Selector,
+    label=st.just("zone"),
+    values=st.sampled_from(((), ("x",), ("x", "y"))),
+    negated=st.booleans(),
+    weight=st.sampled_from((0, 1)),
+)
+_WHERE = st.one_of(
+    st.just(ANYWHERE),
+    st.builds(
+        Where,
+        labels=st.lists(_LABELS, max_size=1).map(tuple),
+        jobs=st.lists(_RULES, max_size=2).map(tuple),
+        not_nodes=st.sampled_from(((), ("n1",))),
+        strategy=st.sampled_from(Strategy),
+        alternatives=st.sampled_from(((), (Resources.of({"CPU": 2}),))),
+    ),
+)
 _SPECS = st.builds(
     Spec,
+    tags=st.sampled_from(((), ("a",), ("b",), ("a", "b"))),
+    where=_WHERE,
     entry=st.just("module:function"),
     namespace=st.sampled_from(("default", "team")),
     band=st.integers(0, 5),
@@ -37,6 +69,7 @@ _SPECS = st.builds(
     children=st.sampled_from((Children.ABANDON, Children.ABANDON, Children.CANCEL, Children.WAIT)),
     eviction=st.sampled_from(Eviction),
     run_ms=st.sampled_from((0, 5, 5_000)),
+    timeout_ms=st.sampled_from((0, 0, 2_000)),
     deadline_us=st.sampled_from((0, 1, 10**9)),
     demands=st.builds(
         Demands,
@@ -74,6 +107,8 @@ _POLICIES = st.builds(
     licences=st.sampled_from(((), (("l", 2),))),
     rates=st.sampled_from(((), (Rate(name="r", amount=1, per_us=1_000, burst=5),))),
     namespaces=st.sampled_from(_QUOTAS),
+    strategy=st.sampled_from(Strategy),
+    unknown_length=st.booleans(),
     plugin=st.sampled_from(("p", "p", "q", "")),
     model=st.sampled_from(Model),
     slack=st.sampled_from((0, 1_000)),
@@ -124,11 +159,22 @@ class Scheduling(RuleBasedStateMachine):
         self.copy = state_from_plain(state_to_plain(self.live))
         self.play(e.SchedulerStarted(epoch=self.live.epoch + 1, version="0", policy=policy))
 
-    @rule(units=st.sampled_from(_NODES))
-    def node_joins(self, units: dict[str, float]) -> None:
+    @rule(units=st.sampled_from(_NODES), zone=st.sampled_from(((), (("zone", "x"),), (("zone", "y"),))))
+    def node_joins(self, units: dict[str, float], zone: tuple[tuple[str, str], ...]) -> None:
         self.nodes += 1
         name = f"n{self.nodes}"
-        self.play(e.NodesJoined(nodes=(Node(NodeId(name), name, Resources.of(units)),)))
+        host = ("host", f"h{self.nodes % 2}")
+        self.play(e.NodesJoined(nodes=(Node(NodeId(name), name, Resources.of(units), labels=(host, *zone)),)))
+
+    @rule(
+        name=st.sampled_from(("n1", "n2", "n3", "h0", "h1")),
+        cordoned=st.booleans(),
+        draining=st.booleans(),
+        labels=st.sampled_from(((), (("zone", ""),), (("zone", "y"),))),
+    )
+    def somebody_marks(self, name: str, cordoned: bool, draining: bool, labels: Any) -> None:
+        mark = Mark(name=name, cordoned=cordoned or draining, draining=draining, labels=labels)
+        self.play(e.NodesMarked(request_id="", marks=(mark,)))
 
     @precondition(lambda self: self.live.nodes)
     @rule(data=st.data())
@@ -266,6 +312,17 @@ class Scheduling(RuleBasedStateMachine):
         self.now_us += by_us
         self.play()
 
+    @rule(
+        scope=st.sampled_from(("node:n1", "node:n2", "node:h0", "namespace:team")),
+        spans=st.lists(st.tuples(st.integers(0, 3 * 10**6), st.integers(1, 10**7)), max_size=2),
+        known_us=st.sampled_from((1, 2 * 10**7)),
+    )
+    def somebody_opens(self, scope: str, spans: list[tuple[int, int]], known_us: int) -> None:
+        starts = [(self.now_us + start - 10**6, self.now_us + start - 10**6 + length) for start, length in spans]
+        found = joined(starts, 0, self.now_us + known_us)
+        windows = Windows(scope=scope, text="x" * len(spans), open=found, until_us=self.now_us + known_us)
+        self.play(e.WindowsChanged(request_id="", windows=windows))
+
     # --- what must hold
 
     def play(self, *events: e.Event) -> None:
@@ -273,6 +330,10 @@ class Scheduling(RuleBasedStateMachine):
         assert step(self.copy, events, self.now_us) == decisions, "the same events, other decisions"
         recover(self.folded, events, decisions, self.now_us)
         for decision in decisions:
+            if isinstance(decision, d.Launch):
+                mark = self.live.nodes[decision.node].mark
+                assert mark is None or not mark.cordoned, f"{decision} on a cordoned node"
+                self.check_windows(decision)
             if isinstance(decision, d.Finish):
                 self.finals.update(dict.fromkeys(decision.keys, decision.state))
 
@@ -283,6 +344,19 @@ class Scheduling(RuleBasedStateMachine):
         for gang in self.live.gangs.values():
             if gang.mode is GangMode.ALL:
                 assert {key for key in gang.live if key in going} in (set(), set(gang.live))
+
+    def check_windows(self, launch: d.Launch) -> None:
+        """Nothing starts outside of the windows of its node and namespace, or would outlive one by its own word."""
+        node = self.live.nodes[launch.node].node
+        for scope in (f"node:{node.name}", f"node:{node.host}", f"namespace:{launch.kind.namespace}"):
+            windows = self.live.windows.get(scope)
+            for key in launch.keys if windows is not None else ():
+                spec = self.live.jobs[key].entry.spec
+                length_us = (spec.run_ms or spec.timeout_ms) * 1_000
+                end_us = windows.end_us(self.now_us)
+                assert end_us > self.now_us, f"{launch} outside of {windows}"
+                assert self.now_us + length_us <= end_us, f"{launch} outlives {windows}"
+                assert length_us or end_us == NEVER_US or self.live.policy.unknown_length, f"{launch}: for how long?"
 
     def attempts(self) -> list[tuple[NodeId, JobKey, int]]:
         return [

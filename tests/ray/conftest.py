@@ -32,6 +32,8 @@ FAST = {
     "health_check_failure_threshold": 3,
 }
 NODE_CPUS = 2
+#: the nodes beside the head, in a zone each
+NAMED_NODES = ("east", "west")
 
 
 @dataclass
@@ -52,8 +54,8 @@ def kos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KosCluster]:
     )
     state_dir = tmp_path_factory.mktemp("state")
     try:
-        for _ in range(2):
-            cluster.add_node(num_cpus=NODE_CPUS)
+        for name in NAMED_NODES:
+            cluster.add_node(num_cpus=NODE_CPUS, labels={"kos/name": name, "zone": f"zone-{name}"})
         ray.init(address=cluster.address, namespace="kos_ray", log_to_driver=False)
         clusters.up(address=cluster.address, state_dir=state_dir)
         with connect(start=False) as client:

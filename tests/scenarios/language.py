@@ -1,13 +1,21 @@
 """The tiny language of the scenarios: what happens, in a line each, and what is decided, in a line each.
 
-    node a cpu=4 mem=8            a node joins            lost a               it is lost
+    node a cpu=4 mem=8 zone:z1    a node joins, labelled  lost a               it is lost
+    cordon a note=disk            nothing starts there    uncordon a           something may again
+    is a battery=30 free=5,20     how it is now: percent left, memory free on each GPU
+    open a 0s-10s 20s-60s         nothing starts at other times (ns:NAME for a namespace), nor what would outlive them
+    drain a                       and it is emptied       label a zone:z2      what people call it (zone: takes it away)
     submit j cpu=1 band=3         a job                   submit j x3 cpu=1    an array: j.0, j.1, j.2
            once single retries=2 backoff=100ms after=ok:p,any:q (or ok:p?not_ok:q; kinds: `After`)
            rule=one_success (over those after=) singleton=key at_most=2 max_failures=1
            in=team/a user=ann run=10s deadline=30s evict=checkpoint|cancel|never grace=1s
            of=parent (its child) children=cancel|wait
-           licence=matlab:2 rate=tokens:100 key=db:1 agent
-           gang=4 (in gangs of 4) quorum=3 effort=best on=abort|compensate bundle=b (its last job says gang=)
+           licence=matlab:2 rate=tokens:100 key=db:1 agent tag=web
+           on=zone:z1|z2,!slow,gpu (labels) prefer=5*disk:ssd node=a,b not_node=c
+           apart=tag:web,zone/tag:db (on no node, in no zone with them) near=job:j prefer_near=5*tag:x data=5*job:j
+           timeout=5s battery=30 gpu_memory=20
+           strategy=pack|spread|fgd or=cpu:8+mem:4,cpu:16 (what would do as well)
+           gang=4 (in gangs of 4) quorum=3 effort=best on_failure=abort|compensate bundle=b (its last job says gang=)
     enter j                       its code runs           end j failed ran=2ms how its attempt ends
     cancel j   hold j   pause j   release j   band j 0    what people want
     wait 1s                       time goes on            policy discipline=fifo     other settings from now on
@@ -43,17 +51,19 @@ from kos_ray.model.job import (
     SlotKind,
     Spec,
 )
-from kos_ray.model.node import Node
+from kos_ray.model.node import Mark, Node
 from kos_ray.model.policy import Against, Discipline, Model, Namespace, Policy, Rate
 from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import UNIT, Resources
+from kos_ray.model.where import Neighbours, Selector, Strategy, Where
+from kos_ray.model.windows import Windows
 from kos_ray.scheduler import invariants
 from kos_ray.scheduler.machine import recover, step
 from kos_ray.scheduler.snapshot import state_from_plain, state_to_plain
 from kos_ray.scheduler.state import State
 
 _UNITS = {"us": 1, "ms": 1_000, "s": 1_000_000}
-_RESOURCES = {"cpu": "CPU", "gpu": "GPU", "mem": "memory"}
+_RESOURCES = {"cpu": "CPU", "gpu": "GPU", "mem": "memory", "disk": "disk", "net": "network"}
 
 
 class Play:
@@ -105,7 +115,36 @@ class Play:
     # --- what happens
 
     def _node(self, name: str, *words: str) -> e.Event:
-        return e.NodesJoined(nodes=(Node(NodeId(name), name, resources(words), incarnation="1"),))
+        labels = {"host": f"host-{name}"} | dict(word.split(":") for word in words if ":" in word)
+        node = Node(NodeId(name), name, resources(words), labels=tuple(sorted(labels.items())), incarnation="1")
+        return e.NodesJoined(nodes=(node,))
+
+    def _open(self, name: str, *words: str) -> e.Event:
+        scope = f"namespace:{name.removeprefix('ns:')}" if name.startswith("ns:") else f"node:{name}"
+        spans = tuple(tuple(microseconds(part) for part in word.split("-")) for word in words)
+        windows = Windows(scope=scope, text="written", open=spans, until_us=10**12) if words else Windows(scope=scope)
+        return e.WindowsChanged(request_id="", windows=windows)
+
+    def _is(self, name: str, *words: str) -> e.Event:
+        now = dict(word.split("=") for word in words)
+        free = tuple(int(amount) for amount in now.get("free", "").split(",") if amount)
+        return e.NodeCondition(node=NodeId(name), battery=int(now.get("battery", -1)), gpu_free=free)
+
+    def _mark(self, name: str, **changes: Any) -> e.Event:
+        mark = replace(self.state.marks.get(name, Mark(name=name)), **changes)
+        return e.NodesMarked(request_id="", marks=(mark,))
+
+    def _cordon(self, name: str, note: str = "") -> e.Event:
+        return self._mark(name, cordoned=True, note=note.removeprefix("note="))
+
+    def _uncordon(self, name: str) -> e.Event:
+        return self._mark(name, cordoned=False, draining=False)
+
+    def _drain(self, name: str) -> e.Event:
+        return self._mark(name, cordoned=True, draining=True)
+
+    def _label(self, name: str, *words: str) -> e.Event:
+        return self._mark(name, labels=tuple(sorted(tuple(word.split(":")) for word in words)))
 
     def _lost(self, name: str) -> e.Event:
         return e.NodeLost(node=NodeId(name), cause="it burnt down")
@@ -124,11 +163,14 @@ class Play:
             guarantee=Guarantee.AT_MOST_ONCE if "once" in words else Guarantee.AT_LEAST_ONCE,
             namespace=options.get("in", "default"),
             run_ms=microseconds(options.get("run", "0s")) // 1_000,
+            timeout_ms=microseconds(options.get("timeout", "0s")) // 1_000,
             deadline_us=self.now_us + microseconds(options["deadline"]) if "deadline" in options else 0,
             eviction=Eviction[options.get("evict", "requeue").upper()],
             grace_ms=microseconds(options.get("grace", "0s")) // 1_000,
             demands=replace(demands(options), agent="agent" in words),
             children=Children[options.get("children", "abandon").upper()],
+            tags=tuple(text for text in options.get("tag", "").split(",") if text),
+            where=where(options),
         )
         known = spec in self.specs
         spec_key = self.specs.setdefault(spec, SpecKey(len(self.specs) + 1))
@@ -154,6 +196,13 @@ class Play:
             specs=(spec_key,),
             args=(b"",) * abs(count),
             new_specs=() if known else ((spec_key, spec),),
+            names=((0, name),),
+            neighbours=tuple(
+                (spec.namespace, found, *self.arrays[found])
+                for rule in spec.where.jobs
+                for word in rule.words
+                if (found := word.removeprefix("job:")) in self.arrays and found != name
+            ),
             dependencies=dependencies,
             sender=options.get("user", ""),
             parent=self.keys[options["of"]] if "of" in options else JobKey(0),
@@ -177,7 +226,7 @@ class Play:
         mode = GangMode.QUORUM if "quorum" in options else GangMode.BEST_EFFORT if "effort" in options else GangMode.ALL
         whole = sum(count for _, count in ranges)
         least = {GangMode.ALL: whole, GangMode.BEST_EFFORT: 0}.get(mode, int(options.get("quorum", 0)))
-        on_failure = OnFailure[options.get("on", "replace").upper()]
+        on_failure = OnFailure[options.get("on_failure", "replace").upper()]
         return e.NewGang(name=name, ranges=ranges, least=least, mode=mode, on_failure=on_failure)
 
     def _bundled(self, submitted: e.JobsSubmitted, options: dict[str, str]) -> e.JobsSubmitted | None:
@@ -334,6 +383,39 @@ def demands(options: dict[str, str]) -> Demands:
     return Demands(licences=pairs("licence", UNIT), rates=pairs("rate", 1), concurrency=pairs("key", 1))
 
 
+def where(options: dict[str, str]) -> Where:
+    """Where a job may run, as scenarios write it."""
+
+    def texts(name: str) -> list[str]:
+        return [text for text in options.get(name, "").split(",") if text]
+
+    def rules(name: str, **more: Any) -> list[Neighbours]:
+        found = []
+        for text in texts(name):
+            weight, _, rest = text.rpartition("*")
+            by, _, word = rest.rpartition("/")
+            found.append(Neighbours((word,), by=by, weight=int(weight or 0), **more))
+        return found
+
+    return Where(
+        labels=tuple(selector(text) for text in [*texts("on"), *texts("prefer")]),
+        nodes=tuple(texts("node")),
+        not_nodes=tuple(texts("not_node")),
+        jobs=(*rules("apart", apart=True), *rules("near"), *rules("prefer_near"), *rules("data", past=True)),
+        strategy=Strategy[options.get("strategy", "default").upper()],
+        battery=int(options.get("battery", 0)),
+        gpu_memory=int(options.get("gpu_memory", 0)),
+        alternatives=tuple(resources(tuple(text.replace(":", "=").split("+"))) for text in texts("or")),
+    )
+
+
+def selector(text: str) -> Selector:
+    weight, _, rest = text.rpartition("*")
+    label, _, values = rest.removeprefix("!").partition(":")
+    found = tuple(value for value in values.split("|") if value)
+    return Selector(label, found, negated=rest.startswith("!"), weight=int(weight or 0))
+
+
 def written(policy: Policy, changes: dict[str, Any]) -> Policy:
     """A policy with changes as scenarios write them."""
     values: dict[str, Any] = {}
@@ -346,6 +428,8 @@ def written(policy: Policy, changes: dict[str, Any]) -> Policy:
             values[name] = value
         elif name == "namespaces":
             values[name] = tuple(_namespace(settings) for settings in value)
+        elif name == "strategy":
+            values[name] = Strategy[value.upper()]
         elif name == "licences":
             values[name] = tuple((key, count * UNIT) for key, count in sorted(value.items()))
         elif name == "rates":
@@ -364,6 +448,8 @@ def _namespace(settings: dict[str, Any]) -> Namespace:
     for name in ("within", "reclaim", "borrowing"):
         if name in values:
             values[name] = Against[values[name].upper()]
+    if "strategy" in values:
+        values["strategy"] = Strategy[values["strategy"].upper()]
     if "discipline" in values:
         values["discipline"] = Discipline[values["discipline"].upper()]
     if "model" in values:

@@ -32,6 +32,8 @@ class Table:
     title: str
     source: str
     judge: Callable[[], Sequence[Verdict]]
+    #: of what its cases are a test, where that is not the scheduler's decisions alone
+    note: str = ""
 
 
 def compared(case: str, expected: object, found: object, differs: str = "") -> Verdict:
@@ -46,8 +48,9 @@ def page(tables: Sequence[Table]) -> str:
     lines = [
         "# Decision tables",
         "",
-        "What others' schedulers decide, put to ours: each case is driven through the real scheduler. Written by",
-        "`python -m tests.tables`; `tests/tables/test_tables.py` checks that it is up to date.",
+        "What others' schedulers decide, put to ours: each case is driven through the real scheduler, unless it says",
+        "otherwise below. Written by `python -m tests.tables`; `tests/tables/test_tables.py` checks that it is up to",
+        "date.",
         "",
         "| table | cases | pass | differ | not expressible | source |",
         "|---|---|---|---|---|---|",
@@ -58,6 +61,7 @@ def page(tables: Sequence[Table]) -> str:
         counts = [sum(found.outcome == word for found in verdicts) for word in (PASSES, DIFFERS, NOT_EXPRESSIBLE)]
         lines.append(f"| {table.title} | {len(verdicts)} | {' | '.join(map(str, counts))} | {table.source} |")
         rest = [f"- `{found.case}`: {found.outcome}: {found.why}" for found in verdicts if found.outcome != PASSES]
-        if rest:
-            notes += ["", f"## {table.title}", "", *rest]
+        paragraphs = [part for part in ([table.note] if table.note else [], rest) if part]
+        if paragraphs:
+            notes += ["", f"## {table.title}", *(line for part in paragraphs for line in ("", *part))]
     return "\n".join([*lines, *notes]) + "\n"

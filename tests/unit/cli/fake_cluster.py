@@ -10,7 +10,17 @@ from typing import Any
 from kos_ray.model.errors import NotFound
 from kos_ray.model.ids import JobKey
 from kos_ray.model.policy import Policy, changed
-from kos_ray.model.views import AttemptView, ClusterStatus, EventView, Explanation, JobView, NodeView, SchedulingView
+from kos_ray.model.views import (
+    AttemptView,
+    ClusterStatus,
+    EventView,
+    Explanation,
+    JobView,
+    NodeStanding,
+    NodeView,
+    SchedulingView,
+)
+from kos_ray.model.windows import Windows
 from kos_ray.spec.lower import Draft
 from kos_ray.spec.rehearse import final_digests
 
@@ -42,6 +52,8 @@ class World:
         #: jobs that `jobs` and `views` know, newest first; empty: those of the drafts
         self.views: list[JobView] = []
         self.events: list[EventView] = []
+        #: how nodes stand, look after look
+        self.standings = [[NodeStanding(id=NODE.id, name=NODE.name, labels=(("zone", "a"),), free=NODE.resources)]]
         #: what a job has printed, look after look: an attempt's from its beginning on
         self.logs: list[str | bytes] = []
         #: what the scheduler says of itself, of a job, and which settings it was given
@@ -201,6 +213,22 @@ class FakeClient:
 
     def nodes(self) -> list[NodeView]:
         return [NODE]
+
+    def node_standings(self) -> list[NodeStanding]:
+        return self._world.standings.pop(0) if len(self._world.standings) > 1 else self._world.standings[0]
+
+    def mark_nodes(self, names: Sequence[str], **change: Any) -> list[NodeStanding]:
+        self._world.calls.append(("mark_nodes", list(names), change))
+        return self.node_standings()
+
+    def windows(self, *, node: str = "", namespace: str = "", text: str | None = None) -> Windows:
+        self._world.calls.append(("windows", node, namespace, text))
+        open_ = ((S, 2 * S),) if text != "" else ()
+        return Windows(scope=f"node:{node}", text="x" if open_ else "", open=open_, until_us=9 * S)
+
+    def advise(self, kinds: dict[str, Any]) -> dict[str, Any]:
+        self._world.calls.append(("advise", kinds))
+        return {"add": dict.fromkeys(kinds, 2), "waiting": 0 if kinds else 3}
 
     def cancel(self, refs: Sequence[str]) -> int:
         return self._act("cancel", refs)

@@ -28,6 +28,7 @@ COMMANDS = [
     ("journal", "verify"),
     ("config", "show"),
     *[("scheduler", word) for word in ("show", "set", "load")],
+    *[("node", word) for word in ("ls", "cordon", "uncordon", "drain", "label", "windows", "advise")],
 ]
 
 
@@ -78,6 +79,10 @@ def test_help_imports_nothing_heavy() -> None:
         ("import", "wfformat", MONTAGE, "--wait"),
         ("journal", "verify"),
         ("nodes",),
+        ("node", "ls"),
+        ("node", "cordon", "head"),
+        ("node", "drain", "head"),
+        ("node", "windows", "head"),
         ("top",),
         ("graph", "id-0"),
         ("rerun", "a", "--from-failed"),

@@ -120,6 +120,7 @@ def test_a_failure_while_saving_leaves_the_others(tmp_path):
 
 def test_the_format_is_versioned(kept, monkeypatch):
     kept.save(3)
-    monkeypatch.setattr(snapshots, "SNAPSHOT_FORMAT", 4)
+    own = snapshots.SNAPSHOT_FORMAT
+    monkeypatch.setattr(snapshots, "SNAPSHOT_FORMAT", own + 1)
     assert kept.load() is None
-    assert kept.store.warnings == ["snapshot 3 is passed over: format 3, expected 4"]
+    assert kept.store.warnings == [f"snapshot 3 is passed over: format {own}, expected {own + 1}"]

@@ -15,6 +15,7 @@ from kos_ray.observe.tables import (
     format_bytes,
     format_duration,
     format_instant,
+    format_resources,
     job_panel,
     job_table,
     node_table,
@@ -221,3 +222,8 @@ def test_progress_has_a_column_only_where_a_job_has_said_it():
     assert progress_text(view("c", progress=0.999)) == "99 %"
     assert ("progress", "42 %: epoch 4 of 10") in job_panel(said, 0)
     assert "progress" not in dict(job_panel(silent, 0))
+
+
+def test_resources_that_count_bytes() -> None:
+    amounts = [("CPU", 5_000), ("disk", 3 * 2**30 * 10_000), ("memory", 2**20 * 10_000)]
+    assert format_resources(amounts) == "CPU 0.5, disk 3.0 GiB, memory 1.0 MiB"

@@ -28,6 +28,44 @@ CASES = {
         "",
     ),
     "its licences": (["node a cpu=2", "submit g x2 cpu=1 licence=l:1 gang=2"], "g.0", "no_such_licence", ""),
+    "a label": (
+        ["node a cpu=2 zone:x", "submit j cpu=1 on=zone:y|z,!slow,!zone:x,ssd"],
+        *(
+            "j",
+            "no_node_matches",
+            "zone=y|z wanted, zone=x there, zone!=x wanted, zone=x there, a ssd wanted, no ssd there",
+        ),
+    ),
+    "a name": (["node a cpu=2", "submit j cpu=1 node=b"], "j", "no_node_matches", "not one of b"),
+    "another name": (["node a cpu=2", "submit j cpu=1 not_node=a"], "j", "no_node_matches", "it is not to run there"),
+    "cordoned": (["node a cpu=2", "cordon a note=disk", "submit j cpu=1"], "j", "cordoned", "cordoned: disk"),
+    "drained": (["node a cpu=2", "drain a", "submit j cpu=1"], "j", "cordoned", "draining"),
+    "apart": (
+        ["node a cpu=2", "submit x cpu=1 tag=t", "submit j cpu=1 apart=host/tag:t"],
+        *("j", "apart", "to be apart from tag:t (by host)"),
+    ),
+    "kept away": (
+        ["node a cpu=2", "submit x cpu=1 apart=tag:t", "submit j cpu=1 tag=t"],
+        *("j", "apart", "a job there is to be apart from it"),
+    ),
+    "near": (["node a cpu=2", "submit j cpu=1 near=job:x"], "j", "near", "to be near job:x"),
+    "a window": (
+        ["node a cpu=2", "open a 0s-5s", "submit j cpu=1"],
+        *("j", "window", "no window is open that is as long as it"),
+    ),
+    "battery": (
+        ["node a cpu=2", "is a battery=20", "submit j cpu=1 battery=30"],
+        *("j", "battery", "20 % in its battery, more than 30 % wanted"),
+    ),
+    "no such GPU": (
+        ["node a cpu=2 gpu=1 gpu-memory:1073741824", "submit j cpu=1 gpu_memory=2147483648"],
+        *("j", "gpu_memory", "no GPU of 2 GiB there"),
+    ),
+    "GPU memory": (
+        ["node a cpu=2 gpu=1 gpu-memory:4294967296", "is a free=1073741824", "submit j cpu=1 gpu_memory=2147483648"],
+        *("j", "gpu_memory", "1 GiB free on its GPUs, 2 GiB wanted"),
+    ),
+    "either": (["node a cpu=2", "submit x cpu=2", "submit j gpu=1 or=cpu:2"], "j", "no_room", "in use: CPU 2 of 0"),
     "it runs": (["node a cpu=1", "submit j cpu=1"], "j", "none", ""),
 }
 POLICY = {

@@ -7,6 +7,7 @@ import pytest
 
 from kos_ray.model.errors import InvalidSpec
 from kos_ray.model.policy import Against, Discipline, Model, Namespace, Policy, Rate, changed
+from kos_ray.model.where import Strategy
 from kos_ray.observe.policies import settings_in_force
 from kos_ray.spec.policies import CLUSTER, NAMESPACE, change_of, merged, parse_words
 from kos_ray.spec.settings import parse_settings
@@ -30,6 +31,7 @@ MINUTE_US = 60_000_000
         ("licences", {"matlab": 2}, "licences", (("matlab", 20_000),)),
         ("rates", {"calls": "100/1m"}, "rates", (Rate(name="calls", amount=100, per_us=MINUTE_US, burst=100),)),
         ("burst", "7/1m", "burst_jobs", 7),
+        ("strategy", "spread", "strategy", Strategy.SPREAD),
         ("scheduler_mode", "plugin:mine", "plugin", "mine"),
         ("scheduler_mode", "plugin:mine", "discipline", Discipline.PLUGIN),
         ("scheduling_model", "Just_In_Time", "model", Model.JUST_IN_TIME),
@@ -102,6 +104,8 @@ def test_a_settings_file_says_the_same() -> None:
 HISTORIES: dict[str, tuple[str, list[list[str]]]] = {
     "scheduler_mode": ("fifo", [["submit a cpu=1 band=5 single", "submit b cpu=1 single", "node n cpu=1"]]),
     "max_memory_usage": ("50%", [["node n cpu=1 mem=4", "submit a mem=3"]]),
+    "strategy": ("spread", [["node a cpu=4", "node b cpu=4", "submit j x2 cpu=1"]]),
+    "unknown_length": ("true", [["node a cpu=4", "open a 0s-10s", "submit j cpu=1"]]),
     "preemption": ("false", [["node n cpu=1", "submit a cpu=1 band=5"], ["wait 9s", "submit b cpu=1 band=0"]]),
     "exempt_time": ("1m", [["node n cpu=1", "submit a cpu=1 band=5"], ["wait 9s", "submit b cpu=1 band=0"]]),
     "patience": (
