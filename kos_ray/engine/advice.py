@@ -17,7 +17,8 @@ from kos_ray.model.job import JobState
 from kos_ray.model.plugins import Advice, Question
 from kos_ray.model.resources import UNIT
 from kos_ray.scheduler.advice import UNRANKED
-from kos_ray.scheduler.state import Job, State
+from kos_ray.scheduler.jobs import Job
+from kos_ray.scheduler.state import State
 
 #: jobs in one question
 TASKS_MAX = 500

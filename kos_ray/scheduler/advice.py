@@ -5,7 +5,8 @@ plug-in has said nothing has no turn yet. That is bounded: a plug-in that does n
 """
 
 from kos_ray.model.ids import JobKey
-from kos_ray.scheduler.state import Job, State
+from kos_ray.scheduler.jobs import Job
+from kos_ray.scheduler.state import State
 
 #: the plug-in had nothing to say of the job: it stands behind those that have a rank, as they came
 UNRANKED = 1 << 60

@@ -7,9 +7,10 @@ be over before the claimer could start (backfill as in EASY; Lifka, JSSPP 1995):
 from kos_ray.model.ids import JobKey, NodeId
 from kos_ray.model.resources import Resources, add
 from kos_ray.scheduler.fit import wanted_kind
+from kos_ray.scheduler.jobs import Job, JobClass
 from kos_ray.scheduler.models import expected_us
 from kos_ray.scheduler.rooms import room_of
-from kos_ray.scheduler.state import Job, JobClass, NodeState, State
+from kos_ray.scheduler.state import NodeState, State
 
 #: no end is known
 NEVER_US = 1 << 62

@@ -16,9 +16,10 @@ from kos_ray.model.job import After, JobState
 from kos_ray.model.resources import add
 from kos_ray.scheduler.apply import apply_decision
 from kos_ray.scheduler.fit import able_nodes, wanted_kind
+from kos_ray.scheduler.jobs import LATER, Job
 from kos_ray.scheduler.models import expected_us, must_start_us
 from kos_ray.scheduler.queues import order_of
-from kos_ray.scheduler.state import LATER, Job, NodeState, State
+from kos_ray.scheduler.state import NodeState, State
 
 #: how far back along a chain of parents the earliest end looks, and at how many parents of one range
 _CHAIN_MAX = 1_000

@@ -13,7 +13,8 @@ from kos_ray.model.events import JobsSubmitted
 from kos_ray.model.ids import JobKey
 from kos_ray.model.job import After, JobState
 from kos_ray.model.reasons import Reason
-from kos_ray.scheduler.state import Job, State, Waiting
+from kos_ray.scheduler.jobs import Job, Waiting
+from kos_ray.scheduler.state import State
 
 #: what a rule says: NONE: it may go. DEPENDENCY: not known yet. All else: it never can, and this is why
 Verdict = Reason

@@ -7,7 +7,8 @@ from kos_ray.model.ids import JobKey
 from kos_ray.model.job import Eviction, Guarantee, JobState
 from kos_ray.model.reasons import Reason
 from kos_ray.scheduler.apply import apply_decision
-from kos_ray.scheduler.state import Job, NodeState, State
+from kos_ray.scheduler.jobs import Job
+from kos_ray.scheduler.state import NodeState, State
 
 
 def drain(state: State, now_us: int) -> list[d.Decision]:

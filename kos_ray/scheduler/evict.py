@@ -19,10 +19,11 @@ from kos_ray.model.policy import Against
 from kos_ray.model.resources import Resources, add
 from kos_ray.scheduler.claims import NEVER_US, Claims
 from kos_ray.scheduler.fit import wanted_kind
+from kos_ray.scheduler.jobs import Job, JobClass
 from kos_ray.scheduler.rights import Rights
 from kos_ray.scheduler.rooms import room_of
 from kos_ray.scheduler.sites import Sites
-from kos_ray.scheduler.state import Job, JobClass, NodeState, State
+from kos_ray.scheduler.state import NodeState, State
 from kos_ray.scheduler.targets import Targets, settings_of
 from kos_ray.scheduler.victims import Cost, Plan, Used, Victim, cost, count, going, leaving, once
 

@@ -14,13 +14,14 @@ from kos_ray.scheduler import gangs, gates
 from kos_ray.scheduler.advice import awaits_advice
 from kos_ray.scheduler.deadlines import forecast
 from kos_ray.scheduler.fit import pausing, usable, wanted_kind
+from kos_ray.scheduler.jobs import OVERDUE, Gang, Job
 from kos_ray.scheduler.models import order_now
 from kos_ray.scheduler.packing import Packing, counted
 from kos_ray.scheduler.queues import rank
 from kos_ray.scheduler.shares import standing
 from kos_ray.scheduler.sites import matches
 from kos_ray.scheduler.sitewords import refusal
-from kos_ray.scheduler.state import OVERDUE, Gang, Job, NodeState, State
+from kos_ray.scheduler.state import NodeState, State
 
 #: jobs before it that are named
 _NAMED = 10

@@ -10,9 +10,10 @@ from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import Resources
 from kos_ray.model.where import ANYWHERE, Where
 from kos_ray.scheduler import fgd
+from kos_ray.scheduler.jobs import JobClass
 from kos_ray.scheduler.rooms import room_of
 from kos_ray.scheduler.sites import Sites, gpu_share, matches
-from kos_ray.scheduler.state import JobClass, NodeState, State
+from kos_ray.scheduler.state import NodeState, State
 
 if TYPE_CHECKING:
     from kos_ray.scheduler.evict import Search

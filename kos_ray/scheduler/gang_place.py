@@ -12,10 +12,11 @@ from kos_ray.scheduler.apply import apply_decision
 from kos_ray.scheduler.claims import NEVER_US, Claims, ready_us
 from kos_ray.scheduler.evict import Search
 from kos_ray.scheduler.fit import usable
+from kos_ray.scheduler.jobs import Gang, Job
 from kos_ray.scheduler.packing import Packing, Placement, assigned, counted
 from kos_ray.scheduler.queues import first_ready, take_first
 from kos_ray.scheduler.sites import Sites, matches
-from kos_ray.scheduler.state import Gang, Job, NodeState, State
+from kos_ray.scheduler.state import NodeState, State
 from kos_ray.scheduler.turns import Turn
 from kos_ray.scheduler.victims import Used, Victim
 

@@ -18,8 +18,9 @@ from kos_ray.model.gang import GangMode, Membership, OnFailure
 from kos_ray.model.ids import JobKey
 from kos_ray.model.job import JobState
 from kos_ray.model.reasons import Reason
+from kos_ray.scheduler.jobs import Gang, Job
 from kos_ray.scheduler.queues import class_named, queue, reclass
-from kos_ray.scheduler.state import Gang, Job, State
+from kos_ray.scheduler.state import State
 
 _RUNS = (JobState.LAUNCHED, JobState.RUNNING)
 

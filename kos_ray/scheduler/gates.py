@@ -7,7 +7,8 @@ from types import MappingProxyType
 from kos_ray.model.job import NO_DEMANDS, Demands
 from kos_ray.model.policy import Rate
 from kos_ray.model.reasons import Reason
-from kos_ray.scheduler.state import Job, JobClass, State
+from kos_ray.scheduler.jobs import Job, JobClass
+from kos_ray.scheduler.state import State
 
 #: how the concurrency key of an array's items begins; no user's key does
 GROUP = "\0"

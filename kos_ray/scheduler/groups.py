@@ -9,7 +9,8 @@ from kos_ray.model.events import ArrayLimits
 from kos_ray.model.ids import JobKey
 from kos_ray.model.job import Demands, JobState
 from kos_ray.scheduler.gates import GROUP
-from kos_ray.scheduler.state import Group, Job, State
+from kos_ray.scheduler.jobs import Group, Job
+from kos_ray.scheduler.state import State
 
 _ON_NODE = (JobState.LAUNCHED, JobState.RUNNING, JobState.STOPPING)
 _FAILED = (JobState.FAILED, JobState.LOST)

@@ -9,11 +9,12 @@ from kos_ray.model.resources import add, total
 from kos_ray.scheduler import gates
 from kos_ray.scheduler.dependencies import judge, line_of, registered
 from kos_ray.scheduler.gangs import needed
+from kos_ray.scheduler.jobs import LATER
 from kos_ray.scheduler.ledger import story
 from kos_ray.scheduler.quota import ROOT
 from kos_ray.scheduler.shares import paths
 from kos_ray.scheduler.sites import arrive, full_word
-from kos_ray.scheduler.state import LATER, State
+from kos_ray.scheduler.state import State
 
 _ON_NODE = (JobState.LAUNCHED, JobState.RUNNING, JobState.STOPPING)
 

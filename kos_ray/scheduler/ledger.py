@@ -12,9 +12,10 @@ from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import add
 from kos_ray.scheduler.fit import reconsider
 from kos_ray.scheduler.gates import give_back, take
+from kos_ray.scheduler.jobs import Job, JobClass
 from kos_ray.scheduler.shares import reserve, started
 from kos_ray.scheduler.sites import arrive, unwatch
-from kos_ray.scheduler.state import Job, JobClass, Lane, State
+from kos_ray.scheduler.state import Lane, State
 
 
 def story(job: Job) -> str:

@@ -35,7 +35,7 @@ def step(state: State, events: Sequence[Event], now_us: int) -> list[Decision]:
     # 4. Work is taken back from behind attempts that turned out long; ready jobs are placed, others make room for them;
     #    idle slots close.
     placement = Pass(state, now_us)
-    placement.recall_behind_long()
+    placement.recalls.behind_long()
     decisions += placement.run()
     while placement.joining:
         placement = Pass(state, now_us, placement)

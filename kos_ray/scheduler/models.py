@@ -14,7 +14,8 @@ from heapq import heappush
 from kos_ray.model.ids import JobKey
 from kos_ray.model.job import Spec
 from kos_ray.model.policy import Model
-from kos_ray.scheduler.state import LATER, OVERDUE, ClassKey, JobClass, NodeState, SpecEntry, State
+from kos_ray.scheduler.jobs import LATER, OVERDUE, ClassKey, JobClass, SpecEntry
+from kos_ray.scheduler.state import NodeState, State
 
 #: thousandths
 _WHOLE = 1_000

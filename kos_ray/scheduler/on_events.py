@@ -9,23 +9,21 @@ from kos_ray.model.errors import IllegalMove
 from kos_ray.model.ids import JobKey, NodeId, SpecKey
 from kos_ray.model.job import AttemptEnd, Guarantee, JobState, SlotKind
 from kos_ray.model.policy import Policy
-from kos_ray.model.resources import add
 from kos_ray.scheduler import gangs
 from kos_ray.scheduler.advice import keep_advice, keep_only, plugins_in_force
 from kos_ray.scheduler.dependencies import Past, parent_started, wait
 from kos_ray.scheduler.family import born
 from kos_ray.scheduler.fit import reconsider
 from kos_ray.scheduler.groups import demands_of, join
+from kos_ray.scheduler.jobs import LATER, OVERDUE, ClassKey, Job, JobClass, SpecEntry
 from kos_ray.scheduler.ledger import (
     count_on_nodes,
     lane_of,
     leave_lane,
     move,
-    not_idle,
-    off_node,
 )
-from kos_ray.scheduler.marks import is_closed, refresh, set_marks, set_windows
 from kos_ray.scheduler.models import note_deadline, under_model
+from kos_ray.scheduler.on_node_events import node_condition, node_lost, nodes_joined, nodes_marked, windows_changed
 from kos_ray.scheduler.paths import lengthen_paths
 from kos_ray.scheduler.queues import (
     burst_of,
@@ -40,9 +38,8 @@ from kos_ray.scheduler.queues import (
     withdraw,
 )
 from kos_ray.scheduler.quota import Tree
-from kos_ray.scheduler.shares import reserve
 from kos_ray.scheduler.sites import full_word, watch, words_of
-from kos_ray.scheduler.state import LATER, OVERDUE, ClassKey, Job, JobClass, NodeState, SpecEntry, State
+from kos_ray.scheduler.state import State
 
 #: weight of the newest run in a spec's mean run time, as 1/n
 _MEAN_WEIGHT = 8
@@ -191,58 +188,6 @@ def _remember(state: State, event: e.JobsSubmitted) -> None:
         state.left.setdefault(full_word(namespace, f"job:{name}"), {})[NodeId(node)] = None
 
 
-def _nodes_joined(state: State, event: e.NodesJoined, _now_us: int) -> None:
-    for node in event.nodes:
-        known = state.nodes.get(node.id)
-        if known is not None:
-            add(state.capacity, known.node.resources, -1)
-        add(state.capacity, node.resources, 1)
-        if state.starts:
-            # as many as the least loaded had: a new node is not flooded
-            state.starts.setdefault(node.id, min(state.starts.values()))
-        if known is None:
-            known = state.nodes[node.id] = NodeState(node)
-        else:
-            known.node = node
-            known.free = dict(node.resources.amounts)
-            for lane in known.lanes.values():
-                add(known.free, lane.kind.resources, -lane.slots)
-        refresh(state, known)
-        state.rooms.join(known)
-    state.tree = Tree(state.policy.namespaces, state.capacity)
-    reconsider(state)
-    state.steps.clear()
-    state.shares_now.clear()
-
-
-def _node_lost(state: State, event: e.NodeLost, now_us: int) -> None:
-    lost = state.nodes.pop(event.node, None)
-    if lost is None:
-        return
-    state.rooms.leave(lost)
-    state.taken_nodes.pop(event.node, None)
-    add(state.capacity, lost.node.resources, -1)
-    state.starts.pop(event.node, None)
-    state.tree = Tree(state.policy.namespaces, state.capacity)
-    reconsider(state)
-    state.steps.clear()
-    state.shares_now.clear()
-    for kind, lane in lost.lanes.items():
-        reserve(state, kind.namespace, kind.resources, -lane.slots, now_us)
-        not_idle(state, event.node, kind)
-        state.todo.long_lanes.pop((event.node, kind), None)
-        state.lanes[kind].pop(event.node)
-        for key in lane.held:
-            job = state.jobs[key]
-            off_node(state, job)
-            state.todo.ended[key] = AttemptEnd.LOST
-    for nodes in state.left.values():
-        nodes.pop(event.node, None)
-    made = {gang.leader for gang in state.gangs.values() if event.node in gang.room}
-    for key in [key for key, node in state.nominated.items() if node == event.node or key in made]:
-        withdraw(state, key)
-
-
 def _attempts_entered(state: State, event: e.AttemptsEntered, _now_us: int) -> None:
     for key, attempt in zip(event.keys, event.attempts, strict=True):
         job = state.jobs.get(key)
@@ -372,25 +317,6 @@ def _checkpoints_stored(state: State, event: e.CheckpointsStored, now_us: int) -
             job.saved_us = now_us
 
 
-def _node_condition(state: State, event: e.NodeCondition, _now_us: int) -> None:
-    node = state.nodes.get(event.node)
-    if node is not None:
-        node.battery, node.gpu_free = event.battery, event.gpu_free
-        reconsider(state)
-
-
-def _windows_changed(state: State, event: e.WindowsChanged, _now_us: int) -> None:
-    set_windows(state, event.windows)
-    reconsider(state)
-
-
-def _nodes_marked(state: State, event: e.NodesMarked, _now_us: int) -> None:
-    set_marks(state, event.marks)
-    reconsider(state)
-    for key in [key for key, node in state.nominated.items() if is_closed(state.nodes[node])]:
-        withdraw(state, key)
-
-
 def _nothing(_state: State, _event: Any, _now_us: int) -> None:
     """Events that only readers care for."""
 
@@ -398,8 +324,8 @@ def _nothing(_state: State, _event: Any, _now_us: int) -> None:
 ON_EVENT: dict[type, Callable[[State, Any, int], None]] = {
     e.SchedulerStarted: _scheduler_started,
     e.JobsSubmitted: _jobs_submitted,
-    e.NodesJoined: _nodes_joined,
-    e.NodeLost: _node_lost,
+    e.NodesJoined: nodes_joined,
+    e.NodeLost: node_lost,
     e.AttemptsEntered: _attempts_entered,
     e.AttemptsEnded: _attempts_ended,
     e.LogsStored: _nothing,
@@ -410,9 +336,9 @@ ON_EVENT: dict[type, Callable[[State, Any, int], None]] = {
     e.ReleaseRequested: _release_requested,
     e.PriorityChanged: _priority_changed,
     e.PolicyChanged: _policy_changed,
-    e.NodesMarked: _nodes_marked,
-    e.NodeCondition: _node_condition,
-    e.WindowsChanged: _windows_changed,
+    e.NodesMarked: nodes_marked,
+    e.NodeCondition: node_condition,
+    e.WindowsChanged: windows_changed,
     e.RanksAdvised: _ranks_advised,
     e.PluginDisabled: _plugin_disabled,
 }

@@ -6,8 +6,9 @@ from kos_ray.model.ids import NodeId
 from kos_ray.model.job import SlotKind
 from kos_ray.model.resources import add
 from kos_ray.scheduler.fit import able_nodes, pausing, usable
+from kos_ray.scheduler.jobs import Job
 from kos_ray.scheduler.shares import step_of
-from kos_ray.scheduler.state import Job, NodeState, State
+from kos_ray.scheduler.state import NodeState, State
 from kos_ray.scheduler.victims import Used, count
 
 #: so many jobs of a kind on a node each

@@ -7,8 +7,9 @@ those only the largest: both are known without looking at the class's own story 
 
 from kos_ray.model.reasons import Reason
 from kos_ray.scheduler.claims import Claims
+from kos_ray.scheduler.jobs import JobClass
 from kos_ray.scheduler.rooms import Index, Shelf, room_of
-from kos_ray.scheduler.state import JobClass, State
+from kos_ray.scheduler.state import State
 from kos_ray.scheduler.targets import Targets
 from kos_ray.scheduler.turns import Turn
 

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from kos_ray.model.events import JobDependency
 from kos_ray.model.ids import JobKey
+from kos_ray.scheduler.jobs import Job
 from kos_ray.scheduler.queues import queue_anew
-from kos_ray.scheduler.state import Job, State
+from kos_ray.scheduler.state import State
 
 
 def lengthen_paths(state: State, added: Sequence[JobDependency]) -> None:

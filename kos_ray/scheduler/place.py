@@ -10,9 +10,8 @@ from itertools import chain
 
 from kos_ray.model import decisions as d
 from kos_ray.model.ids import JobKey, NodeId
-from kos_ray.model.job import JobState, SlotKind
+from kos_ray.model.job import SlotKind
 from kos_ray.model.reasons import Reason
-from kos_ray.model.resources import add
 from kos_ray.scheduler import fgd, gates
 from kos_ray.scheduler.apply import apply_decision
 from kos_ray.scheduler.claims import NEVER_US, Claims, ready_us
@@ -23,20 +22,21 @@ from kos_ray.scheduler.fit import (
     kinds_of,
     leftover,
     near_nodes,
-    pausing,
     roomy_nodes,
     usable,
     wanted_kind,
     why_not,
 )
 from kos_ray.scheduler.gang_place import GangTurns
-from kos_ray.scheduler.ledger import launch, set_slots
+from kos_ray.scheduler.ledger import launch
 from kos_ray.scheduler.models import load_of, slot_end_us
 from kos_ray.scheduler.parking import Parking
 from kos_ray.scheduler.queues import first_ready, place_in_class, take_first
+from kos_ray.scheduler.recalls import Recalls
 from kos_ray.scheduler.score import liked_best
 from kos_ray.scheduler.sites import Sites
-from kos_ray.scheduler.state import Job, Lane, NodeState, State
+from kos_ray.scheduler.slots import Slots
+from kos_ray.scheduler.state import Lane, NodeState, State
 from kos_ray.scheduler.turns import Turn, Turns, turns_of
 from kos_ray.scheduler.victims import evictions
 
@@ -49,15 +49,15 @@ class Pass:
         self.state = state
         self.now_us = now_us
         self.launched: dict[tuple[NodeId, SlotKind], list[JobKey]] = {}
-        self.resized: dict[tuple[NodeId, SlotKind], Reason] = {}
-        self.recalls: list[d.Recall] = []
+        self.slots = Slots(state, now_us)
+        self.recalls = Recalls(state, now_us)
         self.evictions: list[d.Decision] = []
         self.claims = Claims(state, now_us)
         self.sites = Sites(state, now_us)
         self._search = Search(state, self.claims, self.sites, now_us)
         if before is not None:
             self._search.rights.fresh |= before.started()
-        self._gangs = GangTurns(state, self.claims, self.sites, self._search, now_us, self._resize, self._launch)
+        self._gangs = GangTurns(state, self.claims, self.sites, self._search, now_us, self.slots.resize, self._launch)
         self._parking = Parking(state, now_us, self.claims, self._search.targets)
         self._claimed = 0
         self._refill_us: int | None = None
@@ -65,8 +65,8 @@ class Pass:
     def run(self) -> list[d.Decision]:
         """Let idle slots go whose time is over; then place what can be placed, in order."""
         self.state.rooms.tick(self.now_us)
-        self._release_taken()
-        self._release_idle()
+        self.slots.release_taken()
+        self.slots.release_idle()
         idle_kinds = set(self.state.idle_lanes)
         for job_class in self.state.classes.values():
             job_class.why = Reason.NONE
@@ -134,7 +134,7 @@ class Pass:
             lane = node.lanes.get(kind)
             slots, idle = (lane.slots, lane.idle) if lane else (0, 0)
             if len(keys) > idle:
-                self._resize(node, kind, slots + len(keys) - idle, Reason.NONE)
+                self.slots.resize(node, kind, slots + len(keys) - idle, Reason.NONE)
             self._launch(node, kind, keys)
             self.sites.came = self.sites.came or bool(turn.job_class.name.words)
             return True
@@ -151,9 +151,9 @@ class Pass:
             times = self._let(node, turn, opens=False)
             if times:
                 yield node, min(times, node.lanes[kind].idle)
-        quota = self._quota(kind)
+        quota = self.slots.quota(kind)
         if not quota:
-            if not self._close_for_quota(turn):
+            if self._search.lacks_quota(kind, turn.head) or not self.slots.close_for_quota(kind):
                 return
             quota = 1
         best = self._best_fit(turn)
@@ -163,7 +163,7 @@ class Pass:
             index = self.state.rooms.by_room()
             for node_id in dict.fromkeys(chain.from_iterable(self.state.idle_lanes.values())):
                 node = self.state.nodes[node_id]
-                if index.holds(node, kind.resources) and self._let(node, turn) and self._close_idle(node, kind):
+                if index.holds(node, kind.resources) and self._let(node, turn) and self.slots.close_idle(node, kind):
                     yield node, 1
 
     def _in_rotation(self, turn: Turn) -> Iterator[tuple[NodeState, int]]:
@@ -200,7 +200,7 @@ class Pass:
     def _fits_anew(self, node: NodeState, kind: SlotKind) -> bool:
         """Whether a new slot of a kind can be opened on a node as far as its room goes."""
         fits = kind.resources.fits(usable(self.state, node, kind)) and fgd.times(node, kind, 1)
-        return bool(fits) and self._can_open(node, kind)
+        return bool(fits) and self.slots.can_open(node, kind)
 
     def _let(self, node: NodeState, turn: Turn, *, opens: bool = True) -> int:
         """How many jobs of a turn a node, and the claims on it, let start there."""
@@ -210,61 +210,9 @@ class Pass:
     def _times(self, node: NodeState, turn: Turn) -> int:
         """How many slots of a kind may be opened on a node where one may."""
         kind = turn.kind
-        bound = min(self._slots_left(node, kind), self._let(node, turn))
+        bound = min(self.slots.slots_left(node, kind), self._let(node, turn))
         bound = kind.resources.times_in(usable(self.state, node, kind), bound)
         return max(1, fgd.times(node, kind, bound))
-
-    def _quota(self, kind: SlotKind) -> int:
-        """How many more slots of a kind its namespace may reserve."""
-        tree = self.state.tree
-        return tree.times(self.state.reserved, kind.namespace, kind.resources, _MANY) if tree.matters else _MANY
-
-    def _close_for_quota(self, turn: Turn) -> bool:
-        """Close idle slots, the namespace's own first, until its quota has room; False where that does not do."""
-        kind, lacking = turn.kind, self.state.tree.lacking
-        places = [(node_id, other) for other, nodes in self.state.idle_lanes.items() for node_id in nodes]
-        idle = sorted(places, key=lambda place: (place[1].namespace != kind.namespace, place))
-        if not idle or self._search.lacks_quota(kind, turn.head):
-            return False
-        for node_id, other in idle:
-            lane = self.state.nodes[node_id].lanes.get(other)
-            while lane is not None and lane.idle and lacking(self.state.reserved, kind.namespace, kind.resources):
-                self._resize(self.state.nodes[node_id], other, lane.slots - 1, Reason.ROOM_WANTED)
-        return not lacking(self.state.reserved, kind.namespace, kind.resources)
-
-    def _slots_left(self, node: NodeState, kind: SlotKind, *, closed: int = 0) -> int:
-        """How many more processes the node may run, whatever room it has, after so many others were closed."""
-        policy = self.state.policy
-        left = policy.slots_per_node_max - node.slots + closed
-        if not kind.resources.amounts:
-            lane = node.lanes.get(kind)
-            left = min(left, policy.empty_slots_max - (lane.slots if lane else 0))
-        return left
-
-    def _can_open(self, node: NodeState, kind: SlotKind, *, closed: int = 0) -> bool:
-        return self._slots_left(node, kind, closed=closed) > 0 and not pausing(node, kind, self.now_us)
-
-    def _close_idle(self, node: NodeState, kind: SlotKind) -> bool:
-        """Close idle slots of other kinds if that makes room for one slot of `kind`."""
-        idle = sorted(
-            (lane for lane in node.lanes.values() if lane.idle and lane.kind != kind),
-            key=lambda lane: (lane.idle_since_us, lane.kind),
-        )
-        free = dict(usable(self.state, node, kind))
-        close: dict[SlotKind, int] = {}
-        closed = 0
-        for lane in idle:
-            for _ in range(lane.idle):
-                if kind.resources.fits(free) and self._can_open(node, kind, closed=closed):
-                    break
-                add(free, lane.kind.resources, 1)
-                close[lane.kind] = close.get(lane.kind, 0) + 1
-                closed += 1
-        if not kind.resources.fits(free) or not self._can_open(node, kind, closed=closed):
-            return False
-        for other, count in close.items():
-            self._resize(node, other, node.lanes[other].slots - count, Reason.ROOM_WANTED)
-        return True
 
     def _take(self, turn: Turn, room: int) -> list[JobKey]:
         """Take up to `room` jobs of a turn out of their queue."""
@@ -329,7 +277,7 @@ class Pass:
             take_first(state, job_class)
         self._decide(*evictions(state, plan.victims, turn.head, plan.node))
         self.claims.add(state.nodes[plan.node], job_class, turn.head, NEVER_US)
-        self._recall_ahead(state.nodes[plan.node], turn)
+        self.recalls.ahead(state.nodes[plan.node], turn)
         return True
 
     def _make_room_for_gang(self, turn: Turn) -> bool:
@@ -344,7 +292,7 @@ class Pass:
         self._decide(keep, *evictions(self.state, victims, turn.head, keep.nodes[0]))
         self._gangs.keep_made(turn.head)
         for node in keep.nodes:
-            self._recall_ahead(self.state.nodes[node], turn)
+            self.recalls.ahead(self.state.nodes[node], turn)
         return True
 
     def _decide(self, *decisions: d.Decision) -> None:
@@ -375,7 +323,7 @@ class Pass:
             kept = self._gangs.claim(turn)
             self._claimed += bool(kept)
             for node in kept:
-                self._recall_ahead(node, turn)
+                self.recalls.ahead(node, turn)
         if job_class.why is not Reason.NO_ROOM:
             return
         kind = wanted_kind(state, job_class)
@@ -389,76 +337,20 @@ class Pass:
         node = state.nodes[best[2]]
         self._claimed += 1
         self.claims.add(node, job_class, turn.head, best[0])
-        self._recall_ahead(node, turn)
-
-    def _recall_ahead(self, node: NodeState, turn: Turn) -> None:
-        """Ask back what waits ahead on a claimed node and stands behind the claimer."""
-        for lane in node.lanes.values():
-            if len(lane.held) <= lane.slots:
-                continue
-            waiting = [key for key in list(lane.held)[lane.slots :] if self._stands_behind(key, turn)]
-            self._recall(node, waiting, Reason.ROOM_WANTED)
-
-    def _stands_behind(self, key: JobKey, turn: Turn) -> bool:
-        job = self.state.jobs[key]
-        own, claimer = job.job_class, turn.job_class
-        return own is not claimer and (own.order, key) > (claimer.order, turn.head) and _recallable(job)
-
-    def recall_behind_long(self) -> None:
-        """Ask back what was queued ahead on lanes whose slots are all held by attempts that turned out long."""
-        long_lanes = self.state.todo.long_lanes
-        for node_id, kind in long_lanes:
-            node = self.state.nodes[node_id]
-            lane = node.lanes.get(kind)
-            if lane and lane.running >= lane.slots:
-                waiting = [key for key in lane.held if _recallable(self.state.jobs[key])]
-                self._recall(node, waiting, Reason.BEHIND_LONG_ATTEMPT)
-        long_lanes.clear()
+        self.recalls.ahead(node, turn)
 
     # --- what was done
-
-    def _resize(self, node: NodeState, kind: SlotKind, slots: int, reason: Reason) -> None:
-        set_slots(self.state, node.node.id, kind, slots, self.now_us)
-        self.resized[node.node.id, kind] = reason
 
     def _launch(self, node: NodeState, kind: SlotKind, keys: list[JobKey]) -> None:
         launch(self.state, node.node.id, kind, keys, self.now_us)
         self.launched.setdefault((node.node.id, kind), []).extend(keys)
         self._search.rights.fresh.update(keys)
 
-    def _recall(self, node: NodeState, keys: list[JobKey], reason: Reason) -> None:
-        if not keys:
-            return
-        attempts = tuple(self.state.jobs[key].attempt for key in keys)
-        decision = d.Recall(node=node.node.id, keys=tuple(keys), attempts=attempts, reason=reason)
-        apply_decision(self.state, decision, self.now_us)
-        self.recalls.append(decision)
-
-    def _release_taken(self) -> None:
-        """Give reservations back that Ray did not honour: they would look like idle slots."""
-        for node_id in self.state.taken_nodes:
-            node = self.state.nodes[node_id]
-            idle = [kind for kind in node.taken if kind in node.lanes and node.lanes[kind].idle]
-            for kind in idle:
-                if pausing(node, kind, self.now_us):
-                    self._resize(node, kind, len(node.lanes[kind].held), Reason.TAKEN_BY_OTHERS)
-
-    def _release_idle(self) -> None:
-        """Give reservations back that were idle long enough."""
-        idle_us = self.state.policy.idle_slot_us
-        for kind, nodes in list(self.state.idle_lanes.items()):
-            for node_id in list(nodes):
-                node = self.state.nodes[node_id]
-                lane = node.lanes[kind]
-                if lane.idle_since_us + idle_us > self.now_us:
-                    break
-                self._resize(node, kind, len(lane.held), Reason.IDLE)
-
     def _decisions(self) -> list[d.Decision]:
         """Resizes, launches, recalls, in columns. A launch carries its lane's slots, so its resize is not repeated."""
         state = self.state
         found: list[d.Decision] = []
-        for (node_id, kind), reason in self.resized.items():
+        for (node_id, kind), reason in self.slots.resized.items():
             if (node_id, kind) not in self.launched:
                 lane = state.nodes[node_id].lanes.get(kind)
                 slots = lane.slots if lane else 0
@@ -473,7 +365,7 @@ class Pass:
                     attempts=tuple([state.jobs[key].attempt for key in keys]),
                 )
             )
-        return [*self._gangs.starts, *found, *self.evictions, *self.recalls]
+        return [*self._gangs.starts, *found, *self.evictions, *self.recalls.decisions]
 
     def started(self) -> set[JobKey]:
         """What was started at this instant."""
@@ -483,10 +375,6 @@ class Pass:
     def joining(self) -> bool:
         """Whether a gang has started of which others may join: they have their turns in a pass of their own."""
         return self._gangs.joining
-
-
-def _recallable(job: Job) -> bool:
-    return job.state is JobState.LAUNCHED and not job.recall_asked
 
 
 _MANY = 1 << 30

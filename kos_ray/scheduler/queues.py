@@ -10,9 +10,10 @@ from kos_ray.model.job import Demands, JobState
 from kos_ray.model.policy import Discipline, Model
 from kos_ray.model.where import ANYWHERE
 from kos_ray.scheduler.advice import UNADVISED, note_unadvised, rank_by_advice
+from kos_ray.scheduler.jobs import OVERDUE, ClassKey, Job, JobClass, SpecEntry
 from kos_ray.scheduler.models import under_model
 from kos_ray.scheduler.shares import account_of
-from kos_ray.scheduler.state import OVERDUE, ClassKey, Job, JobClass, SpecEntry, State
+from kos_ray.scheduler.state import State
 
 #: where those stand whose namespace is blind to bands
 _BLIND_BAND = 3

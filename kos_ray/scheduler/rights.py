@@ -10,8 +10,9 @@ from kos_ray.model.resources import Resources
 from kos_ray.scheduler.claims import NEVER_US
 from kos_ray.scheduler.fit import wanted_kind
 from kos_ray.scheduler.gangs import active, needed
+from kos_ray.scheduler.jobs import Job
 from kos_ray.scheduler.shares import paths, step_of
-from kos_ray.scheduler.state import Job, NodeState, State
+from kos_ray.scheduler.state import NodeState, State
 from kos_ray.scheduler.targets import may_ever, over_at_us, settings_of
 from kos_ray.scheduler.victims import Used, Victim, allows
 

@@ -8,8 +8,9 @@ from kos_ray.model.resources import add
 from kos_ray.model.where import Strategy
 from kos_ray.scheduler.fgd import gpus_of, growth
 from kos_ray.scheduler.fit import able_nodes, leftover
+from kos_ray.scheduler.jobs import JobClass
 from kos_ray.scheduler.sites import Sites
-from kos_ray.scheduler.state import JobClass, NodeState, State
+from kos_ray.scheduler.state import NodeState, State
 from kos_ray.scheduler.turns import Turn
 
 

@@ -9,8 +9,9 @@ from kos_ray.model.reasons import Reason
 from kos_ray.scheduler import gangs
 from kos_ray.scheduler.apply import apply_decision
 from kos_ray.scheduler.groups import given_up
+from kos_ray.scheduler.jobs import OVERDUE, Job
 from kos_ray.scheduler.retry import backoff_us
-from kos_ray.scheduler.state import OVERDUE, Job, State
+from kos_ray.scheduler.state import State
 
 _SUCCEEDED = (JobState.SUCCEEDED, Reason.SUCCEEDED)
 #: what a job that is over because of its attempt's end is said to have ended by

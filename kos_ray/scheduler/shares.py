@@ -7,8 +7,9 @@ on their order, so a replay has the same.
 """
 
 from kos_ray.model.resources import Resources, add
+from kos_ray.scheduler.jobs import JobClass
 from kos_ray.scheduler.quota import ROOT
-from kos_ray.scheduler.state import Account, JobClass, State
+from kos_ray.scheduler.state import Account, State
 
 #: a whole cluster
 WHOLE = 1_000_000

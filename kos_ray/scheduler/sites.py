@@ -21,10 +21,11 @@ from kos_ray.model.resources import UNIT, Resources
 from kos_ray.model.where import Neighbours, Strategy, Where
 from kos_ray.model.windows import NAMESPACE, NEVER_US, Windows
 from kos_ray.scheduler.fgd import gpus_of, workload
+from kos_ray.scheduler.jobs import Job, JobClass
 from kos_ray.scheduler.marks import is_closed
 from kos_ray.scheduler.queues import class_named, reclass
 from kos_ray.scheduler.shares import paths
-from kos_ray.scheduler.state import Job, JobClass, NodeState, State
+from kos_ray.scheduler.state import NodeState, State
 
 _MANY = 1 << 30
 

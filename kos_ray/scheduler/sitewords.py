@@ -5,8 +5,9 @@ from collections.abc import Callable
 from kos_ray.model.job import SlotKind
 from kos_ray.model.reasons import Reason
 from kos_ray.model.where import Neighbours, Selector
+from kos_ray.scheduler.jobs import Job, JobClass
 from kos_ray.scheduler.sites import Sites, gpu_share, matches, named
-from kos_ray.scheduler.state import Job, JobClass, NodeState, State
+from kos_ray.scheduler.state import NodeState, State
 
 _GIB = 2**30
 

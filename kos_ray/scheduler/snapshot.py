@@ -13,13 +13,14 @@ from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import Resources, add
 from kos_ray.model.windows import Windows
 from kos_ray.model.wire import from_plain, to_plain
+from kos_ray.scheduler.jobs import ClassKey, Gang, Group, Job, SpecEntry, Waiting
 from kos_ray.scheduler.ledger import count_on_nodes
 from kos_ray.scheduler.marks import set_marks
 from kos_ray.scheduler.queues import class_named, rebuild
 from kos_ray.scheduler.quota import ROOT, Tree
 from kos_ray.scheduler.shares import account_of, paths
 from kos_ray.scheduler.sites import arrive, named_by
-from kos_ray.scheduler.state import ClassKey, Gang, Group, Job, Lane, NodeState, SpecEntry, State, Waiting
+from kos_ray.scheduler.state import Lane, NodeState, State
 
 _JOB_FIELDS = (
     *("spec", "attempt", "failures", "losses", "undelivered", "node", "entered", "due_us", "estimate_us"),

@@ -13,11 +13,12 @@ from kos_ray.model.policy import Against, Namespace, Policy
 from kos_ray.model.resources import add
 from kos_ray.scheduler.claims import NEVER_US, Claims
 from kos_ray.scheduler.fit import wanted_kind
+from kos_ray.scheduler.jobs import Job, JobClass, Rest
 from kos_ray.scheduler.quota import ROOT
 from kos_ray.scheduler.rooms import Index, room_of
 from kos_ray.scheduler.shares import paths
 from kos_ray.scheduler.sites import Sites
-from kos_ray.scheduler.state import Job, JobClass, NodeState, Rest, State
+from kos_ray.scheduler.state import NodeState, State
 
 #: nodes that one search looks at, of those where enough could give way
 _NODES_MAX = 16

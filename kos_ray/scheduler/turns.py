@@ -6,10 +6,11 @@ from heapq import heapify, heappop, heappush, heapreplace
 from kos_ray.model.ids import JobKey
 from kos_ray.model.job import SlotKind
 from kos_ray.model.reasons import Reason
+from kos_ray.scheduler.jobs import OVERDUE, JobClass
 from kos_ray.scheduler.models import order_now
 from kos_ray.scheduler.queues import first_ready, place_in_class, rank
 from kos_ray.scheduler.shares import standing, step_of
-from kos_ray.scheduler.state import OVERDUE, JobClass, State
+from kos_ray.scheduler.state import State
 
 _Place = tuple[int, JobKey]
 _LAST: _Place = (1 << 62, JobKey(1 << 62))

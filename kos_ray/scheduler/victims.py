@@ -10,10 +10,11 @@ from kos_ray.model.policy import Against
 from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import add
 from kos_ray.scheduler.gangs import falling
+from kos_ray.scheduler.jobs import Job
 from kos_ray.scheduler.queues import count_ready
 from kos_ray.scheduler.quota import ROOT
 from kos_ray.scheduler.shares import paths
-from kos_ray.scheduler.state import Job, State
+from kos_ray.scheduler.state import State
 
 Used = dict[str, dict[str, int]]
 Cost = tuple[int, int, int, int, int]

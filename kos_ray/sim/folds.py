@@ -8,9 +8,10 @@ from kos_ray.journal.verify import verify
 from kos_ray.model.ids import JobKey
 from kos_ray.model.job import JobState
 from kos_ray.scheduler import invariants
+from kos_ray.scheduler.jobs import OVERDUE, JobClass
 from kos_ray.scheduler.machine import recover
 from kos_ray.scheduler.snapshot import state_from_plain, state_to_plain
-from kos_ray.scheduler.state import OVERDUE, JobClass, State
+from kos_ray.scheduler.state import State
 from kos_ray.sim.world import Violation
 
 

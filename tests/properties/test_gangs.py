@@ -30,7 +30,17 @@ _SUBMIT = st.builds(
     lambda size, count, kind, band, rest: Move("submit", size * count, f"gang={size} {kind} band={band} {rest}"),
     st.integers(2, 4),
     st.integers(1, 2),
-    st.sampled_from(("", "", "quorum=2", "quorum=2 on_failure=compensate", "on_failure=abort", "on_failure=compensate", "effort=best")),
+    st.sampled_from(
+        (
+            "",
+            "",
+            "quorum=2",
+            "quorum=2 on_failure=compensate",
+            "on_failure=abort",
+            "on_failure=compensate",
+            "effort=best",
+        )
+    ),
     st.integers(1, 4),
     st.sampled_from(
         ("cpu=1 single", "cpu=1", "cpu=2 single retries=1", "cpu=1 mem=1 single evict=cancel", "cpu=1 once")

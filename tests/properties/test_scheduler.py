@@ -20,9 +20,10 @@ from kos_ray.model.resources import UNIT, Resources
 from kos_ray.model.where import ANYWHERE, Neighbours, Selector, Strategy, Where
 from kos_ray.model.windows import NEVER_US, Windows
 from kos_ray.scheduler import invariants
+from kos_ray.scheduler.jobs import LATER
 from kos_ray.scheduler.machine import next_due_us, recover, step
 from kos_ray.scheduler.snapshot import state_from_plain, state_to_plain
-from kos_ray.scheduler.state import LATER, State
+from kos_ray.scheduler.state import State
 from kos_ray.sim.folds import comparable
 
 _SHAPES = ({}, {"CPU": 1}, {"CPU": 2}, {"CPU": 4}, {"CPU": 1, "GPU": 1}, {"memory": 8})
