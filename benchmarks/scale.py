@@ -14,6 +14,7 @@ from kos_ray.model.job import AttemptEnd, Eviction, Spec
 from kos_ray.model.node import Node
 from kos_ray.model.policy import Policy
 from kos_ray.model.resources import Resources
+from kos_ray.scheduler import invariants
 from kos_ray.scheduler.machine import step
 from kos_ray.scheduler.state import State
 
@@ -23,6 +24,8 @@ SHAPES = 200
 ACCOUNTS = 20
 TICKS = 300
 ENDS_PER_TICK = 4
+#: of so many shapes one is wanted by gangs of so many members
+GANGS_EVERY, GANG = 10, 4
 STEP_US = 10_000
 SETTLE_MAX = 100
 NAMES = ("scale_tick_p50", "scale_tick_p99", "scale_waiting_job")
@@ -36,7 +39,7 @@ class World:
         self.state = State()
         self.now_us = 1_000_000
         self.next_key = 1
-        self.evictions: list[d.Evict] = []
+        self.evictions: list[d.Evict | d.Stop] = []
         policy = Policy(burst_jobs=0)
         self.step([e.SchedulerStarted(epoch=1, version="0", policy=policy), e.NodesJoined(nodes=tuple(self._nodes()))])
         self.specs = [self._spec(number) for number in range(SHAPES)]
@@ -47,7 +50,7 @@ class World:
         self.now_us += STEP_US
         stopped = [self._ended(found.node, found.keys, found.attempts, AttemptEnd.STOPPED) for found in self.evictions]
         decisions = step(self.state, [*stopped, *events], self.now_us)
-        self.evictions = [found for found in decisions if isinstance(found, d.Evict)]
+        self.evictions = [found for found in decisions if isinstance(found, d.Evict | d.Stop)]
         return decisions
 
     def _nodes(self) -> Iterator[Node]:
@@ -72,6 +75,9 @@ class World:
     def submit(self, count: int) -> e.JobsSubmitted:
         """An array of so many jobs of one shape."""
         number = self.random.randrange(SHAPES)
+        gangs = number % GANGS_EVERY == 0
+        if gangs:
+            count = max(GANG, count // GANG * GANG)
         new = () if number in self.known else ((SpecKey(number + 1), self.specs[number]),)
         self.known.add(number)
         first = JobKey(self.next_key)
@@ -84,6 +90,10 @@ class World:
             specs=(SpecKey(number + 1),),
             args=(b"",) * count,
             new_specs=new,
+            gangs=tuple(
+                e.NewGang(name=str(start), ranges=((start, GANG),), least=GANG)
+                for start in range(first, first + count * gangs, GANG)
+            ),
         )
 
     def settle(self) -> None:
@@ -133,6 +143,8 @@ def rows(wanted: Callable[[str], bool]) -> Iterator[Row]:
     each = (tracemalloc.get_traced_memory()[0] - before) / (len(world.state.jobs) - jobs)
     tracemalloc.stop()
     world.settle()
+    broken = invariants.check(world.state)
+    assert not broken, broken[:3]
     times = []
     for _ in range(TICKS):
         events = [*world.ends(ENDS_PER_TICK), world.submit(2)]

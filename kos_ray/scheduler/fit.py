@@ -115,6 +115,7 @@ def reconsider(state: State) -> None:
     """What did not fit may fit now though no node has more room: a mark, a label, a neighbour, a window has changed."""
     state.able.clear()
     state.of_shapes.clear()
+    state.never.clear()
     state.rooms.stir()
 
 

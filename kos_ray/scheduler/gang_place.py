@@ -21,6 +21,8 @@ from kos_ray.scheduler.turns import Turn
 from kos_ray.scheduler.victims import Used, Victim
 
 _MANY = 1 << 30
+#: nodes that are compared for a claim, and one more for each member
+_NEAR = 64
 #: what a pass does to nodes, and remembers as decisions
 _Resize = Callable[[NodeState, SlotKind, int, Reason], None]
 _Launch = Callable[[NodeState, SlotKind, list[JobKey]], None]
@@ -169,30 +171,43 @@ class GangTurns:
         state, gang = self._state, self._state.gang_of[turn.head]
         if not state.nodes:
             return Reason.NO_NODES
-        wanted, least = counted(gangs.ready(state, gang)), gangs.needed(gang)
-        empty = Packing(state, self._now_us, empty=True)
-        first = {job.entry.kind: job.job_class.where for job in gangs.ready(state, gang)}
-
-        def may(node: NodeState, kind: SlotKind) -> int:
-            return _MANY if matches(node, first[kind], kind) else 0
-
-        if empty.fit(wanted, least, may, quota=False) is None:
-            ever = empty.fit(wanted, least, _anything, quota=False) is None
-            return Reason.NEVER_FITS if ever else Reason.NO_NODE_MATCHES
-        if empty.fit(wanted, least, may) is None:
-            return Reason.ABOVE_QUOTA
+        never = self._never(gang)
+        if never is not Reason.NONE:
+            return never
+        least = gangs.needed(gang)
         kind = turn.job_class.kind
         needs = Resources.from_amounts(total(kind.resources for _ in range(max(1, least))))
         if state.tree.matters and state.tree.forbids(Packing(state, self._now_us).used, kind.namespace, needs):
             return Reason.QUOTA
         return Reason.GANG_NO_ROOM
 
+    def _never(self, gang: Gang) -> Reason:
+        """Why a gang could not start even if nothing ran, NONE if it could; kept for all alike until nodes change."""
+        state, members, least = self._state, gangs.ready(self._state, gang), gangs.needed(gang)
+        first = {job.entry.kind: job.job_class.where for job in members}
+        wanted = counted(members)
+        name = (least, *((kind, count, first[kind]) for kind, count in wanted.items()))
+        if name not in state.never:
+            empty = Packing(state, self._now_us, empty=True)
+
+            def may(node: NodeState, kind: SlotKind) -> int:
+                return _MANY if matches(node, first[kind], kind) else 0
+
+            if empty.fit(wanted, least, _anything, quota=False) is None:
+                state.never[name] = Reason.NEVER_FITS
+            elif empty.fit(wanted, least, may, quota=False) is None:
+                state.never[name] = Reason.NO_NODE_MATCHES
+            else:
+                state.never[name] = Reason.ABOVE_QUOTA if empty.fit(wanted, least, may) is None else Reason.NONE
+        return state.never[name]
+
     def claim(self, turn: Turn) -> list[NodeState]:
         """Keep nodes for a gang that together could hold it, those first that have the most room for it now."""
         state, gang = self._state, self._state.gang_of[turn.head]
         kind, site = turn.job_class.kind, self._site(gang)
-        placement = Packing(state, self._now_us, empty=True).fit(
-            counted(gangs.ready(state, gang)),
+        ready = gangs.ready(state, gang)
+        placement = Packing(state, self._now_us, empty=True, near=_NEAR + len(ready)).fit(
+            counted(ready),
             gangs.needed(gang),
             lambda node, kind: 0 if self._claims.taken(node) else site(node, kind),
             lambda node: -kind.resources.times_in(node.free, _MANY),

@@ -1,11 +1,13 @@
 """Whether several jobs fit at once: what the nodes would have free, tried without changing anything."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 
 from kos_ray.model.ids import NodeId
 from kos_ray.model.job import SlotKind
 from kos_ray.model.resources import add
-from kos_ray.scheduler.fit import able_nodes, pausing, usable
+from kos_ray.model.where import ANYWHERE
+from kos_ray.scheduler.fit import able_nodes, near_nodes, pausing, usable
 from kos_ray.scheduler.jobs import Job
 from kos_ray.scheduler.shares import step_of
 from kos_ray.scheduler.state import NodeState, State
@@ -20,21 +22,24 @@ Let = Callable[[NodeState, SlotKind], int]
 class Packing:
     """What each node has free once its idle slots are closed, and what is reserved by namespace then."""
 
-    def __init__(self, state: State, now_us: int, *, empty: bool = False) -> None:
-        """`empty`: as if nothing ran at all."""
+    def __init__(self, state: State, now_us: int, *, empty: bool = False, near: int = 0) -> None:
+        """`empty`: as if nothing ran at all, on so many of the nodes that lack the least (0: on all)."""
         self._state = state
         self._now_us = now_us
         self._empty = empty
+        self._near = near
         self._found: dict[NodeId, NodeState] = {}
+        #: nodes that some have left
+        self._left: set[NodeId] = set()
         self.used: Used = {} if empty or not state.tree.matters else used_without_idle(state)
 
     def without(self, gone: Iterable[Job], used: Used | None = None) -> "Packing":
         """The same once these jobs have left their nodes; `used` is what is reserved then."""
         found = Packing.__new__(Packing)
-        found._state, found._now_us, found._empty = self._state, self._now_us, self._empty  # noqa: SLF001 - its own
+        found._state, found._now_us, found._empty, found._near = self._state, self._now_us, self._empty, 0  # noqa: SLF001
         found._found = dict(self._found)  # noqa: SLF001
         found.used = self.used if used is None else used
-        changed: set[NodeId] = set()
+        changed = found._left = set()  # noqa: SLF001 - its own
         for job in gone:
             if job.node is None or job.node not in self._state.nodes:
                 continue
@@ -69,7 +74,7 @@ class Packing:
         found: Placement = []
         for kind in sorted(wanted, key=lambda kind: (-step_of(self._state, kind.resources), kind)):
             left = self._quota(used, kind, wanted[kind]) if quota else wanted[kind]
-            rooms = {node.node.id: self._times(nodes, node, kind, let) for node in able_nodes(self._state, kind)}
+            rooms = {node.node.id: self._times(nodes, node, kind, let) for node in self._nodes(kind)}
             rooms = {node: times for node, times in rooms.items() if times > 0}
             while left and rooms:
                 node_id = self._next(rooms, left, first)
@@ -86,6 +91,14 @@ class Packing:
                 count(used, kind, times)
                 left -= times
         return found if sum(times for *_, times in found) >= max(1, least) else None
+
+    def _nodes(self, kind: SlotKind) -> Iterable[NodeState]:
+        """The nodes that may have room for one slot of a kind."""
+        if self._empty:
+            return near_nodes(self._state, kind, ANYWHERE, self._near) if self._near else able_nodes(self._state, kind)
+        roomy = self._state.rooms.by_room().large_enough(kind.resources)
+        left = (self._state.nodes[node_id] for node_id in sorted(self._left))
+        return {node.node.id: node for node in chain(roomy, left)}.values()
 
     def _next(self, rooms: Mapping[NodeId, int], left: int, first: Callable[[NodeState], object] | None) -> NodeId:
         if first is not None:

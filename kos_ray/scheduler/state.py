@@ -213,6 +213,8 @@ class State:
     #: nodes or policy change
     able: dict[tuple[SlotKind, Where], list[NodeState]] = field(default_factory=dict)
     of_shapes: dict[frozenset[Resources], list[NodeState]] = field(default_factory=dict)
+    #: why gangs alike could never start; forgotten with them
+    never: dict[tuple[object, ...], Reason] = field(default_factory=dict)
     #: what people say of nodes, by name of a node or of its host; see `marks.py`
     marks: dict[str, Mark] = field(default_factory=dict)
     #: when nodes and namespaces may be used, by scope

@@ -58,6 +58,7 @@ def forget(state: State) -> None:
     state.able.clear()
     state.steps.clear()
     state.of_shapes.clear()
+    state.never.clear()
     state.shares_now.clear()
     for job_class in state.classes.values():
         job_class.rests.clear()
