@@ -49,7 +49,9 @@ def test_a_checkpoint_outlives_the_scheduler(kos: KosCluster, tmp_path: Path) ->
     pid, epoch = scheduler_pid()
     os.kill(pid, signal.SIGKILL)
     (tmp_path / "fail").touch()
-    assert job.result(120) == [1, 1, 2]
+    *saved, went_on = job.result(120)
+    assert saved == [1, 1], "what the first attempt had saved"
+    assert went_on in (2, 3), "one that is sent to an agent before that has greeted is not delivered, and not charged"
     assert scheduler_pid()[1] == epoch + 1
     assert JournalReader(kos.state_dir).checkpoints([job._key]) == {}, "a job that is over needs none"
     report = verify(kos.state_dir)
