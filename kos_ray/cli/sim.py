@@ -8,6 +8,7 @@ import typer
 
 from kos_ray.cli.output import emit, say, show_panel, show_table
 from kos_ray.cli.shell import Exit, Json, example, new_app
+from kos_ray.model.errors import InvalidSpec
 from kos_ray.observe.tables import Table
 
 if TYPE_CHECKING:
@@ -93,3 +94,47 @@ def _show(report: "Report") -> None:
         typer.echo(f"\n{report.main} in use over {report.makespan_s:g} s")
         for line in plot_lines(report.timeline):
             typer.echo(line)
+
+
+@app.command(
+    epilog=example(
+        "kos sim compare --cluster 4x64cpu8gpu --workload configs/examples/rehearsal.yaml "
+        "--policy default --policy scheduler_mode=fifo --seeds 5",
+    )
+)
+def compare(
+    cluster: Cluster,
+    workload: Workload,
+    policies: Annotated[
+        list[str],
+        typer.Option("--policy", metavar="POLICY", help="Two or more, as in `kos sim run`; the first is the base."),
+    ],
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="How many, for synthetic workloads.")] = 10,
+    first_seed: Annotated[int, typer.Option("--first-seed", min=0, help="The first of them.")] = 0,
+    arrival_scale: Scale = 1.0,
+    declared: Declared = True,
+    check: Check = False,
+    as_json: Json = False,
+) -> None:
+    """Rehearse one workload under several policies, over seeds: means with 95 % confidence intervals.
+
+    All get the same seeds; differences to the first policy are shown where they are surely none of chance.
+    """
+    from kos_ray.rehearsal.compare import compared
+    from kos_ray.rehearsal.read import seeded
+    from kos_ray.rehearsal.tables import compared_rows
+
+    if len(set(policies)) < max(2, len(policies)):
+        raise InvalidSpec(f"--policy: expected two or more different ones, found {', '.join(policies)}")
+    if not seeded(workload) and seeds > 1:
+        say(f"{workload}: nothing is drawn in a recorded workload: one rehearsal for each policy, and no intervals")
+        seeds = 1
+    reports: dict[str, list[Report]] = {policy: [] for policy in policies}
+    for seed in range(first_seed, first_seed + seeds):
+        for policy, found in reports.items():
+            found.append(_rehearsed(cluster, workload, policy, seed, arrival_scale, declared=declared, check=check))
+    result = compared(reports)
+    if as_json:
+        emit({"seeds": seeds, "first_seed": first_seed, "policies": result})
+    else:
+        show_table(Table(("", *policies), tuple(compared_rows(result)), numbers=frozenset(policies)))

@@ -1,5 +1,8 @@
 """Reports as rows and text, for people."""
 
+from collections.abc import Sequence
+
+from kos_ray.rehearsal.compare import METRICS, Compared, Estimate
 from kos_ray.rehearsal.report import GroupReport, Report, Spread
 
 COLUMNS = ("jobs", "wait", "median", "p95", "max", "slowdown", "share")
@@ -45,3 +48,26 @@ def _spread(found: Spread, unit: str) -> str:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
+
+
+def compared_rows(found: Sequence[Compared]) -> list[tuple[str, ...]]:
+    """One row for each metric: its name, then a cell for each policy; those behind the first say what differs."""
+    return [
+        (
+            name,
+            *(
+                _estimate(one.metrics[name]) + (_difference(one.differences[name]) if index else "")
+                for index, one in enumerate(found)
+            ),
+        )
+        for name in METRICS
+    ]
+
+
+def _estimate(found: Estimate) -> str:
+    return f"{found.mean:.4g}" + ("" if found.half is None else f" ± {found.half:.2g}")
+
+
+def _difference(found: Estimate) -> str:
+    """The difference to the first policy, where it is none of chance."""
+    return f" ({found.mean:+.3g} ± {found.half:.2g})" if found.distinct else ""

@@ -71,3 +71,19 @@ def test_wrong_input_is_a_text_and_a_code(kos: Kos, tmp_path: Path) -> None:
     code, out, err = kos("sim", "run", "--cluster", "1x4cpu", "--workload", str(file))
     assert (code, out) == (2, "")
     assert f"{file}:2: streams[0].jobs: expected a number of jobs" in err
+
+
+def test_policies_side_by_side(kos: Kos, tmp_path: Path) -> None:
+    """Last come, first served: the longest wait is longer, surely."""
+    words = ("sim", "compare", "--cluster", "1x4cpu", "--workload", workload(tmp_path), "--policy", "default")
+    code, out, _ = kos(*words, "--policy", "scheduler_mode=lifo", "--seeds", "4")
+    assert code == 0
+    assert out.splitlines()[0].split() == ["default", "scheduler_mode=lifo"]
+    assert "±" in out
+    code, out, _ = kos(*words, "--policy", "scheduler_mode=lifo", "--seeds", "4", "--first-seed", "2", "--json")
+    found = json.loads(out)
+    assert [one["policy"] for one in found["policies"]] == ["default", "scheduler_mode=lifo"]
+    worse = found["policies"][1]["differences"]["max_wait_s"]
+    assert worse["mean"] > worse["half"] > 0
+    code, _, err = kos(*words)
+    assert (code, "expected two or more different ones" in err) == (2, True)

@@ -1,7 +1,7 @@
 """Rehearsals that can be worked out by hand."""
 
 import pytest
-from language import ends, job, rehearse, report, starts
+from small_worlds import ends, job, rehearse, report, starts
 
 from kos_ray.rehearsal.report import PARTS, jain
 
