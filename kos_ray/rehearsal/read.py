@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from kos_ray.model.errors import InvalidSpec
-from kos_ray.model.policy import Policy, changed
+from kos_ray.model.policy import Discipline, Policy, changed
+from kos_ray.rehearsal.recorded import read_gangs, read_workflow
 from kos_ray.rehearsal.swf import read_swf
 from kos_ray.rehearsal.synthetic import read_synthetic
 from kos_ray.rehearsal.workload import VirtualJob
@@ -47,16 +48,33 @@ def _read(path: str, seed: int) -> tuple[VirtualJob, ...]:
     name = Path(path).name.removesuffix(".gz")
     if name.endswith(".swf"):
         return read_swf(Path(path))
-    raise InvalidSpec(f"{path}: expected a workload: .yaml (synthetic), or .swf (also .swf.gz); found another name")
+    if name.endswith(".csv"):
+        return read_gangs(Path(path))
+    if path.endswith(".json"):
+        return read_workflow(Path(path))
+    raise InvalidSpec(
+        f"{path}: expected a workload: .yaml (synthetic), .json (WfFormat), .swf or .csv (also .swf.gz, .csv.gz); "
+        "found another name"
+    )
 
 
 def read_policy(text: str) -> tuple[Policy, Sequence[str]]:
     """A policy, and the keys of its file that nothing acts on: a settings file, KEY=VALUE words, or `default`.
 
     Raises:
-        InvalidSpec: it is none of them.
+        InvalidSpec: it is none of them, or asks for what no rehearsal has.
 
     """
+    policy, not_yet = _policy(text)
+    disciplines = [policy.discipline, *(one.discipline for one in policy.namespaces)]
+    if Discipline.PLUGIN in disciplines:
+        raise InvalidSpec(
+            f"--policy: {text}: expected a built-in scheduler_mode, found a plug-in's: no plug-in runs in a rehearsal"
+        )
+    return policy, not_yet
+
+
+def _policy(text: str) -> tuple[Policy, Sequence[str]]:
     if text == BUILT_IN:
         return Policy(), ()
     if Path(text).suffix in (".yaml", ".yml", ".json"):

@@ -9,6 +9,8 @@ from kos_ray.model.errors import InvalidSpec
 from kos_ray.model.policy import Discipline
 from kos_ray.rehearsal.cluster import read_cluster
 from kos_ray.rehearsal.read import read_policy, read_workload
+from kos_ray.rehearsal.report import report_of
+from kos_ray.rehearsal.world import World
 
 EXAMPLE = str(Path(__file__).parents[3] / "configs/examples/rehearsal.yaml")
 SWF = """\
@@ -127,6 +129,50 @@ def test_wrong_logs_name_the_line(tmp_path: Path, line: str, expected: str) -> N
         read_workload(str(file))
 
 
+def test_gang_traces(tmp_path: Path) -> None:
+    file = tmp_path / "t.csv"
+    file.write_text("job_id,arrival_s,gpus,duration_v100_s,job_type\n7,20.5,4,100.5,a\n8,3,1,10,b\n9,4,2,,c\n")
+    jobs = read_workload(str(file))
+    assert [(job.name, job.at_us, job.members, job.run_us, job.spec.run_ms) for job in jobs] == [
+        ("8", 3_000_000, 1, 10_000_000, 10_000),
+        ("7", 20_500_000, 4, 100_500_000, 100_500),
+    ]
+    found = report_of(World(read_cluster("2x4gpu"), jobs, check=True).run())
+    assert (found.makespan_s, found.jobs, found.attempts) == (121, 2, 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", r"t\.csv:1: expected a column arrival_s or submit_time, found none"),
+        ("arrival_s,gpus\n", r"t\.csv:1: expected a column duration_s or"),
+        ("arrival_s,gpus,duration\n1,2\n", r"t\.csv:2: expected 3 columns, found 2"),
+        ("arrival_s,gpus,duration\n1,2,3\n1,2,soon\n", r"t\.csv:3: duration: expected a number of 0 or more"),
+        ("arrival_s,gpus,duration\n1,0.5,3\n", r"t\.csv:2: gpus: expected a whole number from 1"),
+        ("arrival_s,gpus,duration\n1,2,\n", r"t\.csv:1: expected at least one job with a duration"),
+    ],
+)
+def test_wrong_traces_name_the_line(tmp_path: Path, text: str, expected: str) -> None:
+    file = tmp_path / "t.csv"
+    file.write_text(text)
+    with pytest.raises(InvalidSpec, match=expected):
+        read_workload(str(file))
+
+
+def test_a_recorded_workflow() -> None:
+    """Between the bounds of any schedule that leaves nobody idle: the critical path, and Graham's."""
+    jobs = read_workload(str(Path(EXAMPLE).parent / "montage-chameleon-2mass-005d-001.json"))
+    assert len(jobs) == 58
+    chains: list[float] = []
+    for job in jobs:
+        assert all(parent < len(chains) for parent in job.after)
+        chains.append(job.run_us / 1e6 + max((chains[parent] for parent in job.after), default=0))
+    work = sum(job.run_us for job in jobs) / 1e6
+    found = report_of(World(read_cluster("1x4cpu"), jobs, check=True).run())
+    assert {job.spec.resources.as_units()["CPU"] for job in jobs} == {1}
+    assert max(*chains, work / 4) <= found.makespan_s <= max(chains) + (work - max(chains)) / 4
+
+
 def test_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidSpec, match="expected a workload"):
         read_workload("log.txt")
@@ -143,5 +189,7 @@ def test_policies(tmp_path: Path) -> None:
     assert read_policy(str(file))[0].discipline is Discipline.LIFO
     policy, _ = read_policy('scheduler_mode=fifo licences="{a: 2}"')
     assert (policy.discipline, policy.licences) == (Discipline.FIFO, (("a", 20_000),))
+    with pytest.raises(InvalidSpec, match="no plug-in runs in a rehearsal"):
+        read_policy("scheduler_mode=plugin:shortest_job_first")
     with pytest.raises(InvalidSpec, match="expected KEY=VALUE"):
         read_policy("quickly")
