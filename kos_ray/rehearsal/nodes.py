@@ -47,7 +47,7 @@ class _Lane:
 
 
 class Nodes:
-    """All of them. `starting` and `ended` are read, and emptied, by whoever keeps the record."""
+    """All of them. `started` and `ended` are read, and emptied, by whoever keeps the record."""
 
     def __init__(self) -> None:
         self.now_us = 0
@@ -60,11 +60,6 @@ class Nodes:
         self._recalled: list[Attempt] = []
         self.started: list[Attempt] = []
         self.ended: list[Attempt] = []
-
-    @property
-    def busy(self) -> bool:
-        """Whether anything is there."""
-        return bool(self._held)
 
     def next_us(self) -> int | None:
         """When something happens there next."""

@@ -16,13 +16,12 @@ _TYPICAL = 0.95
 
 
 class Times:
-    """One job's instants, -1 where they did not come: the first start of its last member, the end of its last one."""
+    """One job's instants, -1 where they did not come: its first start (gangs start whole), its last member's end."""
 
-    __slots__ = ("end_us", "left", "ready_us", "start_us", "succeeded", "unstarted")
+    __slots__ = ("end_us", "left", "ready_us", "start_us", "succeeded")
 
     def __init__(self, members: int) -> None:
         self.ready_us = self.start_us = self.end_us = -1
-        self.unstarted = members
         self.left = members
         self.succeeded = True
 
@@ -45,13 +44,10 @@ class Record:
         #: amount-microseconds that were used, by resource and by namespace, and that were lost to evictions
         self.used_by: dict[str, dict[str, int]] = {}
         self.lost: dict[str, int] = {}
-        #: jobs that had not ended when nothing went on any more
-        self.left_over = 0
         #: `(instant, amount of the main resource in use from then on)`
         self.timeline: list[tuple[int, int]] = []
         self.now_us = start_us
         self._using = 0
-        self._started_keys: set[tuple[int, int]] = set()
         self._free: dict[NodeId, dict[str, int]] = {node.id: dict(node.resources.amounts) for node in nodes}
         self._shapes = _typical(jobs, self.main)
         self._sample_us = SECOND_US
@@ -74,13 +70,9 @@ class Record:
         """An attempt of a job was entered."""
         self.attempts += 1
         self._use(number, attempt.node, 1)
-        place = (number, attempt.key)
         times = self.times[number]
-        if place not in self._started_keys:
-            self._started_keys.add(place)
-            times.unstarted -= 1
-            if not times.unstarted:
-                times.start_us = attempt.entered_us
+        if times.start_us < 0:
+            times.start_us = attempt.entered_us
 
     def ended(self, number: int, attempt: Attempt, *, lost: bool) -> None:
         """An entered attempt ended; where it is `lost`, what it did has to be done again."""
@@ -99,9 +91,8 @@ class Record:
         if not times.left:
             times.end_us = now_us
 
-    def close(self, left_over: int) -> None:
+    def close(self) -> None:
         """Nothing happens any more."""
-        self.left_over = left_over
         if not self.timeline or self.timeline[-1][1] != self._using:
             self.timeline.append((self.now_us, self._using))
 

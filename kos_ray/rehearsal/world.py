@@ -83,7 +83,7 @@ class World:
             events = []
             now_us = self._next_us(now_us)
         self._check(self._nodes.now_us)
-        self.record.close(len(self.state.jobs))
+        self.record.close()
         return self.record
 
     # --- time

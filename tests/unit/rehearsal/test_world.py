@@ -60,6 +60,7 @@ def test_an_eviction_loses_work_unless_it_was_saved() -> None:
     assert found.makespan_s == 101
     saved = report("1x1cpu", job(0, 60, saves=True), critical)
     assert (saved.preemptions, saved.work_lost, saved.makespan_s) == (1, {}, 70)
+    assert saved.bands["critical"].wait_s.max == 0
 
 
 def test_deadlines_and_namespaces() -> None:
@@ -71,6 +72,13 @@ def test_deadlines_and_namespaces() -> None:
     assert (found.deadlines, found.deadlines_met) == (2, 1)
     assert found.jain == jain([1.0, 2.0]) == 0.9
     assert [one.dominant_share for one in found.namespaces.values()] == [0.5, 0.5]
+
+
+def test_deadlines_count_from_the_arrival() -> None:
+    """Ends at 100, 200 and 300 s; the last two are due at 200 and 299 s."""
+    jobs = (job(0, 100), job(50, 100, deadline_us=150_000_000), job(60, 100, deadline_us=239_000_000))
+    found = report("1x1cpu", *jobs)
+    assert (found.deadlines, found.deadlines_met) == (2, 1)
 
 
 def test_what_never_fits_is_left_over() -> None:
