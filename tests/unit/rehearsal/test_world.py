@@ -3,7 +3,9 @@
 import pytest
 from small_worlds import ends, job, rehearse, report, starts
 
+from kos_ray.rehearsal.cluster import read_cluster
 from kos_ray.rehearsal.report import PARTS, jain
+from kos_ray.rehearsal.world import START_US, World
 
 
 def test_fifo_on_one_node_by_hand() -> None:
@@ -100,3 +102,20 @@ def test_short_jobs_take_turns_in_slots() -> None:
     record = rehearse("1x2cpu", *(job(0, 0.01, declared=False) for _ in range(100)))
     assert ends(record)[-1] == pytest.approx(0.5, abs=0.02)
     assert report("1x2cpu", *(job(0, 0.01) for _ in range(100))).utilisation["CPU"] <= 1
+
+
+def test_what_waits_behind_a_long_attempt_is_taken_back() -> None:
+    """Jobs that were measured as short are sent ahead; one of them turns out long, and the others run elsewhere."""
+    lengths = [0.002] * 60 + [20] + [0.002] * 60
+    jobs = [job(0, length, declared=False) for length in lengths]
+    record = rehearse("1x2cpu", *jobs)
+    assert max(end for end, length in zip(ends(record), lengths, strict=True) if length < 1) < 1
+    assert record.attempts == len(jobs)  # none ran twice
+    assert ends(record)[60] < 21
+
+
+def test_a_spec_is_told_once() -> None:
+    """What is told again is measured anew, and its live jobs are counted from 0."""
+    world = World(read_cluster("1x2cpu"), [job(0, 1), job(0, 1), job(0, 2)])
+    told = [len(event.new_specs) for event in world._arrivals(START_US)]
+    assert told == [1, 0, 1]
