@@ -108,7 +108,7 @@ def test_what_waits_behind_a_long_attempt_is_taken_back() -> None:
     """Jobs that were measured as short are sent ahead; one of them turns out long, and the others run elsewhere."""
     lengths = [0.002] * 60 + [20] + [0.002] * 60
     jobs = [job(0, length, declared=False) for length in lengths]
-    record = rehearse("1x2cpu", *jobs)
+    record = rehearse("2x1cpu", *jobs)
     assert max(end for end, length in zip(ends(record), lengths, strict=True) if length < 1) < 1
     assert record.attempts == len(jobs)  # none ran twice
     assert ends(record)[60] < 21
