@@ -25,6 +25,7 @@ from kos_ray.cli import (
     oneoff,
     scheduler,
     settings,
+    sim,
     top,
 )
 from kos_ray.cli.shell import new_app, run_guarded
@@ -62,6 +63,7 @@ app.add_typer(journal.app, name="journal")
 app.add_typer(settings.app, name="config")
 app.add_typer(node.app, name="node")
 app.add_typer(scheduler.app, name="scheduler")
+app.add_typer(sim.app, name="sim")
 app.command(epilog=doctor.EXAMPLE)(doctor.doctor)
 app.command(epilog=demo.EXAMPLE)(demo.demo)
 

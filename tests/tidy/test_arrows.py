@@ -23,7 +23,8 @@ ARROWS: dict[str, set[str]] = {
     "runtime": {"model", "engine", "journal", "worker", "plugins", "scheduler", "facade"},
     "observe": {"model"},
     "client": {"model", "spec", "runtime", "facade"},
-    "cli": {"model", "spec", "observe", "client", "runtime", "facade"},
+    "cli": {"model", "spec", "observe", "client", "runtime", "rehearsal", "facade"},
+    "rehearsal": {"model", "spec", "scheduler"},
     "sim": {"model", "engine", "scheduler", "journal", "spec"},
 }
 

@@ -27,6 +27,7 @@ COMMANDS = [
     ("import", "wfformat"),
     ("journal", "verify"),
     ("config", "show"),
+    *[("sim", word) for word in ("run", "compare")],
     *[("scheduler", word) for word in ("show", "set", "load")],
     *[("node", word) for word in ("ls", "cordon", "uncordon", "drain", "label", "windows", "advise")],
 ]

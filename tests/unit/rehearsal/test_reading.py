@@ -1,0 +1,195 @@
+"""Clusters, workloads and policies as people write them, and what they are told when they write them wrong."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from kos_ray.model.errors import InvalidSpec
+from kos_ray.model.policy import Discipline
+from kos_ray.rehearsal.cluster import read_cluster
+from kos_ray.rehearsal.read import read_policy, read_workload
+from kos_ray.rehearsal.report import report_of
+from kos_ray.rehearsal.world import World
+
+EXAMPLE = str(Path(__file__).parents[3] / "configs/examples/rehearsal.yaml")
+SWF = """\
+; MaxProcs: 128
+; Note: a few lines of a log
+1 0 -1 1451 128 -1 -1 -1 2000 -1 -1 1 1 -1 -1 -1 -1 -1
+3 20 -1 0 -1 -1 -1 64 -1 -1 -1 4 1 -1 -1 -1 -1 -1
+2 10 -1 10 1 -1 -1 -1 -1 -1 -1 -1 1 -1 -1 -1 -1 -1
+4 30 -1 -1 8 -1 -1 -1 -1 -1 -1 4 5 -1 -1 -1 -1 -1
+"""
+
+
+def test_clusters_in_short_and_in_a_file(tmp_path: Path) -> None:
+    nodes = read_cluster("2x64cpu8gpu256GiB,1x4cpu")
+    assert [node.resources.as_units() for node in nodes] == [
+        *[{"CPU": 64, "GPU": 8, "memory": 256 * 2**30}] * 2,
+        {"CPU": 4},
+    ]
+    assert len({node.id for node in nodes}) == 3
+    file = tmp_path / "c.yaml"
+    file.write_text("nodes:\n  - {count: 2, cpu: 64, memory: 1GiB, fpga: 2, labels: {zone: a}}\n")
+    found = read_cluster(str(file))
+    assert found[1].resources.as_units() == {"CPU": 64, "fpga": 2, "memory": 2**30}
+    assert dict(found[0].labels)["zone"] == "a"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("many", "--cluster: expected nodes such as 100x64cpu8gpu"),
+        ("0x4cpu", "--cluster: expected 1 to 1000000 nodes, found 0"),
+        ("1x4furlongs", "the unit 'furlongs'"),
+        ("1x0cpu", "found one that has nothing"),
+    ],
+)
+def test_wrong_clusters_say_so(text: str, expected: str) -> None:
+    with pytest.raises(InvalidSpec, match=expected):
+        read_cluster(text)
+
+
+def test_wrong_cluster_files_name_the_line(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("nodes:\n  - {cpu: 4}\n  - {cpu: much}\n")
+    with pytest.raises(InvalidSpec, match=r"c\.yaml:3: nodes\[1\]: cpu: expected a number such as 1 or 0.5"):
+        read_cluster(str(file))
+
+
+def test_synthetic_jobs_are_drawn_from_the_seed() -> None:
+    first, again, other = (read_workload(EXAMPLE, seed=seed) for seed in (1, 1, 2))
+    assert first == again != other
+    assert len(first) == 252
+    assert [job.at_us for job in first] == sorted(job.at_us for job in first)
+    notebooks = [job for job in first if job.spec.type == "notebooks"]
+    gaps = notebooks[-1].at_us / len(notebooks) / 1_000_000
+    assert 8 < gaps < 12.5  # six a minute
+    assert {job.members for job in first if job.spec.type == "training"} == {4}
+    assert {job.spec.run_ms for job in first if job.spec.type == "reports"} == {0}
+    assert all(60 <= job.run_us / 1e6 <= 300 for job in first if job.spec.type == "reports")
+
+
+def test_a_further_stream_changes_nothing_of_the_others(tmp_path: Path) -> None:
+    file = tmp_path / "w.yaml"
+    file.write_text(Path(EXAMPLE).read_text() + "  - {name: more, jobs: 5, run_time: 1s}\n")
+    more = [job for job in read_workload(str(file), seed=3) if job.spec.type != "more"]
+    assert more == list(read_workload(EXAMPLE, seed=3))
+
+
+@pytest.mark.parametrize(
+    ("stream", "expected"),
+    [
+        ("{jobs: 1}", r"w\.yaml:2: streams\[0\]: expected 'run_time' in every stream"),
+        ("{jobs: 1, run_tme: 1s}", r"w\.yaml:2: streams\[0\]\.run_tme: .*did you mean \"run_time\""),
+        ("{jobs: 0, run_time: 1s}", "expected a number of jobs from 1"),
+        ("{jobs: 1, run_time: soon}", r"streams\[0\]\.run_time: expected a time"),
+        ("{jobs: 1, run_time: {normal: 3}}", "expected one of exponential, lognormal, uniform, found normal"),
+        ("{jobs: 1, run_time: {uniform: [2s, 1s]}}", "uniform: expected two times"),
+        ("{jobs: 1, run_time: 1s, arrivals: {poisson: often}}", "poisson: expected a rate such as 10/1m"),
+        ("{jobs: 1, run_time: 1s, resources: [{cpu: 1, weight: -1}]}", "expected a number from 0"),
+        ("{jobs: 1, run_time: 1s, priority: huge}", r"streams\[0\]\.priority: expected one of critical"),
+    ],
+)
+def test_wrong_streams_name_the_line(tmp_path: Path, stream: str, expected: str) -> None:
+    file = tmp_path / "w.yaml"
+    file.write_text(f"streams:\n  - {stream}\n")
+    with pytest.raises(InvalidSpec, match=expected):
+        read_workload(str(file))
+
+
+def test_swf(tmp_path: Path) -> None:
+    """Jobs that never ran are left out; processors asked for stand in for those that are not known."""
+    file = tmp_path / "log.swf.gz"
+    file.write_bytes(gzip.compress(SWF.encode()))
+    jobs = read_workload(str(file), arrival_scale=0.5)
+    assert [(job.name, job.at_us, job.run_us, job.spec.run_ms, job.user) for job in jobs] == [
+        ("1", 0, 1_451_000_000, 2_000_000, "u1"),
+        ("2", 5_000_000, 10_000_000, 10_000, ""),
+        ("3", 10_000_000, 0, 0, "u4"),
+    ]
+    assert [job.spec.resources.as_units() for job in jobs] == [{"CPU": 128}, {"CPU": 1}, {"CPU": 64}]
+    assert {job.spec.run_ms for job in read_workload(str(file), declared=False)} == {0}
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("1 2 3", r"log\.swf:2: expected 18 columns .*, found 3"),
+        ("1 x" + " -1" * 16, r"log\.swf:2: column 2: expected a number from -1 on, found 'x'"),
+        ("1 -1" + " -1" * 16, r"log\.swf:2: column 2: expected a submit time of 0 or more"),
+        ("; nothing", r"log\.swf:1: expected at least one job that ran, found none"),
+    ],
+)
+def test_wrong_logs_name_the_line(tmp_path: Path, line: str, expected: str) -> None:
+    file = tmp_path / "log.swf"
+    file.write_text(f"; a log\n{line}\n")
+    with pytest.raises(InvalidSpec, match=expected):
+        read_workload(str(file))
+
+
+def test_gang_traces(tmp_path: Path) -> None:
+    file = tmp_path / "t.csv"
+    file.write_text("job_id,arrival_s,gpus,duration_v100_s,job_type\n7,20.5,4,100.5,a\n8,3,1,10,b\n9,4,2,,c\n")
+    jobs = read_workload(str(file))
+    assert [(job.name, job.at_us, job.members, job.run_us, job.spec.run_ms) for job in jobs] == [
+        ("8", 3_000_000, 1, 10_000_000, 10_000),
+        ("7", 20_500_000, 4, 100_500_000, 100_500),
+    ]
+    found = report_of(World(read_cluster("2x4gpu"), jobs, check=True).run())
+    assert (found.makespan_s, found.jobs, found.attempts) == (121, 2, 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", r"t\.csv:1: expected a column arrival_s or submit_time, found none"),
+        ("arrival_s,gpus\n", r"t\.csv:1: expected a column duration_s or"),
+        ("arrival_s,gpus,duration\n1,2\n", r"t\.csv:2: expected 3 columns, found 2"),
+        ("arrival_s,gpus,duration\n1,2,3\n1,2,soon\n", r"t\.csv:3: duration: expected a number of 0 or more"),
+        ("arrival_s,gpus,duration\n1,0.5,3\n", r"t\.csv:2: gpus: expected a whole number from 1"),
+        ("arrival_s,gpus,duration\n1,2,\n", r"t\.csv:1: expected at least one job with a duration"),
+    ],
+)
+def test_wrong_traces_name_the_line(tmp_path: Path, text: str, expected: str) -> None:
+    file = tmp_path / "t.csv"
+    file.write_text(text)
+    with pytest.raises(InvalidSpec, match=expected):
+        read_workload(str(file))
+
+
+def test_a_recorded_workflow() -> None:
+    """Between the bounds of any schedule that leaves nobody idle: the critical path, and Graham's."""
+    jobs = read_workload(str(Path(EXAMPLE).parent / "montage-chameleon-2mass-005d-001.json"))
+    assert (len(jobs), sum(len(job.after) for job in jobs)) == (58, 114)
+    chains: list[float] = []
+    for job in jobs:
+        assert all(parent < len(chains) for parent in job.after)
+        chains.append(job.run_us / 1e6 + max((chains[parent] for parent in job.after), default=0))
+    work = sum(job.run_us for job in jobs) / 1e6
+    found = report_of(World(read_cluster("1x4cpu"), jobs, check=True).run())
+    assert {job.spec.resources.as_units()["CPU"] for job in jobs} == {1}
+    assert max(*chains, work / 4) <= found.makespan_s <= max(chains) + (work - max(chains)) / 4
+
+
+def test_other_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidSpec, match="expected a workload"):
+        read_workload("log.txt")
+    with pytest.raises(InvalidSpec, match="cannot be read"):
+        read_workload(str(tmp_path / "none.swf"))
+    (tmp_path / "no.swf.gz").write_text("plain")
+    with pytest.raises(InvalidSpec, match="cannot be read"):
+        read_workload(str(tmp_path / "no.swf.gz"))
+
+
+def test_policies(tmp_path: Path) -> None:
+    file = tmp_path / "p.yaml"
+    file.write_text("scheduler_mode: lifo\n")
+    assert read_policy(str(file))[0].discipline is Discipline.LIFO
+    policy, _ = read_policy('scheduler_mode=fifo licences="{a: 2}"')
+    assert (policy.discipline, policy.licences) == (Discipline.FIFO, (("a", 20_000),))
+    with pytest.raises(InvalidSpec, match="no plug-in runs in a rehearsal"):
+        read_policy("scheduler_mode=plugin:shortest_job_first")
+    with pytest.raises(InvalidSpec, match="expected KEY=VALUE"):
+        read_policy("quickly")
