@@ -31,7 +31,7 @@ from kos_ray.scheduler.gang_place import GangTurns
 from kos_ray.scheduler.ledger import launch
 from kos_ray.scheduler.models import load_of, slot_end_us
 from kos_ray.scheduler.parking import Parking
-from kos_ray.scheduler.queues import first_ready, place_in_class, take_first
+from kos_ray.scheduler.queues import drop_unused, first_ready, place_in_class, take_first
 from kos_ray.scheduler.recalls import Recalls
 from kos_ray.scheduler.score import liked_best
 from kos_ray.scheduler.sites import Sites
@@ -67,6 +67,7 @@ class Pass:
         self.state.rooms.tick(self.now_us)
         self.slots.release_taken()
         self.slots.release_idle()
+        drop_unused(self.state)
         idle_kinds = set(self.state.idle_lanes)
         for job_class in self.state.classes.values():
             job_class.why = Reason.NONE

@@ -18,6 +18,8 @@ from kos_ray.scheduler.state import State
 #: where those stand whose namespace is blind to bands
 _BLIND_BAND = 3
 _LOWEST_BAND = 5
+#: so many are never too many
+_CLASSES_MIN = 256
 _NO_DEADLINE = 1 << 62
 _RANKED = (Discipline.LIFO, Discipline.DEADLINE, Discipline.DEPENDENCY_GRAPH, Discipline.PLUGIN)
 
@@ -162,6 +164,15 @@ def take_first(state: State, job_class: JobClass) -> None:
 def place_in_class(job_class: JobClass, head: JobKey) -> tuple[int, JobKey]:
     """The rank of a class's head against other classes of its account and order."""
     return (job_class.ready[0][0] if job_class.ranked else 0, head)
+
+
+def drop_unused(state: State) -> None:
+    """Forget classes that no live job is of, once there are twice as many as were left the last time."""
+    if len(state.classes) <= max(_CLASSES_MIN, 2 * state.classes_left):
+        return
+    used = {job.job_class.name for job in state.jobs.values()}
+    state.classes = {name: found for name, found in state.classes.items() if name in used}
+    state.classes_left = len(state.classes)
 
 
 def start_waiting(state: State, jobs: Iterable[Job], now_us: int) -> None:

@@ -139,6 +139,8 @@ class State:
     #: specs without live jobs, the longest idle first
     idle_specs: dict[SpecKey, None] = field(default_factory=dict)
     classes: dict[ClassKey, JobClass] = field(default_factory=dict)
+    #: how many of them were in use when the others were forgotten the last time
+    classes_left: int = 0
     nodes: dict[NodeId, NodeState] = field(default_factory=dict)
     #: what all nodes have together
     capacity: dict[str, int] = field(default_factory=dict)
