@@ -25,7 +25,7 @@ class Parking:
         self._claims = claims
         self._targets = targets
         #: by index and span of changes: the most that nodes that changed in it have to give
-        self._largest: dict[tuple[int, int, int], Shelf | None] = {}
+        self._largest: dict[tuple[int, int, int], Shelf] = {}
 
     def park(self, turn: Turn, *, searches: bool) -> None:
         """A head has no room; `searches`: it may have victims."""
@@ -50,6 +50,8 @@ class Parking:
         if head != turn.head or searches is (rest is None) or self._state.taken_nodes:
             return False
         by_room = self._state.rooms.by_room()
+        if self._state.rooms.changed_since(position) is None:
+            return False  # nodes have come, or marks or settings have changed: whatever was known does not hold
         if self._may_fit(job_class, position, by_room) and self._may_start(turn, position, by_room):
             return False
         if rest is not None:
@@ -80,14 +82,12 @@ class Parking:
         )
 
     def _may_fit(self, job_class: JobClass, position: int, index: Index) -> bool:
-        """Whether a node that has changed since may have what a class needs, or too much has changed to tell."""
+        """Whether a node that has changed since may have what a class needs."""
         rooms = self._state.rooms
         name = (id(index), position, rooms.position)
         if name not in self._largest:
-            changed = rooms.changed_since(position)
-            self._largest[name] = None if changed is None else index.largest(changed)
-        largest = self._largest[name]
-        return largest is None or index.within(job_class.kind.resources, largest)
+            self._largest[name] = index.largest(rooms.changed_since(position) or ())
+        return index.within(job_class.kind.resources, self._largest[name])
 
 
 def _of_many_shapes(state: State, turn: Turn) -> bool:
