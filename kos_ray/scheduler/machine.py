@@ -32,6 +32,7 @@ def step(state: State, events: Sequence[Event], now_us: int) -> list[Decision]:
     decisions += judge(state, now_us)
     # and what people want of nodes: those that are to be empty are emptied.
     decisions += drain(state, now_us)
+    decisions += settle(state, now_us)
     # 4. Work is taken back from behind attempts that turned out long; ready jobs are placed, others make room for them;
     #    idle slots close.
     placement = Pass(state, now_us)
