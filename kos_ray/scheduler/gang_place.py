@@ -13,7 +13,7 @@ from kos_ray.scheduler.claims import NEVER_US, Claims, ready_us
 from kos_ray.scheduler.evict import Search
 from kos_ray.scheduler.fit import usable
 from kos_ray.scheduler.jobs import Gang, Job
-from kos_ray.scheduler.packing import Packing, Placement, assigned, counted
+from kos_ray.scheduler.packing import Beside, Packing, Placement, assigned, counted
 from kos_ray.scheduler.queues import first_ready, take_first
 from kos_ray.scheduler.sites import Sites, matches
 from kos_ray.scheduler.state import NodeState, State
@@ -58,6 +58,12 @@ class GangTurns:
         self._keep(gang, gang.room, NEVER_US)
         return True
 
+    def may_start_there(self, gang: Gang) -> bool:
+        """Whether members may start on all nodes on which room was made for them."""
+        site, kinds = self._site(gang), {job.entry.kind for job in gangs.ready(self._state, gang)}
+        nodes = [self._state.nodes[node_id] for node_id in gang.room]
+        return all(any(site(node, kind) for kind in kinds) for node in nodes)
+
     # --- starting
 
     def place(self, turn: Turn) -> bool:
@@ -68,7 +74,7 @@ class GangTurns:
             turn.job_class.why = gates.never(self._state, self.demands(turn.head)) or why
             return False
         placement = Packing(self._state, self._now_us).fit(
-            counted(members), gangs.needed(gang), self._let(gang, turn.head)
+            counted(members), gangs.needed(gang), self._let(gang, turn.head), beside=self._beside(gang)
         )
         if placement is None:
             return False
@@ -115,6 +121,18 @@ class GangTurns:
 
         return site
 
+    def _beside(self, gang: Gang) -> Beside | None:
+        """How many members may start on a node beside those of their own gang that are to start with them."""
+        classes = {job.entry.kind: job.job_class for job in gangs.ready(self._state, gang)}
+        if not any(rule.apart and not rule.weight for found in classes.values() for rule in found.where.jobs):
+            return None
+
+        def beside(node: NodeState, kind: SlotKind, placed: Placement) -> int:
+            others = [(classes[other], self._state.nodes[node_id]) for node_id, other, _ in placed]
+            return 0 if any(self._sites.keeps_apart(node, classes[kind], *other) for other in others) else _MANY
+
+        return beside
+
     def _open(self, placement: Placement) -> None:
         """Make the slots for a placement: those that are idle already, else new ones where idle ones were closed."""
         state = self._state
@@ -160,6 +178,8 @@ class GangTurns:
         if empty.fit(wanted, least, may, quota=False) is None:
             ever = empty.fit(wanted, least, _anything, quota=False) is None
             return Reason.NEVER_FITS if ever else Reason.NO_NODE_MATCHES
+        if empty.fit(wanted, least, self._site(gang), beside=self._beside(gang), quota=False) is None:
+            return self._refusal(gang)
         if empty.fit(wanted, least, may) is None:
             return Reason.ABOVE_QUOTA
         kind = turn.job_class.kind
@@ -167,6 +187,21 @@ class GangTurns:
         if state.tree.matters and state.tree.forbids(Packing(state, self._now_us).used, kind.namespace, needs):
             return Reason.QUOTA
         return Reason.GANG_NO_ROOM
+
+    def _refusal(self, gang: Gang) -> Reason:
+        """Why nodes that match do not take so many of a gang, though they were empty."""
+        return (
+            max(
+                (
+                    self._sites.refusal(node, job.job_class, job.key)
+                    for job in gangs.ready(self._state, gang)
+                    for node in self._state.nodes.values()
+                    if matches(node, job.job_class.where, job.entry.kind)
+                ),
+                default=Reason.NONE,
+            )
+            or Reason.APART
+        )
 
     def claim(self, turn: Turn) -> list[NodeState]:
         """Keep nodes for a gang that together could hold it, those first that have the most room for it now."""
@@ -177,6 +212,7 @@ class GangTurns:
             gangs.needed(gang),
             lambda node, kind: 0 if self._claims.taken(node) else site(node, kind),
             lambda node: -kind.resources.times_in(node.free, _MANY),
+            self._beside(gang),
         )
         if placement is None:
             return []
@@ -204,7 +240,9 @@ class GangTurns:
         rooms = Packing(self._state, self._now_us)
 
         def fits(gone: Iterable[Job], used: Used) -> Placement | None:
-            return rooms.without(gone, used).fit(wanted, least, self._let_after(gang, turn.head))
+            return rooms.without(gone, used).fit(
+                wanted, least, self._let_after(gang, turn.head), beside=self._beside(gang)
+            )
 
         needs: dict[str, int] = {}
         for job in members[: max(1, least)]:

@@ -5,16 +5,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from kos_ray.model.ids import NodeId
 from kos_ray.model.job import SlotKind
 from kos_ray.model.resources import add
+from kos_ray.scheduler import fgd
 from kos_ray.scheduler.fit import able_nodes, pausing, usable
 from kos_ray.scheduler.jobs import Job
 from kos_ray.scheduler.shares import step_of
-from kos_ray.scheduler.state import NodeState, State
+from kos_ray.scheduler.state import Lane, NodeState, State
 from kos_ray.scheduler.victims import Used, count
 
 #: so many jobs of a kind on a node each
 Placement = list[tuple[NodeId, SlotKind, int]]
 #: so many jobs of a kind others let start on a node
 Let = Callable[[NodeState, SlotKind], int]
+#: and so many those of a placement
+Beside = Callable[[NodeState, SlotKind, Placement], int]
 
 
 class Packing:
@@ -43,7 +46,7 @@ class Packing:
                 changed.add(job.node)
                 node = found._found[job.node] = _copy(node)  # noqa: SLF001
             add(node.free, job.kind.resources, 1)
-            node.slots -= 1
+            _slots(node, job.kind, -1)
         return found
 
     def fit(
@@ -52,14 +55,15 @@ class Packing:
         least: int,
         let: Let,
         first: Callable[[NodeState], object] | None = None,
+        beside: Beside | None = None,
         *,
         quota: bool = True,
     ) -> Placement | None:
         """Where so many of each kind go at once, as many as fit; None where fewer than `least` do.
 
         Those that ask for most go first. Of one kind each next part goes to the tightest node that holds all that is
-        left, else to the roomiest, so that few nodes are used; `first` orders the nodes otherwise. For jobs of one
-        kind the answer is exact; for several it may miss a packing that another order would have found.
+        left, else to the roomiest, so that few nodes are used; `first` orders the nodes otherwise, and `beside`
+        says how many those let start there that are placed already. For jobs of one kind the answer is exact; for several it may miss a packing that another order would have found.
         """
         nodes: dict[NodeId, NodeState] = {}
         used = {name: dict(amounts) for name, amounts in self.used.items()}
@@ -70,11 +74,16 @@ class Packing:
             rooms = {node: times for node, times in rooms.items() if times > 0}
             while left and rooms:
                 node_id = self._next(rooms, left, first)
-                times = min(left, rooms.pop(node_id))
+                times = rooms.pop(node_id)
+                if beside is not None:
+                    times = min(times, beside(self._state.nodes[node_id], kind, found))
+                    if times <= 0:
+                        continue
+                times = min(left, times)
                 found.append((node_id, kind, times))
                 node = nodes.setdefault(node_id, _copy(self._of(self._state.nodes[node_id])))
                 add(node.free, kind.resources, -times)
-                node.slots += times
+                _slots(node, kind, times)
                 count(used, kind, times)
                 left -= times
         return found if sum(times for *_, times in found) >= max(1, least) else None
@@ -99,7 +108,7 @@ class Packing:
         if not kind.resources.amounts:
             lane = node.lanes.get(kind)
             at_most = min(at_most, policy.empty_slots_max - (lane.slots - lane.idle if lane and not self._empty else 0))
-        return kind.resources.times_in(usable(self._state, there, kind), at_most)
+        return fgd.times(there, kind, kind.resources.times_in(usable(self._state, there, kind), at_most))
 
     def _of(self, node: NodeState) -> NodeState:
         """A node without its idle slots."""
@@ -111,6 +120,8 @@ class Packing:
                 for lane in node.lanes.values():
                     add(found.free, lane.kind.resources, lane.idle)
                     found.slots -= lane.idle
+                    if fgd.gpus_of(lane.kind.resources):
+                        found.lanes[lane.kind] = _lane(lane.kind, lane.slots - lane.idle)
         return found
 
 
@@ -141,4 +152,19 @@ def used_without_idle(state: State) -> Used:
 def _copy(node: NodeState) -> NodeState:
     copy = NodeState(node.node)
     copy.free, copy.slots = dict(node.free), node.slots
+    copy.lanes = {kind: _lane(kind, lane.slots) for kind, lane in node.lanes.items()}
     return copy
+
+
+def _slots(node: NodeState, kind: SlotKind, times: int) -> None:
+    """So many more slots of a kind; lanes are kept where they tell which devices are taken."""
+    node.slots += times
+    if fgd.gpus_of(kind.resources):
+        lane = node.lanes.get(kind) or _lane(kind, 0)
+        node.lanes[kind] = _lane(kind, lane.slots + times)
+
+
+def _lane(kind: SlotKind, slots: int) -> Lane:
+    lane = Lane(kind)
+    lane.slots = slots
+    return lane

@@ -50,9 +50,9 @@ class Parking:
         if head != turn.head or searches is (rest is None) or self._state.taken_nodes:
             return False
         by_room = self._state.rooms.by_room()
-        if self._state.rooms.changed_since(position) is None:
-            return False  # nodes have come, or marks or settings have changed: whatever was known does not hold
-        if self._may_fit(job_class, position, by_room) and self._may_start(turn, position, by_room):
+        # nodes have come, or marks or settings have changed: whatever was known does not hold
+        anew = self._state.rooms.changed_since(position) is None
+        if anew or (self._may_fit(job_class, position, by_room) and self._may_start(turn, position, by_room)):
             return False
         if rest is not None:
             if rest.until_us <= self._now_us:
