@@ -1,5 +1,6 @@
 """A gang's turn: all that are needed start in this pass, or none; room is kept, or made, for all of them together."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
 from kos_ray.model import decisions as d
@@ -13,7 +14,7 @@ from kos_ray.scheduler.claims import NEVER_US, Claims, ready_us
 from kos_ray.scheduler.evict import Search
 from kos_ray.scheduler.fit import usable
 from kos_ray.scheduler.jobs import Gang, Job
-from kos_ray.scheduler.packing import Beside, Packing, Placement, assigned, counted
+from kos_ray.scheduler.packing import Beside, Let, Packing, Placement, Shape, assigned, counted, shape_of
 from kos_ray.scheduler.queues import first_ready, take_first
 from kos_ray.scheduler.sites import Sites, matches
 from kos_ray.scheduler.state import NodeState, State
@@ -60,9 +61,9 @@ class GangTurns:
 
     def may_start_there(self, gang: Gang) -> bool:
         """Whether members may start on all nodes on which room was made for them."""
-        site, kinds = self._site(gang), {job.entry.kind for job in gangs.ready(self._state, gang)}
+        site, shapes = self._site(gang), {shape_of(job) for job in gangs.ready(self._state, gang)}
         nodes = [self._state.nodes[node_id] for node_id in gang.room]
-        return all(any(site(node, kind) for kind in kinds) for node in nodes)
+        return all(any(site(node, shape) for shape in shapes) for node in nodes)
 
     # --- starting
 
@@ -102,41 +103,43 @@ class GangTurns:
         """The members that may start together as far as licences, rates and keys go, and what holds the next one."""
         return gates.admitted(self._state, gangs.ready(self._state, gang), self._now_us)
 
-    def _let(self, gang: Gang, head: JobKey) -> Callable[[NodeState, SlotKind], int]:
+    def _let(self, gang: Gang, head: JobKey) -> Let:
         site = self._site(gang)
 
-        def let(node: NodeState, kind: SlotKind) -> int:
-            return min(site(node, kind), self._claims.times(node, head, kind.resources, opens=True))
+        def let(node: NodeState, shape: Shape) -> int:
+            return min(site(node, shape), self._claims.times(node, head, shape.kind.resources, opens=True))
 
         return let
 
-    def _site(self, gang: Gang) -> Callable[[NodeState, SlotKind], int]:
-        """How many members with slots of a kind may start on a node as far as room does not matter."""
-        first: dict[SlotKind, Job] = {}
+    def _site(self, gang: Gang) -> Let:
+        """How many members of a shape may start on a node as far as room does not matter."""
+        first: dict[Shape, Job] = {}
         for job in gangs.ready(self._state, gang):
-            first.setdefault(job.entry.kind, job)
+            first.setdefault(shape_of(job), job)
 
-        def site(node: NodeState, kind: SlotKind) -> int:
-            return self._sites.times(node, first[kind].job_class, kind, first[kind].key)
+        def site(node: NodeState, shape: Shape) -> int:
+            return self._sites.times(node, first[shape].job_class, shape.kind, first[shape].key)
 
         return site
 
     def _beside(self, gang: Gang) -> Beside | None:
         """How many members may start on a node beside those of their own gang that are to start with them."""
-        classes = {job.entry.kind: job.job_class for job in gangs.ready(self._state, gang)}
+        classes = {shape_of(job): job.job_class for job in gangs.ready(self._state, gang)}
         if not any(rule.apart and not rule.weight for found in classes.values() for rule in found.where.jobs):
             return None
 
-        def beside(node: NodeState, kind: SlotKind, placed: Placement) -> int:
+        def beside(node: NodeState, shape: Shape, placed: Placement) -> int:
             others = [(classes[other], self._state.nodes[node_id]) for node_id, other, _ in placed]
-            return 0 if any(self._sites.keeps_apart(node, classes[kind], *other) for other in others) else _MANY
+            return 0 if any(self._sites.keeps_apart(node, classes[shape], *other) for other in others) else _MANY
 
         return beside
 
     def _open(self, placement: Placement) -> None:
         """Make the slots for a placement: those that are idle already, else new ones where idle ones were closed."""
         state = self._state
-        wanted = {(node_id, kind): count for node_id, kind, count in placement}
+        wanted: Counter[tuple[NodeId, SlotKind]] = Counter()
+        for node_id, shape, count in placement:
+            wanted[node_id, shape.kind] += count
         if state.tree.matters:
             for kind, nodes in list(state.idle_lanes.items()):
                 for node_id in list(nodes):
@@ -170,10 +173,9 @@ class GangTurns:
             return Reason.NO_NODES
         wanted, least = counted(gangs.ready(state, gang)), gangs.needed(gang)
         empty = Packing(state, self._now_us, empty=True)
-        first = {job.entry.kind: job.job_class.where for job in gangs.ready(state, gang)}
 
-        def may(node: NodeState, kind: SlotKind) -> int:
-            return _MANY if matches(node, first[kind], kind) else 0
+        def may(node: NodeState, shape: Shape) -> int:
+            return _MANY if matches(node, shape.where, shape.kind) else 0
 
         if empty.fit(wanted, least, may, quota=False) is None:
             ever = empty.fit(wanted, least, _anything, quota=False) is None
@@ -210,7 +212,7 @@ class GangTurns:
         placement = Packing(state, self._now_us, empty=True).fit(
             counted(gangs.ready(state, gang)),
             gangs.needed(gang),
-            lambda node, kind: 0 if self._claims.taken(node) else site(node, kind),
+            lambda node, shape: 0 if self._claims.taken(node) else site(node, shape),
             lambda node: -kind.resources.times_in(node.free, _MANY),
             self._beside(gang),
         )
@@ -254,13 +256,13 @@ class GangTurns:
         room = _by_node(placement)
         return victims, d.KeepForGang(gang=gang.name, nodes=tuple(room), resources=tuple(room.values()))
 
-    def _let_after(self, gang: Gang, head: JobKey) -> Callable[[NodeState, SlotKind], int]:
+    def _let_after(self, gang: Gang, head: JobKey) -> Let:
         """Nodes that others claim are left to them."""
         site = self._site(gang)
 
-        def let(node: NodeState, kind: SlotKind) -> int:
+        def let(node: NodeState, shape: Shape) -> int:
             others = [claim for claim in self._claims.by_node.get(node.node.id, ()) if claim.key != head]
-            return 0 if others else site(node, kind)
+            return 0 if others else site(node, shape)
 
         return let
 
@@ -268,10 +270,10 @@ class GangTurns:
 def _by_node(placement: Placement) -> dict[NodeId, Resources]:
     """What a placement takes of each node."""
     sums: dict[NodeId, dict[str, int]] = {}
-    for node_id, kind, count in placement:
-        add(sums.setdefault(node_id, {}), kind.resources, count)
+    for node_id, shape, count in placement:
+        add(sums.setdefault(node_id, {}), shape.kind.resources, count)
     return {node_id: Resources.from_amounts(amounts) for node_id, amounts in sums.items()}
 
 
-def _anything(_node: NodeState, _kind: SlotKind) -> int:
+def _anything(_node: NodeState, _shape: Shape) -> int:
     return _MANY

@@ -8,6 +8,7 @@ those only the largest: both are known without looking at the class's own story 
 from kos_ray.model.reasons import Reason
 from kos_ray.scheduler.claims import Claims
 from kos_ray.scheduler.jobs import JobClass
+from kos_ray.scheduler.packing import shape_of
 from kos_ray.scheduler.rooms import Index, Shelf, room_of
 from kos_ray.scheduler.state import State
 from kos_ray.scheduler.targets import Targets
@@ -91,6 +92,6 @@ class Parking:
 
 
 def _of_many_shapes(state: State, turn: Turn) -> bool:
-    """Whether a head stands for a gang whose members want different rooms."""
+    """Whether a head stands for a gang whose members want different rooms, or sites."""
     gang = state.gang_of.get(turn.head) if turn.job_class.name.gang else None
-    return gang is not None and len({state.jobs[key].entry.kind for key in gang.live}) > 1
+    return gang is not None and len({shape_of(state.jobs[key]) for key in gang.live}) > 1
