@@ -269,3 +269,16 @@ def test_everything_at_once(policy: int, moves: list[Move]) -> None:
     for move in moves:
         mixed.do(move)
     mixed.finish()
+
+
+def test_who_has_just_started_may_be_evicted_by_the_next_pass() -> None:
+    mixed = Mixed(11)
+    for line in ("submit low x3 cpu=1", "wait 2s"):
+        mixed.step(line)
+    mixed.do(Move("policy", 2))
+    mixed.step("submit high x4 cpu=1 band=1")
+    mixed.step("node n cpu=4")
+    # those that were overdue have started; that pass evicts none of them, and the next is due at once
+    play = mixed.play
+    assert next_due_us(play.state, play.now_us) == play.now_us
+    assert [len(found.keys) for found in mixed.step("wait 0us")] == [1, 1, 1]
