@@ -43,6 +43,11 @@ def _check(array: Array, gang: GangSpec, spec: Spec) -> None:
     if array.at_most or array.singleton:
         word = "at_most" if array.at_most else "singleton"
         raise Refused(f"job {_name(array)}: expected no {word} with a gang, whose members start together")
+    if spec.where.alternatives or (spec.where.gpu_memory and not dict(spec.resources.amounts).get("GPU")):
+        word = "any" if spec.where.alternatives else "gpu_memory without gpu"
+        raise Refused(
+            f"job {_name(array)}: resources: expected no {word} in a gang, whose members' slots are chosen alike"
+        )
     together = gang.least or gang.size or abs(array.count)
     for key, most in spec.demands.concurrency:
         if most < together:

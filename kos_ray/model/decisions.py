@@ -145,6 +145,13 @@ class KeepForGang:
     resources: tuple[Resources, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeepNoRoom:
+    """The room that was made for these jobs is of no use to them any more: they wait among the others again."""
+
+    keys: tuple[JobKey, ...]
+
+
 Decision = (
     MakeReady
     | Hold
@@ -160,9 +167,10 @@ Decision = (
     | StartGang
     | StopGang
     | KeepForGang
+    | KeepNoRoom
 )
 
 DECISION_TYPES: tuple[type, ...] = (
     *(MakeReady, Hold, RetryLater, Finish, Launch, ResizeSlots, Recall, Stop),
-    *(Evict, Promote, MarkMissed, StartGang, StopGang, KeepForGang),
+    *(Evict, Promote, MarkMissed, StartGang, StopGang, KeepForGang, KeepNoRoom),
 )

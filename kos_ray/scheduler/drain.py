@@ -7,6 +7,7 @@ from kos_ray.model.ids import JobKey
 from kos_ray.model.job import Eviction, Guarantee, JobState
 from kos_ray.model.reasons import Reason
 from kos_ray.scheduler.apply import apply_decision
+from kos_ray.scheduler.gangs import active, needed
 from kos_ray.scheduler.jobs import Job
 from kos_ray.scheduler.state import NodeState, State
 
@@ -16,21 +17,35 @@ def drain(state: State, now_us: int) -> list[d.Decision]:
     decisions: list[d.Decision] = []
     if not any(mark.draining for mark in state.marks.values()):
         return decisions
-    for node in state.nodes.values():
-        if node.mark is not None and node.mark.draining:
-            decisions += _empty(state, node)
+    nodes = [node for node in state.nodes.values() if node.mark is not None and node.mark.draining]
+    kept = _kept(state, nodes) if state.gangs else set()
+    for node in nodes:
+        decisions += _empty(state, node, kept)
     for decision in decisions:
         apply_decision(state, decision, now_us)
     return decisions
 
 
-def _empty(state: State, node: NodeState) -> Iterator[d.Decision]:
+def _kept(state: State, nodes: list[NodeState]) -> set[JobKey]:
+    """Members of gangs that would have to start anew without them, which somebody in the gang does not allow."""
+    there = {node.node.id for node in nodes}
+    kept: set[JobKey] = set()
+    for gang in state.gangs.values():
+        together = active(state, gang) if gang.going else []
+        leaving = [job for job in together if job.node in there]
+        stays = len(together) - sum(map(gives_way, leaving))
+        if leaving and stays < needed(gang) and not all(map(gives_way, together)):
+            kept.update(job.key for job in leaving)
+    return kept
+
+
+def _empty(state: State, node: NodeState, kept: set[JobKey]) -> Iterator[d.Decision]:
     stops: dict[int, list[Job]] = {}
     recalls: list[Job] = []
     for lane in node.lanes.values():
         for key in lane.held:
             job = state.jobs[key]
-            if job.state not in (JobState.LAUNCHED, JobState.RUNNING) or job.recall_asked:
+            if job.state not in (JobState.LAUNCHED, JobState.RUNNING) or job.recall_asked or key in kept:
                 continue
             if gives_way(job):
                 grace_ms = job.entry.spec.grace_ms or state.policy.stop_grace_ms

@@ -1,5 +1,6 @@
 """A gang's turn: all that are needed start in this pass, or none; room is kept, or made, for all of them together."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
 from kos_ray.model import decisions as d
@@ -7,15 +8,16 @@ from kos_ray.model.ids import JobKey, NodeId
 from kos_ray.model.job import Demands, SlotKind
 from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import Resources, add, total
+from kos_ray.model.where import ANYWHERE
 from kos_ray.scheduler import gangs, gates
 from kos_ray.scheduler.apply import apply_decision
 from kos_ray.scheduler.claims import NEVER_US, Claims, ready_us
 from kos_ray.scheduler.evict import Search
 from kos_ray.scheduler.fit import usable
 from kos_ray.scheduler.jobs import Gang, Job
-from kos_ray.scheduler.packing import Packing, Placement, assigned, counted
+from kos_ray.scheduler.packing import Beside, Let, Packing, Placement, Shape, assigned, counted, shape_of
 from kos_ray.scheduler.queues import first_ready, take_first
-from kos_ray.scheduler.sites import Sites, matches, words_named
+from kos_ray.scheduler.sites import Sites, matches
 from kos_ray.scheduler.state import NodeState, State
 from kos_ray.scheduler.turns import Turn
 from kos_ray.scheduler.victims import Used, Victim
@@ -60,6 +62,12 @@ class GangTurns:
         self._keep(gang, gang.room, NEVER_US)
         return True
 
+    def may_start_there(self, gang: Gang) -> bool:
+        """Whether members may start on all nodes on which room was made for them."""
+        site, shapes = self._site(gang), {shape_of(job) for job in gangs.ready(self._state, gang)}
+        nodes = [self._state.nodes[node_id] for node_id in gang.room]
+        return all(any(site(node, shape) for shape in shapes) for node in nodes)
+
     # --- starting
 
     def place(self, turn: Turn) -> bool:
@@ -70,7 +78,7 @@ class GangTurns:
             turn.job_class.why = gates.never(self._state, self.demands(turn.head)) or why
             return False
         placement = Packing(self._state, self._now_us).fit(
-            counted(members), gangs.needed(gang), self._let(gang, turn.head)
+            counted(members), gangs.needed(gang), self._let(gang, turn.head), beside=self._beside(gang)
         )
         if placement is None:
             return False
@@ -98,48 +106,43 @@ class GangTurns:
         """The members that may start together as far as licences, rates and keys go, and what holds the next one."""
         return gates.admitted(self._state, gangs.ready(self._state, gang), self._now_us)
 
-    def _let(self, gang: Gang, head: JobKey) -> Callable[[NodeState, SlotKind], int]:
+    def _let(self, gang: Gang, head: JobKey) -> Let:
         site = self._site(gang)
 
-        def let(node: NodeState, kind: SlotKind) -> int:
-            return min(site(node, kind), self._claims.times(node, head, kind.resources, opens=True))
+        def let(node: NodeState, shape: Shape) -> int:
+            return min(site(node, shape), self._claims.times(node, head, shape.kind.resources, opens=True))
 
         return let
 
-    def _alone(self, gang: Gang) -> Callable[[NodeState], object] | None:
-        """Of which nodes only one may take a member, where members are to be apart from each other; else None."""
-        members = gangs.jobs(self._state, gang)
-        words = {word for job in members for word in job.job_class.name.words}
-        rules = [
-            rule
-            for job in members
-            for rule in job.job_class.where.jobs
-            if rule.apart and not rule.weight and words.intersection(words_named(job.job_class, rule))
-        ]
-        if not rules:
-            return None
-        labels = sorted({rule.by for rule in rules if rule.by})
-
-        def place(node: NodeState) -> object:
-            return node.labels.get(labels[0], node.node.id) if labels else node.node.id
-
-        return place
-
-    def _site(self, gang: Gang) -> Callable[[NodeState, SlotKind], int]:
-        """How many members with slots of a kind may start on a node as far as room does not matter."""
-        first: dict[SlotKind, Job] = {}
+    def _site(self, gang: Gang) -> Let:
+        """How many members of a shape may start on a node as far as room does not matter."""
+        first: dict[Shape, Job] = {}
         for job in gangs.ready(self._state, gang):
-            first.setdefault(job.entry.kind, job)
+            first.setdefault(shape_of(job), job)
 
-        def site(node: NodeState, kind: SlotKind) -> int:
-            return self._sites.times(node, first[kind].job_class, kind, first[kind].key)
+        def site(node: NodeState, shape: Shape) -> int:
+            return self._sites.times(node, first[shape].job_class, shape.kind, first[shape].key)
 
         return site
+
+    def _beside(self, gang: Gang) -> Beside | None:
+        """How many members may start on a node beside those of their own gang that are to start with them."""
+        classes = {shape_of(job): job.job_class for job in gangs.ready(self._state, gang)}
+        if not any(rule.apart and not rule.weight for found in classes.values() for rule in found.where.jobs):
+            return None
+
+        def beside(node: NodeState, shape: Shape, placed: Placement) -> int:
+            others = [(classes[other], self._state.nodes[node_id]) for node_id, other, _ in placed]
+            return 0 if any(self._sites.keeps_apart(node, classes[shape], *other) for other in others) else _MANY
+
+        return beside
 
     def _open(self, placement: Placement) -> None:
         """Make the slots for a placement: those that are idle already, else new ones where idle ones were closed."""
         state = self._state
-        wanted = {(node_id, kind): count for node_id, kind, count in placement}
+        wanted: Counter[tuple[NodeId, SlotKind]] = Counter()
+        for node_id, shape, count in placement:
+            wanted[node_id, shape.kind] += count
         if state.tree.matters:
             for kind, nodes in list(state.idle_lanes.items()):
                 for node_id in list(nodes):
@@ -171,27 +174,28 @@ class GangTurns:
         state, gang = self._state, self._state.gang_of[turn.head]
         if not state.nodes:
             return Reason.NO_NODES
-        never = self._never(gang)
+        wanted, least = counted(gangs.ready(state, gang)), gangs.needed(gang)
+        never = self._never(wanted, least)
         if never is not Reason.NONE:
             return never
-        least = gangs.needed(gang)
+        if state.windows or state.marks or any(shape.where != ANYWHERE or shape.words for shape in wanted):
+            empty = Packing(state, self._now_us, empty=True)
+            if empty.fit(wanted, least, self._site(gang), beside=self._beside(gang), quota=False) is None:
+                return self._refusal(gang)
         kind = turn.job_class.kind
         needs = Resources.from_amounts(total(kind.resources for _ in range(max(1, least))))
         if state.tree.matters and state.tree.forbids(Packing(state, self._now_us).used, kind.namespace, needs):
             return Reason.QUOTA
         return Reason.GANG_NO_ROOM
 
-    def _never(self, gang: Gang) -> Reason:
-        """Why a gang could not start even if nothing ran, NONE if it could; kept for all alike until nodes change."""
-        state, members, least = self._state, gangs.ready(self._state, gang), gangs.needed(gang)
-        first = {job.entry.kind: job.job_class.where for job in members}
-        wanted = counted(members)
-        name = (least, *((kind, count, first[kind]) for kind, count in wanted.items()))
+    def _never(self, wanted: Mapping[Shape, int], least: int) -> Reason:
+        """Why so many could not start even if nothing ran, NONE if they could; kept until nodes change."""
+        state, name = self._state, (least, *wanted.items())
         if name not in state.never:
             empty = Packing(state, self._now_us, empty=True)
 
-            def may(node: NodeState, kind: SlotKind) -> int:
-                return _MANY if matches(node, first[kind], kind) else 0
+            def may(node: NodeState, shape: Shape) -> int:
+                return _MANY if matches(node, shape.where, shape.kind) else 0
 
             if empty.fit(wanted, least, _anything, quota=False) is None:
                 state.never[name] = Reason.NEVER_FITS
@@ -201,6 +205,21 @@ class GangTurns:
                 state.never[name] = Reason.ABOVE_QUOTA if empty.fit(wanted, least, may) is None else Reason.NONE
         return state.never[name]
 
+    def _refusal(self, gang: Gang) -> Reason:
+        """Why nodes that match do not take so many of a gang, though they were empty."""
+        return (
+            max(
+                (
+                    self._sites.refusal(node, job.job_class, job.key)
+                    for job in gangs.ready(self._state, gang)
+                    for node in self._state.nodes.values()
+                    if matches(node, job.job_class.where, job.entry.kind)
+                ),
+                default=Reason.NONE,
+            )
+            or Reason.APART
+        )
+
     def claim(self, turn: Turn) -> list[NodeState]:
         """Keep nodes for a gang that together could hold it, those first that have the most room for it now."""
         state, gang = self._state, self._state.gang_of[turn.head]
@@ -209,9 +228,9 @@ class GangTurns:
         placement = Packing(state, self._now_us, empty=True, near=_NEAR + len(ready)).fit(
             counted(ready),
             gangs.needed(gang),
-            lambda node, kind: 0 if self._claims.taken(node) else site(node, kind),
+            lambda node, shape: 0 if self._claims.taken(node) else site(node, shape),
             lambda node: -kind.resources.times_in(node.free, _MANY),
-            alone=self._alone(gang),
+            self._beside(gang),
         )
         if placement is None:
             return []
@@ -236,10 +255,12 @@ class GangTurns:
         gang = self._state.gang_of[turn.head]
         members, _ = self._admitted(gang)
         wanted, least = counted(members), gangs.needed(gang)
-        rooms, alone = Packing(self._state, self._now_us), self._alone(gang)
+        rooms = Packing(self._state, self._now_us)
 
         def fits(gone: Iterable[Job], used: Used) -> Placement | None:
-            return rooms.without(gone, used).fit(wanted, least, self._let_after(gang, turn.head), alone=alone)
+            return rooms.without(gone, used).fit(
+                wanted, least, self._let_after(gang, turn.head), beside=self._beside(gang)
+            )
 
         needs: dict[str, int] = {}
         for job in members[: max(1, least)]:
@@ -251,13 +272,13 @@ class GangTurns:
         room = _by_node(placement)
         return victims, d.KeepForGang(gang=gang.name, nodes=tuple(room), resources=tuple(room.values()))
 
-    def _let_after(self, gang: Gang, head: JobKey) -> Callable[[NodeState, SlotKind], int]:
+    def _let_after(self, gang: Gang, head: JobKey) -> Let:
         """Nodes that others claim are left to them."""
         site = self._site(gang)
 
-        def let(node: NodeState, kind: SlotKind) -> int:
+        def let(node: NodeState, shape: Shape) -> int:
             others = [claim for claim in self._claims.by_node.get(node.node.id, ()) if claim.key != head]
-            return 0 if others else site(node, kind)
+            return 0 if others else site(node, shape)
 
         return let
 
@@ -265,10 +286,10 @@ class GangTurns:
 def _by_node(placement: Placement) -> dict[NodeId, Resources]:
     """What a placement takes of each node."""
     sums: dict[NodeId, dict[str, int]] = {}
-    for node_id, kind, count in placement:
-        add(sums.setdefault(node_id, {}), kind.resources, count)
+    for node_id, shape, count in placement:
+        add(sums.setdefault(node_id, {}), shape.kind.resources, count)
     return {node_id: Resources.from_amounts(amounts) for node_id, amounts in sums.items()}
 
 
-def _anything(_node: NodeState, _kind: SlotKind) -> int:
+def _anything(_node: NodeState, _shape: Shape) -> int:
     return _MANY

@@ -170,7 +170,10 @@ def _step_down(state: State, gang: Gang) -> None:
 
 def _shape(gang: Gang, waiting: list[Job]) -> str:
     """What gangs have in common that are alike for placement: the count, and the shapes where they are several."""
-    shapes = Counter((job.entry.kind, job.job_class.demands) for job in waiting)
+    shapes = Counter(
+        (job.entry.kind, job.job_class.demands, repr((job.job_class.where, job.job_class.name.words)))
+        for job in waiting
+    )
     text = f"{needed(gang)}/{len(waiting)}"
     if len(shapes) == 1:
         return text

@@ -44,7 +44,7 @@ def room(
         if left < found:
             found, why = max(0, left), Reason.ARRAY_LIMIT if key.startswith(GROUP) else Reason.CONCURRENCY
     if demands.agent and state.policy.agents_max:
-        left = state.policy.agents_max - state.used.get(AGENTS, 0)
+        left = state.policy.agents_max - state.used.get(AGENTS, 0) - taken.get(AGENTS, 0)
         if left < found:
             found, why = max(0, left), Reason.AGENT_LIMIT
     rates = {rate.name: rate for rate in state.policy.rates}

@@ -182,6 +182,11 @@ def _keep_for_gang(state: State, decision: d.KeepForGang, _now_us: int) -> None:
     state.gangs[decision.gang].room = dict(zip(decision.nodes, decision.resources, strict=True))
 
 
+def _keep_no_room(state: State, decision: d.KeepNoRoom, _now_us: int) -> None:
+    for key in decision.keys:
+        withdraw(state, key)
+
+
 ON_DECISION: dict[type, Callable[[State, Any, int], None]] = {
     d.MakeReady: _make_ready,
     d.Hold: _hold,
@@ -197,4 +202,5 @@ ON_DECISION: dict[type, Callable[[State, Any, int], None]] = {
     d.StartGang: _start_gang,
     d.StopGang: _stop_gang,
     d.KeepForGang: _keep_for_gang,
+    d.KeepNoRoom: _keep_no_room,
 }

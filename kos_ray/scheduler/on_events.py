@@ -68,6 +68,9 @@ def _use(state: State, policy: Policy, now_us: int) -> bool:
     state.steps.clear()
     state.shares_now.clear()
     state.rooms.reset()
+    # room that was made under other settings may be of no use under these
+    for key in list(state.nominated):
+        withdraw(state, key)
     _order_anew(state, now_us)
     return True
 

@@ -1,22 +1,36 @@
 """Whether several jobs fit at once: what the nodes would have free, tried without changing anything."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
+from typing import NamedTuple
 
 from kos_ray.model.ids import NodeId
 from kos_ray.model.job import SlotKind
 from kos_ray.model.resources import add
-from kos_ray.model.where import ANYWHERE
+from kos_ray.model.where import ANYWHERE, Where
+from kos_ray.scheduler import fgd
 from kos_ray.scheduler.fit import able_nodes, near_nodes, pausing, usable
 from kos_ray.scheduler.jobs import Job
 from kos_ray.scheduler.shares import step_of
-from kos_ray.scheduler.state import NodeState, State
+from kos_ray.scheduler.state import Lane, NodeState, State
 from kos_ray.scheduler.victims import Used, count
 
-#: so many jobs of a kind on a node each
-Placement = list[tuple[NodeId, SlotKind, int]]
-#: so many jobs of a kind others let start on a node
-Let = Callable[[NodeState, SlotKind], int]
+
+class Shape(NamedTuple):
+    """What jobs have in common that may be placed alike: their slots, where they may be, and who knows them."""
+
+    kind: SlotKind
+    where: Where = ANYWHERE
+    words: tuple[str, ...] = ()
+
+
+#: so many jobs of a shape on a node each
+Placement = list[tuple[NodeId, Shape, int]]
+#: so many jobs of a shape others let start on a node
+Let = Callable[[NodeState, Shape], int]
+#: and so many those of a placement
+Beside = Callable[[NodeState, Shape, Placement], int]
 
 
 class Packing:
@@ -48,46 +62,46 @@ class Packing:
                 changed.add(job.node)
                 node = found._found[job.node] = _copy(node)  # noqa: SLF001
             add(node.free, job.kind.resources, 1)
-            node.slots -= 1
+            _slots(node, job.kind, -1)
         return found
 
     def fit(
         self,
-        wanted: Mapping[SlotKind, int],
+        wanted: Mapping[Shape, int],
         least: int,
         let: Let,
         first: Callable[[NodeState], object] | None = None,
+        beside: Beside | None = None,
         *,
         quota: bool = True,
-        alone: Callable[[NodeState], object] | None = None,
     ) -> Placement | None:
-        """Where so many of each kind go at once, as many as fit; None where fewer than `least` do.
+        """Where so many of each shape go at once, as many as fit; None where fewer than `least` do.
 
-        Those that ask for most go first. Of one kind each next part goes to the tightest node that holds all that is
-        left, else to the roomiest, so that few nodes are used; `first` orders the nodes otherwise. For jobs of one
-        kind the answer is exact; for several it may miss a packing that another order would have found. `alone`: of the
-        nodes for which it is the same, one takes one job.
+        Those that ask for most go first. Of one shape each next part goes to the tightest node that holds all that is
+        left, else to the roomiest, so that few nodes are used; `first` orders the nodes otherwise, and `beside`
+        says how many those let start there that are placed already. For jobs of one shape the answer is exact; for
+        several it may miss a packing that another order would have found.
         """
-        places: set[object] = set()
         nodes: dict[NodeId, NodeState] = {}
         used = {name: dict(amounts) for name, amounts in self.used.items()}
         found: Placement = []
-        for kind in sorted(wanted, key=lambda kind: (-step_of(self._state, kind.resources), kind)):
-            left = self._quota(used, kind, wanted[kind]) if quota else wanted[kind]
-            rooms = {node.node.id: self._times(nodes, node, kind, let) for node in self._nodes(kind)}
+        for shape in sorted(wanted, key=lambda shape: (-step_of(self._state, shape.kind.resources), shape.kind)):
+            kind = shape.kind
+            left = self._quota(used, kind, wanted[shape]) if quota else wanted[shape]
+            rooms = {node.node.id: self._times(nodes, node, shape, let) for node in self._nodes(kind)}
             rooms = {node: times for node, times in rooms.items() if times > 0}
             while left and rooms:
                 node_id = self._next(rooms, left, first)
-                times = min(left, rooms.pop(node_id))
-                if alone is not None:
-                    place, times = alone(self._state.nodes[node_id]), 1
-                    if place in places:
+                times = rooms.pop(node_id)
+                if beside is not None:
+                    times = min(times, beside(self._state.nodes[node_id], shape, found))
+                    if times <= 0:
                         continue
-                    places.add(place)
-                found.append((node_id, kind, times))
+                times = min(left, times)
+                found.append((node_id, shape, times))
                 node = nodes.setdefault(node_id, _copy(self._of(self._state.nodes[node_id])))
                 add(node.free, kind.resources, -times)
-                node.slots += times
+                _slots(node, kind, times)
                 count(used, kind, times)
                 left -= times
         return found if sum(times for *_, times in found) >= max(1, least) else None
@@ -110,17 +124,18 @@ class Packing:
         tree = self._state.tree
         return tree.times(used, kind.namespace, kind.resources, at_most) if tree.matters else at_most
 
-    def _times(self, nodes: Mapping[NodeId, NodeState], node: NodeState, kind: SlotKind, let: Let) -> int:
-        """How many jobs of a kind a node takes, beside those of other kinds that are placed there already."""
+    def _times(self, nodes: Mapping[NodeId, NodeState], node: NodeState, shape: Shape, let: Let) -> int:
+        """How many jobs of a shape a node takes, beside those of other shapes that are placed there already."""
+        kind = shape.kind
         if not self._empty and pausing(node, kind, self._now_us):
             return 0
         policy = self._state.policy
         there = nodes.get(node.node.id) or self._of(node)
-        at_most = min(policy.slots_per_node_max - there.slots, let(node, kind))
+        at_most = min(policy.slots_per_node_max - there.slots, let(node, shape))
         if not kind.resources.amounts:
             lane = node.lanes.get(kind)
             at_most = min(at_most, policy.empty_slots_max - (lane.slots - lane.idle if lane and not self._empty else 0))
-        return kind.resources.times_in(usable(self._state, there, kind), at_most)
+        return fgd.times(there, kind, kind.resources.times_in(usable(self._state, there, kind), at_most))
 
     def _of(self, node: NodeState) -> NodeState:
         """A node without its idle slots."""
@@ -132,23 +147,27 @@ class Packing:
                 for lane in node.lanes.values():
                     add(found.free, lane.kind.resources, lane.idle)
                     found.slots -= lane.idle
+                    if fgd.gpus_of(lane.kind.resources):
+                        found.lanes[lane.kind] = _lane(lane.kind, lane.slots - lane.idle)
         return found
 
 
-def counted(jobs: Iterable[Job]) -> dict[SlotKind, int]:
-    """How many jobs want a slot of each kind."""
-    found: dict[SlotKind, int] = {}
-    for job in jobs:
-        found[job.entry.kind] = found.get(job.entry.kind, 0) + 1
-    return found
+def shape_of(job: Job) -> Shape:
+    """The shape of a job."""
+    return Shape(job.entry.kind, job.job_class.where, job.job_class.name.words)
+
+
+def counted(jobs: Iterable[Job]) -> dict[Shape, int]:
+    """How many jobs there are of each shape."""
+    return dict(Counter(map(shape_of, jobs)))
 
 
 def assigned(members: Sequence[Job], placement: Placement) -> list[tuple[NodeId, SlotKind, list[Job]]]:
     """Which of the members goes where, in their order; those that have no place are left out."""
-    waiting: dict[SlotKind, list[Job]] = {}
+    waiting: dict[Shape, list[Job]] = {}
     for job in members:
-        waiting.setdefault(job.entry.kind, []).append(job)
-    return [(node, kind, [waiting[kind].pop(0) for _ in range(times)]) for node, kind, times in placement]
+        waiting.setdefault(shape_of(job), []).append(job)
+    return [(node, shape.kind, [waiting[shape].pop(0) for _ in range(times)]) for node, shape, times in placement]
 
 
 def used_without_idle(state: State) -> Used:
@@ -162,4 +181,19 @@ def used_without_idle(state: State) -> Used:
 def _copy(node: NodeState) -> NodeState:
     copy = NodeState(node.node)
     copy.free, copy.slots = dict(node.free), node.slots
+    copy.lanes = {kind: _lane(kind, lane.slots) for kind, lane in node.lanes.items()}
     return copy
+
+
+def _slots(node: NodeState, kind: SlotKind, times: int) -> None:
+    """So many more slots of a kind; lanes are kept where they tell which devices are taken."""
+    node.slots += times
+    if fgd.gpus_of(kind.resources):
+        lane = node.lanes.get(kind) or _lane(kind, 0)
+        node.lanes[kind] = _lane(kind, lane.slots + times)
+
+
+def _lane(kind: SlotKind, slots: int) -> Lane:
+    lane = Lane(kind)
+    lane.slots = slots
+    return lane

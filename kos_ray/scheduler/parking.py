@@ -8,6 +8,7 @@ those only the largest: both are known without looking at the class's own story 
 from kos_ray.model.reasons import Reason
 from kos_ray.scheduler.claims import Claims
 from kos_ray.scheduler.jobs import JobClass
+from kos_ray.scheduler.packing import shape_of
 from kos_ray.scheduler.rooms import Index, Shelf, room_of
 from kos_ray.scheduler.state import State
 from kos_ray.scheduler.targets import Targets
@@ -25,7 +26,7 @@ class Parking:
         self._claims = claims
         self._targets = targets
         #: by index and span of changes: the most that nodes that changed in it have to give
-        self._largest: dict[tuple[int, int, int], Shelf | None] = {}
+        self._largest: dict[tuple[int, int, int], Shelf] = {}
 
     def park(self, turn: Turn, *, searches: bool) -> None:
         """A head has no room; `searches`: it may have victims."""
@@ -50,7 +51,9 @@ class Parking:
         if head != turn.head or searches is (rest is None) or self._state.taken_nodes:
             return False
         by_room = self._state.rooms.by_room()
-        if self._may_fit(job_class, position, by_room) and self._may_start(turn, position, by_room):
+        # nodes have come, or marks or settings have changed: whatever was known does not hold
+        anew = self._state.rooms.changed_since(position) is None
+        if anew or (self._may_fit(job_class, position, by_room) and self._may_start(turn, position, by_room)):
             return False
         if rest is not None:
             if rest.until_us <= self._now_us:
@@ -64,34 +67,31 @@ class Parking:
     def _may_start(self, turn: Turn, position: int, by_room: Index) -> bool:
         """Whether a node that has changed since has room for a head that is not kept for others."""
         wanted = turn.job_class.kind.resources
-        changed = self._state.rooms.changed_since(position)
-        return changed is None or any(
+        return any(
             by_room.holds(node, wanted)
             and wanted.fits(room_of(node))
             and self._claims.times(node, turn.head, wanted, opens=True)
-            for node in changed
+            for node in self._state.rooms.changed_since(position) or ()
         )
 
     def _may_search(self, turn: Turn, position: int, index: Index) -> bool:
         """Whether on a node that has changed since enough may give way."""
         wanted = turn.job_class.kind.resources
-        changed = self._state.rooms.changed_since(position)
-        return changed is None or any(
-            index.holds(node, wanted) and wanted.fits(self._targets.most(node, turn.head)) for node in changed
+        return any(
+            index.holds(node, wanted) and wanted.fits(self._targets.most(node, turn.head))
+            for node in self._state.rooms.changed_since(position) or ()
         )
 
     def _may_fit(self, job_class: JobClass, position: int, index: Index) -> bool:
-        """Whether a node that has changed since may have what a class needs, or too much has changed to tell."""
+        """Whether a node that has changed since may have what a class needs."""
         rooms = self._state.rooms
         name = (id(index), position, rooms.position)
         if name not in self._largest:
-            changed = rooms.changed_since(position)
-            self._largest[name] = None if changed is None else index.largest(changed)
-        largest = self._largest[name]
-        return largest is None or index.within(job_class.kind.resources, largest)
+            self._largest[name] = index.largest(rooms.changed_since(position) or ())
+        return index.within(job_class.kind.resources, self._largest[name])
 
 
 def _of_many_shapes(state: State, turn: Turn) -> bool:
-    """Whether a head stands for a gang whose members want different rooms."""
+    """Whether a head stands for a gang whose members want different rooms, or sites."""
     gang = state.gang_of.get(turn.head) if turn.job_class.name.gang else None
-    return gang is not None and len({state.jobs[key].entry.kind for key in gang.live}) > 1
+    return gang is not None and len({shape_of(state.jobs[key]) for key in gang.live}) > 1

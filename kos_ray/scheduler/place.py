@@ -30,6 +30,7 @@ from kos_ray.scheduler.fit import (
 from kos_ray.scheduler.gang_place import GangTurns
 from kos_ray.scheduler.ledger import launch
 from kos_ray.scheduler.models import load_of, slot_end_us
+from kos_ray.scheduler.nominations import of_no_use
 from kos_ray.scheduler.parking import Parking
 from kos_ray.scheduler.queues import drop_unused, first_ready, place_in_class, take_first
 from kos_ray.scheduler.recalls import Recalls
@@ -60,6 +61,7 @@ class Pass:
         self._gangs = GangTurns(state, self.claims, self.sites, self._search, now_us, self.slots.resize, self._launch)
         self._parking = Parking(state, now_us, self.claims, self._search.targets)
         self._claimed = 0
+        self._given_up: list[d.Decision] = []
         self._refill_us: int | None = None
 
     def run(self) -> list[d.Decision]:
@@ -71,6 +73,9 @@ class Pass:
         idle_kinds = set(self.state.idle_lanes)
         for job_class in self.state.classes.values():
             job_class.why = Reason.NONE
+        self._given_up = of_no_use(self.state, self.sites, self._gangs.may_start_there)
+        for decision in self._given_up:
+            apply_decision(self.state, decision, self.now_us)
         for key, node_id in self.state.nominated.items():
             if not self._gangs.keep_made(key):
                 self.claims.add(self.state.nodes[node_id], self.state.jobs[key].job_class, key, NEVER_US)
@@ -366,7 +371,7 @@ class Pass:
                     attempts=tuple([state.jobs[key].attempt for key in keys]),
                 )
             )
-        return [*self._gangs.starts, *found, *self.evictions, *self.recalls.decisions]
+        return [*self._given_up, *self._gangs.starts, *found, *self.evictions, *self.recalls.decisions]
 
     def started(self) -> set[JobKey]:
         """What was started at this instant."""

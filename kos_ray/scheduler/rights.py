@@ -150,17 +150,18 @@ class Rights:
 
     def _can_give_way(self, job: Job) -> bool:
         """Whether the job may be asked at all, and not only in a moment."""
-        if job.state not in (JobState.LAUNCHED, JobState.RUNNING) or job.recall_asked or job.key in self.fresh:
+        if job.state not in (JobState.LAUNCHED, JobState.RUNNING) or job.recall_asked:
             return False
         policy = self._state.policy
         return may_ever(job, policy) and not 0 < job.entry.mean_us <= policy.patience_us
 
     def _now_is_the_time(self, job: Job, reason: Reason) -> bool:
-        """Whether its exempt time, or its slice, is over; if not, when it will be is noted."""
+        """Whether its exempt time, or its slice, is over, and another pass has started it; if not, when is noted."""
         over_us = over_at_us(job, self._state.policy, rotated=reason is Reason.ROTATED)
-        if over_us <= self._now_us:
+        if over_us <= self._now_us and job.key not in self.fresh:
             return True
         if over_us < NEVER_US:
+            over_us = max(over_us, self._now_us)
             self.later_us = over_us if self.later_us is None else min(self.later_us, over_us)
         return False
 

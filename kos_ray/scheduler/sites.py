@@ -276,6 +276,15 @@ class Sites:
                     return Reason.APART
         return Reason.NONE
 
+    def keeps_apart(self, node: NodeState, job_class: JobClass, other: JobClass, there: NodeState) -> bool:
+        """Whether a job of a class may not start on a node while one of another class runs there, or the other way."""
+        for one, known in ((job_class, other), (other, job_class)):
+            for rule in one.where.jobs:
+                named = rule.apart and not rule.weight and any(w in known.name.words for w in words_named(one, rule))
+                if named and self._touches(node, rule.by, (there.node.id,)):
+                    return True
+        return False
+
     def _met(self, node: NodeState, job_class: JobClass, rule: Neighbours) -> bool:
         counts = self._state.left if rule.past else self._state.present
         words = list(words_named(job_class, rule))

@@ -6,8 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kos_ray.model import events as e
+from kos_ray.model.ids import NodeId
 from kos_ray.model.job import Eviction
+from kos_ray.model.node import Node
 from kos_ray.model.policy import Policy
+from kos_ray.model.resources import Resources
 from kos_ray.scheduler.machine import step
 from kos_ray.scheduler.parking import Parking
 from kos_ray.scheduler.state import State
@@ -78,6 +81,14 @@ def play(twins: Twins, operations: list[Any]) -> None:
 @given(st.sampled_from(_POLICIES), _OPERATIONS, st.integers(1, 4))
 def test_what_is_remembered_changes_no_decision(policy: Policy, operations: list[Any], nodes: int) -> None:
     play(Twins(policy, nodes), operations)
+
+
+def test_a_parked_head_starts_on_a_node_that_joins() -> None:
+    twins = Twins(_POLICIES[0], 1)
+    play(twins, [("submit", 4, 2, Eviction.NEVER), ("submit", 3, 3, Eviction.NEVER), ("wait", SECOND_US)])
+    node = Node(NodeId("late"), "late", Resources.of({"CPU": 4}), incarnation="1")
+    twins.step([e.NodesJoined(nodes=(node,))])
+    assert [len(lane.held) for lane in twins.state.nodes[node.id].lanes.values()] == [1]
 
 
 def test_heads_are_parked_at_all(monkeypatch: Any) -> None:

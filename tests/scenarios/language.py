@@ -27,6 +27,7 @@ Decisions are written as `launch j on a (2 slots)`, `a closes cpu=1 to 0 slots: 
 `stop j on a: cancelled_by_user`, `evict j on a for k: preempted` (`for k on b` where k is to run elsewhere),
 `promote j` (`promote j to 3`: to that order), `missed j` (its deadline), `ready j: none`, `hold j: …`,
 `retry j in 100ms: user_error`, `finish j failed: …`;
+`keep no room for j` (it may not start where others made room);
 of gangs as `start gang g`, `stop gang g: gang_restarted`, `end gang g: gang_ended`, `keep a,b for gang g`.
 """
 
@@ -347,6 +348,8 @@ class Play:
         if isinstance(decision, d.Promote | d.MarkMissed):
             verb = "missed" if isinstance(decision, d.MarkMissed) else "promote"
             return f"{verb} {jobs}" + (f" to {decision.order}" if getattr(decision, "order", -1) >= 0 else "")
+        if isinstance(decision, d.KeepNoRoom):
+            return f"keep no room for {jobs}"
         verb = "ready" if isinstance(decision, d.MakeReady) else "hold"
         return f"{verb} {jobs}: {told(decision.reason)}"
 

@@ -10,6 +10,8 @@ from kos_ray.model.hashing import spec_hash
 from kos_ray.model.ids import JobKey
 from kos_ray.model.job import Demands, Spec
 from kos_ray.model.protocol import Array
+from kos_ray.model.resources import Resources
+from kos_ray.model.where import Where
 from kos_ray.spec.gang import parse_gang
 from kos_ray.spec.load import load_text
 from kos_ray.spec.lower import Draft, lower
@@ -121,6 +123,16 @@ def test_best_effort_needs_nobody() -> None:
         ({"gang": GangSpec(least=5, mode=GangMode.QUORUM)}, Spec(entry="m:f"), "expected min of 1 to 4, found 5"),
         ({"gang": GangSpec(), "at_most": 1}, Spec(entry="m:f"), "expected no at_most with a gang"),
         ({"gang": GangSpec(), "singleton": "s"}, Spec(entry="m:f"), "expected no singleton with a gang"),
+        (
+            {"gang": GangSpec()},
+            Spec(entry="m:f", where=Where(alternatives=(Resources.of({"CPU": 8}),))),
+            "expected no any in a gang",
+        ),
+        (
+            {"gang": GangSpec()},
+            Spec(entry="m:f", where=Where(gpu_memory=1)),
+            "expected no gpu_memory without gpu in a gang",
+        ),
         (
             {"gang": GangSpec()},
             Spec(entry="m:f", demands=Demands(concurrency=(("db", 2),))),
