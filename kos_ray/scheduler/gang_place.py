@@ -15,7 +15,7 @@ from kos_ray.scheduler.fit import usable
 from kos_ray.scheduler.jobs import Gang, Job
 from kos_ray.scheduler.packing import Packing, Placement, assigned, counted
 from kos_ray.scheduler.queues import first_ready, take_first
-from kos_ray.scheduler.sites import Sites, matches
+from kos_ray.scheduler.sites import Sites, matches, words_named
 from kos_ray.scheduler.state import NodeState, State
 from kos_ray.scheduler.turns import Turn
 from kos_ray.scheduler.victims import Used, Victim
@@ -104,6 +104,25 @@ class GangTurns:
 
         return let
 
+    def _alone(self, gang: Gang) -> Callable[[NodeState], object] | None:
+        """Of which nodes only one may take a member, where members are to be apart from each other; else None."""
+        members = gangs.jobs(self._state, gang)
+        words = {word for job in members for word in job.job_class.name.words}
+        rules = [
+            rule
+            for job in members
+            for rule in job.job_class.where.jobs
+            if rule.apart and not rule.weight and words.intersection(words_named(job.job_class, rule))
+        ]
+        if not rules:
+            return None
+        labels = sorted({rule.by for rule in rules if rule.by})
+
+        def place(node: NodeState) -> object:
+            return node.labels.get(labels[0], node.node.id) if labels else node.node.id
+
+        return place
+
     def _site(self, gang: Gang) -> Callable[[NodeState, SlotKind], int]:
         """How many members with slots of a kind may start on a node as far as room does not matter."""
         first: dict[SlotKind, Job] = {}
@@ -177,6 +196,7 @@ class GangTurns:
             gangs.needed(gang),
             lambda node, kind: 0 if self._claims.taken(node) else site(node, kind),
             lambda node: -kind.resources.times_in(node.free, _MANY),
+            alone=self._alone(gang),
         )
         if placement is None:
             return []
@@ -201,10 +221,10 @@ class GangTurns:
         gang = self._state.gang_of[turn.head]
         members, _ = self._admitted(gang)
         wanted, least = counted(members), gangs.needed(gang)
-        rooms = Packing(self._state, self._now_us)
+        rooms, alone = Packing(self._state, self._now_us), self._alone(gang)
 
         def fits(gone: Iterable[Job], used: Used) -> Placement | None:
-            return rooms.without(gone, used).fit(wanted, least, self._let_after(gang, turn.head))
+            return rooms.without(gone, used).fit(wanted, least, self._let_after(gang, turn.head), alone=alone)
 
         needs: dict[str, int] = {}
         for job in members[: max(1, least)]:

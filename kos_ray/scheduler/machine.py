@@ -31,8 +31,10 @@ def step(state: State, events: Sequence[Event], now_us: int) -> list[Decision]:
     decisions += wake(state, now_us)
     decisions += age(state, now_us)
     decisions += judge(state, now_us)
-    # and what people want of nodes: those that are to be empty are emptied.
-    decisions += drain(state, now_us)
+    # And what people want of nodes: those that are to be empty are emptied, which may be the end of gangs.
+    if drained := drain(state, now_us):
+        decisions += drained
+        decisions += settle(state, now_us)
     # 4. Work is taken back from behind attempts that turned out long; ready jobs are placed, others make room for them;
     #    idle slots close.
     placement = Pass(state, now_us)

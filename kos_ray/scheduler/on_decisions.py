@@ -130,6 +130,8 @@ def _stop(state: State, decision: d.Stop, _now_us: int) -> None:
             lane_of(job).running -= 1
         move(job, JobState.STOPPING)
         stops(state, job)
+        if key in state.gang_of:
+            state.touched[state.gang_of[key].name] = None
         state.todo.orphaned.pop(key, None)
         job.cancelled = decision.reason in _FOR_GOOD
         job.stopped_by = Reason(decision.reason)

@@ -54,13 +54,16 @@ class Packing:
         first: Callable[[NodeState], object] | None = None,
         *,
         quota: bool = True,
+        alone: Callable[[NodeState], object] | None = None,
     ) -> Placement | None:
         """Where so many of each kind go at once, as many as fit; None where fewer than `least` do.
 
         Those that ask for most go first. Of one kind each next part goes to the tightest node that holds all that is
         left, else to the roomiest, so that few nodes are used; `first` orders the nodes otherwise. For jobs of one
-        kind the answer is exact; for several it may miss a packing that another order would have found.
+        kind the answer is exact; for several it may miss a packing that another order would have found. `alone`: of the
+        nodes for which it is the same, one takes one job.
         """
+        places: set[object] = set()
         nodes: dict[NodeId, NodeState] = {}
         used = {name: dict(amounts) for name, amounts in self.used.items()}
         found: Placement = []
@@ -71,6 +74,11 @@ class Packing:
             while left and rooms:
                 node_id = self._next(rooms, left, first)
                 times = min(left, rooms.pop(node_id))
+                if alone is not None:
+                    place, times = alone(self._state.nodes[node_id]), 1
+                    if place in places:
+                        continue
+                    places.add(place)
                 found.append((node_id, kind, times))
                 node = nodes.setdefault(node_id, _copy(self._of(self._state.nodes[node_id])))
                 add(node.free, kind.resources, -times)

@@ -64,19 +64,20 @@ class Parking:
     def _may_start(self, turn: Turn, position: int, by_room: Index) -> bool:
         """Whether a node that has changed since has room for a head that is not kept for others."""
         wanted = turn.job_class.kind.resources
-        return any(
+        changed = self._state.rooms.changed_since(position)
+        return changed is None or any(
             by_room.holds(node, wanted)
             and wanted.fits(room_of(node))
             and self._claims.times(node, turn.head, wanted, opens=True)
-            for node in self._state.rooms.changed_since(position) or ()
+            for node in changed
         )
 
     def _may_search(self, turn: Turn, position: int, index: Index) -> bool:
         """Whether on a node that has changed since enough may give way."""
         wanted = turn.job_class.kind.resources
-        return any(
-            index.holds(node, wanted) and wanted.fits(self._targets.most(node, turn.head))
-            for node in self._state.rooms.changed_since(position) or ()
+        changed = self._state.rooms.changed_since(position)
+        return changed is None or any(
+            index.holds(node, wanted) and wanted.fits(self._targets.most(node, turn.head)) for node in changed
         )
 
     def _may_fit(self, job_class: JobClass, position: int, index: Index) -> bool:

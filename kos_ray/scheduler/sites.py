@@ -103,7 +103,7 @@ def arrive(state: State, job_class: JobClass, node: NodeId, count: int) -> None:
             state.left.setdefault(word, {})[node] = None
     for rule in job_class.where.jobs:
         if rule.apart and not rule.weight:
-            for word in _words(job_class, rule):
+            for word in words_named(job_class, rule):
                 _count(state.shunned, (word, rule.by), node, count)
 
 
@@ -116,7 +116,8 @@ def _count(counts: dict[Any, dict[NodeId, int]], what: str | tuple[str, str], no
             del counts[what]
 
 
-def _words(job_class: JobClass, rule: Neighbours) -> Iterator[str]:
+def words_named(job_class: JobClass, rule: Neighbours) -> Iterator[str]:
+    """The words by which a rule of a class knows others."""
     return (full_word(job_class.kind.namespace, word) for word in rule.words)
 
 
@@ -124,7 +125,7 @@ def apart_from_its_own(job_class: JobClass) -> bool:
     """Whether no two jobs of a class may be near each other, or rather are not."""
     own = job_class.name.words
     rules = (rule for rule in job_class.where.jobs if rule.apart)
-    return any(word in own for rule in rules for word in _words(job_class, rule))
+    return any(word in own for rule in rules for word in words_named(job_class, rule))
 
 
 # --- static
@@ -277,7 +278,7 @@ class Sites:
 
     def _met(self, node: NodeState, job_class: JobClass, rule: Neighbours) -> bool:
         counts = self._state.left if rule.past else self._state.present
-        words = list(_words(job_class, rule))
+        words = list(words_named(job_class, rule))
         if any(self._touches(node, rule.by, counts.get(word, ())) for word in words):
             return not rule.apart
         if rule.apart:

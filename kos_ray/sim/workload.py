@@ -161,7 +161,7 @@ class Workload:
         if count > 1 and not (array.at_most or array.singleton or spec.demands.concurrency) and world.chance(0.5):
             array.gang = self._gang(spec, count)
         if array.gang is not None and array.gang.least and spec.guarantee is Guarantee.AT_LEAST_ONCE:
-            array.spec = replace(spec, eviction=world.pick((spec.eviction, Eviction.SHRINK)))
+            array.spec = replace(spec, eviction=world.pick((spec.eviction, Eviction.SHRINK, Eviction.SHRINK)))
             array.hash = spec_hash(array.spec)
         for index in range(abs(count)):
             public_id = item_id(id_, None if count < 0 else index)

@@ -28,6 +28,7 @@ _OPERATIONS = st.lists(
         ),
         st.tuples(st.just("end"), st.integers(0, 100)),
         st.tuples(st.just("wait"), st.sampled_from((SECOND_US // 10, SECOND_US, 3 * SECOND_US))),
+        st.tuples(st.just("stir")),
     ),
     min_size=20,
     max_size=80,
@@ -45,6 +46,10 @@ class Twins(History):
         forget(self.twin)
         decisions = step(self.state, events, self.now_us)
         assert decisions == step(self.twin, events, self.now_us)
+
+    def stir(self) -> None:
+        """Too much has changed for one of them to know what."""
+        self.state.rooms.stir()
 
 
 def forget(state: State) -> None:
