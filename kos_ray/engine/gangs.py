@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from kos_ray.model.errors import Refused
 from kos_ray.model.events import NewGang
-from kos_ray.model.gang import GANG_MAX, GangMode, GangSpec
+from kos_ray.model.gang import GANG_MAX, SHRINK_NEEDS, GangMode, GangSpec
 from kos_ray.model.ids import JobKey
-from kos_ray.model.job import Spec
+from kos_ray.model.job import Eviction, Spec
 from kos_ray.model.protocol import Array
 
 _Ranges = tuple[tuple[int, int], ...]
@@ -19,6 +19,10 @@ def gangs_of(arrays: Sequence[Array], first: JobKey, specs: Mapping[str, Spec]) 
         Refused: with what was expected; nothing was kept.
 
     """
+    shrinking = {hash_ for hash_, spec in specs.items() if spec.eviction is Eviction.SHRINK}
+    for array in arrays if shrinking else ():
+        if array.gang is None and array.spec in shrinking:
+            raise _cannot_shrink(array)
     if all(array.gang is None for array in arrays):
         return ()
     found: list[NewGang] = []
@@ -31,6 +35,7 @@ def gangs_of(arrays: Sequence[Array], first: JobKey, specs: Mapping[str, Spec]) 
         if gang is not None and gang.bundle:
             bundles.setdefault(gang.bundle, []).append((array, key))
         elif gang is not None:
+            _check_shrinks(array, gang, specs[array.spec])
             found += _cut(array, gang, key)
         key += abs(array.count)
     return (*found, *(_bundle(name, members, specs) for name, members in bundles.items()))
@@ -56,6 +61,16 @@ def _check(array: Array, gang: GangSpec, spec: Spec) -> None:
             )
 
 
+def _check_shrinks(array: Array, gang: GangSpec, spec: Spec) -> None:
+    if spec.eviction is Eviction.SHRINK and gang.mode is not GangMode.QUORUM:
+        raise _cannot_shrink(array)
+
+
+def _cannot_shrink(array: Array) -> Refused:
+    what = "no gang" if array.gang is None else "a gang without min"
+    return Refused(f"job {_name(array)}: expected a least size with preemption shrink, {SHRINK_NEEDS}, found {what}")
+
+
 def _cut(array: Array, gang: GangSpec, key: int) -> list[NewGang]:
     count = abs(array.count)
     size = gang.size or count
@@ -75,6 +90,8 @@ def _bundle(name: str, members: Sequence[tuple[Array, int]], specs: Mapping[str,
         raise Refused(f"bundle {name}: expected one {what} of all its jobs, found {max(len(said), len(namespaces))}")
     array, _ = members[0]
     gang = next(iter(said), GangSpec(bundle=name))
+    for other, _ in members:
+        _check_shrinks(other, gang, specs[other.spec])
     return _gang(array.id, array, gang, tuple((key, abs(array.count)) for array, key in members))
 
 

@@ -10,6 +10,8 @@ from enum import IntEnum
 
 #: members of one gang
 GANG_MAX = 1_024
+#: what has to be said with `preemption: shrink`, for errors
+SHRINK_NEEDS = "gang: {min: ...}"
 
 
 class GangMode(IntEnum):
@@ -53,7 +55,8 @@ class Membership:
     round: int = 1
     #: the nodes by rank, "" where a member does not run
     nodes: tuple[str, ...] = ()
-    #: members whose share others have taken over, in that order: `(rank, ranks of those who took it over)`
+    #: members whose share others have taken over, in that order: `(rank, ranks of those who took it over)`; of those
+    #: that shrank away, until they are back
     losses: tuple[tuple[int, tuple[int, ...]], ...] = ()
 
 

@@ -23,6 +23,7 @@ class Eviction(IntEnum):
     CHECKPOINT = 1  #: it is asked, saves its state, and goes on from there
     CANCEL = 2  #: it is over
     NEVER = 3  #: it is left alone
+    SHRINK = 4  #: its gang gives back what is above its least size first; all of it is requeued only as a last resort
 
 
 class Children(IntEnum):

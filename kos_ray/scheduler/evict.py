@@ -4,7 +4,9 @@ Three evictions, each with its own right. *Priority*: the victim's declared band
 victim's namespace uses more than is guaranteed to it, the claimer's less. *Rotation*: the same band, the victim can
 save its state, its slice is over. The search removes candidates in order of harm until the job fits, then puts back
 whom it can (Kueue's reverse minimisation), so that no proper subset of the victims would do. Who borrows what is
-guaranteed to the claimer goes before the claimer's own: those would only come back and reclaim it themselves.
+guaranteed to the claimer goes before the claimer's own: those would only come back and reclaim it themselves. By each
+right, members go first by which gangs shrink, and of a band all of such a gang last. Who can be spared takes nothing
+from others but what is guaranteed to it: it would only move the loss on to them.
 """
 
 from bisect import bisect_left
@@ -25,7 +27,7 @@ from kos_ray.scheduler.rooms import room_of
 from kos_ray.scheduler.sites import Sites
 from kos_ray.scheduler.state import NodeState, State
 from kos_ray.scheduler.targets import Targets, settings_of
-from kos_ray.scheduler.victims import Cost, Plan, Used, Victim, cost, count, going, leaving, once
+from kos_ray.scheduler.victims import Cost, Harm, Plan, Used, Victim, cost, count, going, leaving, once
 
 Found = TypeVar("Found")
 #: where a gang goes when these jobs have left and so much is reserved by namespace; None: it does not fit
@@ -299,5 +301,5 @@ class _Trial:
         return self._search._within_quota(self._claimer, self.used)  # noqa: SLF001
 
 
-def _harm_of(victim: Victim) -> tuple[int, int, int, int]:
+def _harm_of(victim: Victim) -> Harm:
     return victim.harm

@@ -53,6 +53,12 @@ def active(state: State, gang: Gang) -> list[Job]:
     return [job for job in jobs(state, gang) if job.state in _RUNS and job.key not in ended]
 
 
+def is_spare(state: State, job: Job) -> bool:
+    """Whether a job that waits is a member by which its gang has shrunk, or may."""
+    gang = state.gang_of.get(job.key) if job.entry.shrinks else None
+    return gang is not None and gang.going
+
+
 def memberships(state: State, gang: Gang) -> dict[JobKey, Membership]:
     """What its running members are told of it."""
     places = {job.key: job.node for job in active(state, gang)}
@@ -126,6 +132,7 @@ def stand(state: State) -> None:
         if gang is None:
             continue
         gang.version += 1
+        state.todo.shares[name] = None
         if verdict(state, gang):
             state.todo.gangs[name] = None
         if not gang.going:
@@ -197,12 +204,45 @@ def stop(state: State, gang: Gang, reason: Reason, *, final: bool) -> None:
     """It goes no more; whoever waits of it, waits for the others."""
     _step_down(state, gang)
     gang.going = False
+    # whoever is away only starts with the others again
+    gang.losses = [loss for loss in gang.losses if gang.members[loss[0]] not in gang.live]
     if final:
         gang.over = reason
     for job in ready(state, gang):
         state.nominated.pop(job.key, None)
         job.queued = None
     state.touched[gang.name] = None
+
+
+def _inherit(gang: Gang, lost: int) -> None:
+    """The others take a rank's share over for good, unless some have done so already when it shrank away."""
+    away = gang.away()
+    live = [rank for rank, member in enumerate(gang.members) if member in gang.live]
+    if lost not in away:
+        gang.losses.append((lost, tuple(rank for rank in live if rank not in away) or tuple(live)))
+
+
+def deal_out(state: State) -> None:
+    """At the end of a step: those that run do the share of members that shrink and are away, until these run again.
+
+    Not by each decision: a pass launches and evicts in another order than its decisions are folded in.
+    """
+    for name in state.todo.shares:
+        gang = state.gangs.get(name)
+        if gang is None or not gang.going or not any(job.entry.shrinks for job in jobs(state, gang)):
+            continue
+        running = {job.key for job in active(state, gang)}
+        heirs = tuple(rank for rank, member in enumerate(gang.members) if member in running)
+        losses = [loss for loss in gang.losses if gang.members[loss[0]] not in running]
+        known = {rank for rank, _ in losses}
+        for rank, member in enumerate(gang.members):
+            away = member in gang.live and member not in running and state.jobs[member].entry.shrinks
+            if away and heirs and rank not in known:
+                losses.append((rank, heirs))
+        if losses != gang.losses:
+            gang.losses = losses
+            gang.version += 1
+    state.todo.shares.clear()
 
 
 def member_over(state: State, key: JobKey, outcome: JobState) -> None:
@@ -213,9 +253,9 @@ def member_over(state: State, key: JobKey, outcome: JobState) -> None:
     del gang.live[key]
     if outcome is JobState.SUCCEEDED:
         gang.succeeded += 1
+        gang.back(key)
     elif gang.on_failure is OnFailure.COMPENSATE and gang.live:
-        heirs = tuple(rank for rank, member in enumerate(gang.members) if member in gang.live)
-        gang.losses.append((gang.members.index(key), heirs))
+        _inherit(gang, gang.members.index(key))
     if gang.leader == key:
         gang.leader = JobKey(0)
     if gang.live:

@@ -189,6 +189,9 @@ def _gangs(state: State) -> Iterator[str]:
             yield f"gang {name} goes with {len(running)} of {needed(gang)} members"
         if not gang.going and running:
             yield f"gang {name} waits, and {story(running[0])} runs"
+        away = [gang.members[rank] for rank in gang.away() if gang.members[rank] in gang.live]
+        if away and (not gang.going or any(job.key in away for job in running)):
+            yield f"gang {name} has others do the share of {away}, who are not away"
         if gang.over and any(not job.cancelled for job in jobs):
             yield f"gang {name} is over, and not all of its members are to end"
         waiting = [job.key for job in jobs if job.state is JobState.READY]
@@ -196,7 +199,7 @@ def _gangs(state: State) -> Iterator[str]:
         complete = free and bool(waiting) and len(waiting) >= needed(gang)
         if bool(gang.leader) != complete or (gang.leader and gang.leader not in waiting):
             yield f"job {gang.leader} stands for gang {name}, of which {len(waiting)} wait"
-    if state.touched:
+    if state.touched or state.todo.shares:
         yield "gangs are left to be looked at"
 
 

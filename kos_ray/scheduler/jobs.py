@@ -104,12 +104,13 @@ class JobClass:
 class SpecEntry:
     """A spec in use: its live jobs, and its measured run time (0 until one attempt has succeeded)."""
 
-    __slots__ = ("kind", "live", "mean_us", "saves", "spec")
+    __slots__ = ("kind", "live", "mean_us", "saves", "shrinks", "spec")
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
         self.kind = spec.slot_kind
         self.saves = spec.eviction is Eviction.CHECKPOINT
+        self.shrinks = spec.eviction is Eviction.SHRINK
         self.live = 0
         self.mean_us = 0
 
@@ -170,10 +171,21 @@ class Gang:
         self.version = 0
         #: why it is over and its members end, NONE while it is not
         self.over = Reason.NONE
-        #: ranks whose share others have taken over, and who did
+        #: ranks whose share others have taken over, and who did; of live ones, until they run again. Nobody takes over
+        #: who stands here already, so that a share is followed from the first to the last
         self.losses: list[tuple[int, tuple[int, ...]]] = []
         #: where room is being made for it, and how much
         self.room: dict[NodeId, Resources] = {}
+
+    def away(self) -> set[int]:
+        """The ranks whose share others have taken over."""
+        return {rank for rank, _ in self.losses}
+
+    def back(self, key: JobKey) -> None:
+        """Nobody need do a member's share any more."""
+        if self.losses:
+            rank = self.members.index(key)
+            self.losses = [loss for loss in self.losses if loss[0] != rank]
 
 
 class Job:

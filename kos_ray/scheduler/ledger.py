@@ -79,6 +79,7 @@ def launch(
             state.savers += 1
         if nominated:
             nominated.pop(key, None)
+    _joined(state, keys)
     if attempts is not None:
         for key, attempt in zip(keys, attempts, strict=True):
             if jobs[key].attempt != attempt:
@@ -86,6 +87,12 @@ def launch(
     for job_class, count in counts.items():
         _count_started(state, job_class, node_id, count, now_us)
     note_idle(state, node_id, lane, now_us)
+
+
+def _joined(state: State, keys: Sequence[JobKey]) -> None:
+    """Members of gangs run: what others did of their share is theirs again."""
+    if state.gangs:
+        state.todo.shares |= {state.gang_of[key].name: None for key in keys if key in state.gang_of}
 
 
 def _count_started(state: State, job_class: JobClass, node_id: NodeId, count: int, now_us: int) -> None:

@@ -14,6 +14,7 @@ from kos_ray.model.events import Event
 from kos_ray.scheduler.apply import apply_decision, apply_event
 from kos_ray.scheduler.deadlines import judge
 from kos_ray.scheduler.drain import drain
+from kos_ray.scheduler.gangs import deal_out
 from kos_ray.scheduler.place import Pass
 from kos_ray.scheduler.settle import age, settle, wake
 from kos_ray.scheduler.state import State
@@ -42,6 +43,9 @@ def step(state: State, events: Sequence[Event], now_us: int) -> list[Decision]:
     while placement.joining:
         placement = Pass(state, now_us, placement)
         decisions += placement.run()
+    # 5. Members of gangs that are away have their share dealt out.
+    if state.todo.shares:
+        deal_out(state)
     return decisions
 
 
@@ -53,6 +57,8 @@ def recover(state: State, events: Iterable[Event], decisions: Iterable[Decision]
         apply_decision(state, decision, now_us)
     state.todo.long_lanes.clear()
     state.todo.gangs.clear()
+    if state.todo.shares:
+        deal_out(state)
     # whoever had waited long enough then, or was late, was promoted, or marked, by a decision
     for heap in (state.aging, state.deadlines):
         while heap and heap[0][0] <= now_us:

@@ -149,11 +149,14 @@ def _evict(state: State, decision: d.Evict, now_us: int) -> None:
         move(job, JobState.STOPPING)
         stops(state, job)
         job.stopped_by = Reason(decision.reason)
-        if key in state.gang_of:
-            state.touched[state.gang_of[key].name] = None
+        gang = state.gang_of.get(key)
+        shrinks = gang is not None and gang.going and job.entry.shrinks
+        if gang is not None:
+            state.touched[gang.name] = None
         job.evicted_for = claimer.key
         state.making[claimer.key] = state.making.get(claimer.key, 0) + 1
-        job.evictions += 1
+        # a gang may shrink as often as room is wanted: it goes on
+        job.evictions += not shrinks
         job.barred = (claimer.job_class.account, until_us)
 
 

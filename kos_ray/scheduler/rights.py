@@ -9,12 +9,12 @@ from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import Resources
 from kos_ray.scheduler.claims import NEVER_US
 from kos_ray.scheduler.fit import wanted_kind
-from kos_ray.scheduler.gangs import active, needed
+from kos_ray.scheduler.gangs import active, is_spare, needed
 from kos_ray.scheduler.jobs import Job
 from kos_ray.scheduler.shares import paths, step_of
 from kos_ray.scheduler.state import NodeState, State
 from kos_ray.scheduler.targets import may_ever, over_at_us, settings_of
-from kos_ray.scheduler.victims import Used, Victim, allows
+from kos_ray.scheduler.victims import Harm, Used, Victim, allows
 
 
 class Rights:
@@ -69,30 +69,34 @@ class Rights:
     def _of_gang(self, claimer: Job, job: Job, reason: Reason, within: Against) -> Victim | None:
         """A member of a gang: alone where enough others stay, else all of them or nobody.
 
-        Those stay first that may not be evicted, then those of the lowest ranks.
+        Those stay first that may not be evicted, then those that do not shrink, then those of the lowest ranks.
         """
         gang = self._state.gang_of[job.key]
         if gang.name not in self._willing:
             members = active(self._state, gang)
             rights = [(other, self._right(claimer, other, within)) for other in members]
             willing = [other for other, right in rights if right and self._now_is_the_time(other, right)]
+            willing.sort(key=lambda other: other.entry.shrinks)
             self._willing[gang.name] = members, willing
         together, willing = self._willing[gang.name]
         spare = len(together) - needed(gang)
         if spare and job in willing[-spare:]:
-            return Victim(job, reason, self._harm(claimer, job))
+            return Victim(job, reason, self._harm(claimer, job, spare=job.entry.shrinks))
         if len(willing) < len(together):
             return None
         first, *others = together
         harms = [self._harm(claimer, other) for other in together]
-        own, band = max(harm[0] for harm in harms), max(harm[1] for harm in harms)
-        harm = (own, band, sum(harm[2] for harm in harms), min(harm[3] for harm in harms))
+        own, band = max(harm[0] for harm in harms), max(harm[2] for harm in harms)
+        shrinks = int(any(other.entry.shrinks for other in together))
+        harm = (own, 1, band, shrinks, sum(harm[4] for harm in harms), min(harm[5] for harm in harms))
         return Victim(first, reason, harm, tuple(others))
 
     def _right(self, claimer: Job, job: Job, within: Against) -> Reason:
         """By which right the claimer may take the job's room; NONE: by none. `within`: what its namespace says."""
         if self._state.tree.matters and claimer.entry.kind.namespace != job.kind.namespace:
             right = self._right_across(claimer, job)
+        elif is_spare(self._state, claimer):
+            return Reason.NONE
         elif allows(within, claimer, job):
             right = Reason.PREEMPTED
         elif job.entry.saves and job.job_class.band == claimer.job_class.band:
@@ -114,6 +118,8 @@ class Rights:
             if settings.reclaim is Against.ANY:
                 return Reason.RECLAIMED
             return Reason.PREEMPTED if allows(settings.reclaim, claimer, job) else Reason.NONE
+        if is_spare(self._state, claimer):
+            return Reason.NONE
         if job.job_class.band >= settings.borrowing_band and allows(settings.borrowing, claimer, job):
             return Reason.PREEMPTED
         return Reason.NONE
@@ -165,13 +171,13 @@ class Rights:
             self.later_us = over_us if self.later_us is None else min(self.later_us, over_us)
         return False
 
-    def _harm(self, claimer: Job, job: Job) -> tuple[int, int, int, int]:
+    def _harm(self, claimer: Job, job: Job, *, spare: bool = False) -> Harm:
         across = self._state.tree.matters and claimer.entry.kind.namespace != job.kind.namespace
         own = 0 if across and self._stands(claimer, job)[1] else 1
         saves = job.entry.spec.eviction is Eviction.CHECKPOINT
         lost_us = 0 if saves else self._now_us - max(job.started_us, job.saved_us)
         lost = lost_us * max(1, step_of(self._state, job.kind.resources))
-        return (own, -job.job_class.band, lost, -job.started_us)
+        return (own, 0 if spare else 1, -job.job_class.band, 0, lost, -job.started_us)
 
 
 def _apart(name: str, other: str) -> tuple[str, ...]:

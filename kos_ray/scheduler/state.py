@@ -115,6 +115,8 @@ class Todo:
     long_lanes: dict[tuple[NodeId, SlotKind], None] = field(default_factory=dict)
     #: gangs that are to start anew or to end
     gangs: dict[str, None] = field(default_factory=dict)
+    #: gangs of which members may have gone away, or come back
+    shares: dict[str, None] = field(default_factory=dict)
 
     def ends(self, key: JobKey) -> bool:
         """Whether a job is to end that has not."""

@@ -17,7 +17,9 @@ from kos_ray.scheduler.shares import paths
 from kos_ray.scheduler.state import State
 
 Used = dict[str, dict[str, int]]
-Cost = tuple[int, int, int, int, int]
+#: how much is lost: see `Victim.harm`
+Harm = tuple[int, int, int, int, int, int]
+Cost = tuple[int, int, int, int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +28,10 @@ class Victim:
 
     job: Job
     reason: Reason
-    #: how much is lost, with its gang where that goes as one: 0 where it borrows what is the claimer's, its declared
-    #: band (lower bands first), work in share times microseconds, then the newest
-    harm: tuple[int, int, int, int]
+    #: how much is lost, with its gang where that goes as one: 0 where it borrows what is the claimer's, 0 where its
+    #: gang shrinks by it, its declared band (lower bands first), 1 where all of a gang goes that shrinks, work in share
+    #: times microseconds, then the newest
+    harm: Harm
     #: the rest of its gang, which cannot go on without it
     others: tuple[Job, ...] = ()
 
@@ -58,12 +61,12 @@ def count(used: Used, kind: SlotKind, times: int) -> None:
 
 
 def cost(victims: list[Victim]) -> Cost:
-    """Plans compared: the worst victim's right and band, then work lost, then how many, and how recently they began."""
+    """Plans compared: the worst victim's right, band and kind, work lost, how many, and how recently they began."""
     return (
-        *max(victim.harm[:2] for victim in victims),
-        sum(victim.harm[2] for victim in victims),
+        *max(victim.harm[:4] for victim in victims),
+        sum(victim.harm[4] for victim in victims),
         len(leaving(victims)),
-        min(victim.harm[3] for victim in victims),
+        min(victim.harm[5] for victim in victims),
     )
 
 

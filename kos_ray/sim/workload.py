@@ -1,6 +1,6 @@
 """What clients want: requests with all that their jobs will do, drawn before the history begins."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from kos_ray.model.dependency import Rule
 from kos_ray.model.gang import GangMode, GangSpec, OnFailure
@@ -13,6 +13,9 @@ from kos_ray.model.resources import UNIT, Resources
 from kos_ray.sim.code import Fate, Run
 from kos_ray.sim.setting import NAMESPACES, Setting
 from kos_ray.sim.world import EPOCH_US, MS_US, SECOND_US, World
+
+#: what may be asked of any job; only gangs with a least size shrink
+_ANYBODYS = tuple(eviction for eviction in Eviction if eviction is not Eviction.SHRINK)
 
 
 @dataclass(slots=True)
@@ -157,6 +160,9 @@ class Workload:
             array.max_failures = world.pick((0, 0, 0, 1, 2))
         if count > 1 and not (array.at_most or array.singleton or spec.demands.concurrency) and world.chance(0.5):
             array.gang = self._gang(spec, count)
+        if array.gang is not None and array.gang.least and spec.guarantee is Guarantee.AT_LEAST_ONCE:
+            array.spec = replace(spec, eviction=world.pick((spec.eviction, Eviction.SHRINK, Eviction.SHRINK)))
+            array.hash = spec_hash(array.spec)
         for index in range(abs(count)):
             public_id = item_id(id_, None if count < 0 else index)
             args = inline(f"args of {public_id}".encode()) if world.chance(0.8) else b""
@@ -219,7 +225,7 @@ class Workload:
             tags=(f"tag{number}",),
             run_ms=world.pick((0, 0, 5, 400)),
             deadline_us=world.pick((0, EPOCH_US, EPOCH_US + 2 * SECOND_US, EPOCH_US + 100_000 * SECOND_US)),
-            eviction=world.pick((Eviction.REQUEUE, Eviction.REQUEUE, *Eviction)),
+            eviction=world.pick((Eviction.REQUEUE, Eviction.REQUEUE, *_ANYBODYS)),
             grace_ms=world.pick((0, 0, 30)),
             demands=self._demands(),
         )

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from kos_ray.model.gang import GANG_MAX, GangMode, GangSpec, OnFailure
+from kos_ray.model.gang import GANG_MAX, SHRINK_NEEDS, GangMode, GangSpec, OnFailure
 from kos_ray.spec.parse import near, parse_integer, parse_mapping
 from kos_ray.spec.units import describe
 
@@ -51,6 +51,18 @@ def check_size(gang: GangSpec, count: int) -> None:
         raise ValueError(f"expected gangs of at most {GANG_MAX} members, found {size}")
     if gang.least > size:
         raise ValueError(f"expected min of at most {size}, the members of a gang, found {gang.least}")
+
+
+def check_shrinks(gang: GangSpec | None) -> None:
+    """Refuse to shrink what has no least size.
+
+    Raises:
+        ValueError: with what was expected.
+
+    """
+    if gang is None or not gang.least:
+        found = "no gang" if gang is None else "a gang without min"
+        raise ValueError(f"expected a least size with preemption shrink, {SHRINK_NEEDS}, found {found}")
 
 
 def _word(value: object, words: dict[str, Any], field: str) -> Any:

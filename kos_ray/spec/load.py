@@ -14,11 +14,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kos_ray.model.dependency import Rule
 from kos_ray.model.errors import InvalidSpec
-from kos_ray.model.job import After
+from kos_ray.model.job import After, Eviction
 from kos_ray.spec import fields
 from kos_ray.spec.arguments import find_references
 from kos_ray.spec.explain import MAX_PROBLEMS, explain, join
 from kos_ray.spec.forms import Misfit, read_job, recognise
+from kos_ray.spec.gang import check_shrinks
 from kos_ray.spec.graph import parents_first
 from kos_ray.spec.places import Source, read_text
 from kos_ray.spec.schema import JobSpec, Strict, is_job_id, near
@@ -196,6 +197,12 @@ def _check_bundles(source: Source, jobs: Sequence[JobSpec], at: Callable[[int, s
             raise source.problem(
                 at(index, "gang"), f"expected min of at most {members}, the bundle's members, found {gang.least}"
             )
+    for index, job in enumerate(jobs):
+        if job.bundle and job.preemption is Eviction.SHRINK:
+            try:
+                check_shrinks(jobs[said[job.bundle]].gang if job.bundle in said else None)
+            except ValueError as error:
+                raise source.problem(at(index, "preemption"), str(error)) from None
 
 
 def _check_reference(

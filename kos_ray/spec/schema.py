@@ -14,7 +14,7 @@ from kos_ray.model.gang import GangMode
 from kos_ray.model.job import NO_DEMANDS, After, Backoff, Children, Demands, Eviction, Guarantee
 from kos_ray.model.resources import UNIT, Resources
 from kos_ray.spec import fields
-from kos_ray.spec.gang import check_size
+from kos_ray.spec.gang import check_shrinks, check_size
 from kos_ray.spec.parse import MAX_COUNT, MAX_NAME, is_job_id, near, parse_name, parse_namespace
 from kos_ray.spec.scale import PRIORITIES
 from kos_ray.spec.settings import MAX_RETRIES
@@ -163,7 +163,7 @@ class Common(Strict):
     preemption: fields.Gives = Field(
         default=Eviction.REQUEUE,
         description="When its room is wanted for a more urgent job: requeue, checkpoint (it saves its state and goes "
-        "on from there), cancel, or never.",
+        "on from there), cancel, never, or shrink (a gang with min gives back first what is above that).",
     )
     grace: fields.Duration = Field(
         default=0, description="Between asking it to make room and ending it; the scheduler's where nothing is said."
@@ -200,10 +200,11 @@ class Common(Strict):
     def _agrees_with_itself(self) -> "Common":
         if self.after.given and self.dependencies.given:
             raise ValueError("expected either after or dependencies, found both; they mean the same")
-        if self.guarantee is Guarantee.AT_MOST_ONCE and self.preemption is Eviction.CHECKPOINT:
+        again = (Eviction.CHECKPOINT, Eviction.SHRINK)
+        if self.guarantee is Guarantee.AT_MOST_ONCE and self.preemption in again:
             raise ValueError(
                 "expected preemption cancel or never with at_most_once, whose code is never entered twice, "
-                "found checkpoint"
+                f"found {self.preemption.name.lower()}"
             )
         if self.guarantee is Guarantee.AT_MOST_ONCE and self.retry:
             raise ValueError(
@@ -266,6 +267,8 @@ class JobSpec(Common):
 
     @model_validator(mode="after")
     def _gang_is_whole(self) -> "JobSpec":
+        if self.preemption is Eviction.SHRINK and not self.bundle:
+            check_shrinks(self.gang)
         if self.gang is None and not self.bundle:
             return self
         best_effort = self.gang is not None and self.gang.mode is GangMode.BEST_EFFORT

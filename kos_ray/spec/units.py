@@ -4,6 +4,7 @@ Every parser raises `ValueError` with "expected ..., found ..." and never accept
 """
 
 import re
+from collections.abc import Mapping
 from decimal import Decimal
 
 from kos_ray.model.resources import UNIT
@@ -86,6 +87,7 @@ def parse_amount(value: object) -> int:
 
     """
     form = "a number such as 1 or 0.5"
+    _no_range(value, form)
     number, suffix = _split(value, form)
     if suffix:
         raise ValueError(f"expected {form}, found the unit {suffix!r}")
@@ -93,6 +95,15 @@ def parse_amount(value: object) -> int:
     if amount != amount.to_integral_value():
         raise ValueError(f"expected steps of 1/{UNIT}, found {value!r}")
     return _bounded(int(amount), value, MAX_UNITS * UNIT)
+
+
+def _no_range(value: object, form: str) -> None:
+    """Say what to write where one may think of a least and a most."""
+    if isinstance(value, Mapping) and value and value.keys() <= {"min", "max"}:
+        raise ValueError(
+            f"expected {form}, found a range; write what would do instead, the best first: "
+            "resources: {any: [{cpu: 8}, {cpu: 2}]}"
+        )
 
 
 def _split(value: object, form: str) -> tuple[Decimal, str]:

@@ -23,7 +23,7 @@ class Gang:
         self.round = found.round
         #: the node of each member by rank, "" of those that do not run
         self.nodes = found.nodes or ("",) * found.size
-        #: ranks of members that were lost and whose share others have taken over
+        #: ranks of members whose share others have taken over: they were lost, or their gang has shrunk
         self.lost = tuple(rank for rank, _ in found.losses)
         self._losses = found.losses
 
@@ -31,7 +31,7 @@ class Gang:
         """Whether item number `item` (from 0) of the gang's work belongs to this member.
 
         Items are dealt out in turn by rank. A lost member's are dealt out in turn among those that were left; nothing
-        else moves then.
+        else moves then. They are its own again when it comes back to a gang that had shrunk.
         """
         return owner_of(item, self.size, self._losses) == self.rank
 

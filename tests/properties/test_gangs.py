@@ -7,9 +7,12 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from kos_ray.model import decisions as d
-from kos_ray.model.gang import GangMode
+from kos_ray.model.gang import GangMode, owner_of
+from kos_ray.model.ids import JobKey
 from kos_ray.model.job import JobState
-from kos_ray.scheduler.gangs import needed
+from kos_ray.scheduler.gangs import is_spare, needed
+from kos_ray.scheduler.gangs import jobs as jobs_of
+from kos_ray.scheduler.jobs import Gang
 from tests.scenarios.language import Play
 
 _POLICY = {"exempt_us": 0, "patience_us": 0, "aging_us": [0] * 6}
@@ -46,6 +49,12 @@ _SUBMIT = st.builds(
         ("cpu=1 single", "cpu=1", "cpu=2 single retries=1", "cpu=1 mem=1 single evict=cancel", "cpu=1 once")
     ),
 )
+_SHRINKING = st.builds(
+    lambda size, least, band: Move("submit", size, f"gang={size} quorum={least} cpu=1 single band={band} evict=shrink"),
+    st.integers(2, 5),
+    st.integers(1, 2),
+    st.integers(2, 5),
+)
 _SINGLE = st.builds(
     lambda band, cpu: Move("submit", 1, f"cpu={cpu} band={band} single"), st.integers(0, 5), st.integers(1, 3)
 )
@@ -57,7 +66,7 @@ _OTHER = st.builds(
     st.integers(0, 40),
     st.sampled_from(_ENDS),
 )
-_MOVES = st.lists(st.one_of(_SUBMIT, _SINGLE, _OTHER, _OTHER), min_size=6, max_size=40)
+_MOVES = st.lists(st.one_of(_SUBMIT, _SHRINKING, _SINGLE, _OTHER, _OTHER), min_size=6, max_size=40)
 
 
 class Life:
@@ -117,6 +126,7 @@ class Life:
             if gang.mode is GangMode.ALL:
                 assert running in (set(), set(gang.live)), f"{gang.name}: {sorted(running)} of {sorted(gang.live)} run"
             assert gang.mode is GangMode.BEST_EFFORT or not running or len(running) >= needed(gang)
+            self._check_shares(gang, running)
         for decision in decisions:
             if isinstance(decision, d.StartGang):
                 event("a gang started")
@@ -136,6 +146,35 @@ class Life:
             event("members of a gang were evicted")
             left = [other for other in gang.live if state.jobs[other].state in _RUNS]
             assert not left or len(left) >= needed(gang), f"{gang.name}: {sorted(asked)} asked, {left} left"
+
+            if state.jobs[key].entry.shrinks:
+                event("a gang has shrunk" if left else "all of a gang that shrinks went")
+        assert not is_spare(state, state.jobs[decision.wanted_by])
+        started = {key for found in decisions if isinstance(found, d.Launch) for key in found.keys}
+        self._check_order(decision, asked, started)
+
+    def _check_order(self, decision: d.Evict, asked: set[JobKey], started: set[JobKey]) -> None:
+        """Nobody gives way beside a member, just as large, by which a gang could have shrunk instead."""
+        state = self.play.state
+        band, most = state.jobs[decision.wanted_by].job_class.band, state.policy.evictions_max
+        alone = [state.jobs[key] for key in decision.keys if key not in state.gang_of]
+        for gang in state.gangs.values():
+            before = [job for job in jobs_of(state, gang) if job.state in _RUNS or job.key in asked]
+            known = gang.going and not any(job.recall_asked or job.key in started for job in before)
+            if not known or any(job.evictions >= most or not job.entry.shrinks for job in before):
+                continue
+            for spare in before[needed(gang) :]:
+                for victim in alone if spare.key not in asked and spare.job_class.band > band else ():
+                    event("somebody gave way though a gang could shrink elsewhere")
+                    assert (victim.node, victim.kind.resources) != (spare.node, spare.kind.resources)
+
+    def _check_shares(self, gang: Gang, running: set[JobKey]) -> None:
+        """The share of whoever is away of a gang that shrinks is done by those that run, or will be by itself."""
+        ranks = {rank for rank, key in enumerate(gang.members) if key in running}
+        for item in range(24) if ranks and gang.mode is GangMode.QUORUM else ():
+            found = gang.members[owner_of(item, len(gang.members), gang.losses)]
+            at_home = found not in gang.live or found in running
+            assert at_home or not self.play.state.jobs[found].entry.shrinks, f"{gang.losses}, {ranks} run"
 
     def finish(self) -> None:
         """With room for all and nobody in the way, everything comes to its end: nobody is stuck."""

@@ -8,7 +8,7 @@
     submit j cpu=1 band=3         a job                   submit j x3 cpu=1    an array: j.0, j.1, j.2
            once single retries=2 backoff=100ms after=ok:p,any:q (or ok:p?not_ok:q; kinds: `After`)
            rule=one_success (over those after=) singleton=key at_most=2 max_failures=1
-           in=team/a user=ann run=10s deadline=30s evict=checkpoint|cancel|never grace=1s
+           in=team/a user=ann run=10s deadline=30s evict=checkpoint|cancel|never|shrink grace=1s
            of=parent (its child) children=cancel|wait
            licence=matlab:2 rate=tokens:100 key=db:1 agent tag=web
            on=zone:z1|z2,!slow,gpu (labels) prefer=5*disk:ssd node=a,b not_node=c
@@ -103,6 +103,8 @@ class Play:
         assert invariants.check(self.state) == []
         recover(self.folded, events, decisions, self.now_us)
         assert invariants.check(self.folded) == []
+        shares = {name: gang.losses for name, gang in self.state.gangs.items()}
+        assert shares == {name: gang.losses for name, gang in self.folded.gangs.items()}
         for decision in decisions:
             if isinstance(decision, d.Finish):
                 self.finals.update(dict.fromkeys(decision.keys, decision.state))

@@ -1,12 +1,13 @@
 """Members of gangs are told of each other: with their launch, and of what changes while they run."""
 
 from dataclasses import replace
+from itertools import groupby
 
 from engine_build import NODE, SPEC, Hands, array, ended
 
-from kos_ray.model.gang import GangSpec, OnFailure
+from kos_ray.model.gang import GangMode, GangSpec, OnFailure
 from kos_ray.model.ids import JobKey
-from kos_ray.model.job import AttemptEnd
+from kos_ray.model.job import AttemptEnd, Eviction
 
 ALONE = replace(SPEC, single_use=True)
 
@@ -54,3 +55,30 @@ def test_a_request_that_is_refused_leaves_no_gang() -> None:
     assert "whole number of gangs of 2" in str(answer)
     assert not hands.engine.state.gangs
     assert NODE.id not in hands.engine.state.nodes
+
+
+def test_those_that_stay_do_the_share_of_who_shrank_away_until_it_is_back() -> None:
+    hands, spec = Hands(), replace(ALONE, eviction=Eviction.SHRINK, band=4)
+    hands.greet()
+    hands.submit(replace(array(count=2, spec=spec), gang=GangSpec(mode=GangMode.QUORUM, least=1)), spec=spec)
+    hands.time_us += 60_000_000
+    urgent = replace(SPEC, band=0)
+    hands.submit(array("urgent", spec=urgent), request="urgent", spec=urgent)
+    hands.report(ended(2, end=AttemptEnd.STOPPED))
+    hands.tick()
+    hands.report(ended(3), number=2)
+    hands.tick()
+    told = [
+        (rank, gang.rank, gang.losses, gang.nodes)
+        for _, orders in hands.sent
+        for rank, gang in [(key - 1, gang) for key, _, gang in orders.gangs]
+        + [found for launch in orders.launches for found in launch.gangs]
+    ]
+    assert hands.launched() == [("a.0", 1), ("a.1", 1), ("urgent", 1), ("a.1", 2)]
+    assert [(rank, losses, nodes) for (_, rank, losses, nodes), _ in groupby(told)] == [
+        (0, (), ("n", "n")),
+        (1, (), ("n", "n")),
+        (0, ((1, (0,)),), ("n", "")),
+        (0, (), ("n", "n")),
+        (1, (), ("n", "n")),
+    ]

@@ -8,7 +8,7 @@ from kos_ray.model.events import NewGang
 from kos_ray.model.gang import GangMode, GangSpec, OnFailure, owner_of
 from kos_ray.model.hashing import spec_hash
 from kos_ray.model.ids import JobKey
-from kos_ray.model.job import Demands, Spec
+from kos_ray.model.job import Demands, Eviction, Spec
 from kos_ray.model.protocol import Array
 from kos_ray.model.resources import Resources
 from kos_ray.model.where import Where
@@ -78,6 +78,20 @@ def test_a_gang_as_it_is_written(written: object, found: GangSpec) -> None:
             "expected min of at most 2, the bundle's members",
         ),
         ("- {run: x, bundle: b, namespace: n}\n- {run: y, bundle: b}", "expected one namespace"),
+        ("run: x\npreemption: shrink", "doc.yaml:1: expected a least size with preemption shrink, gang: {min: ...}"),
+        ("run: x\ngang: 4\npreemption: shrink", "gang: {min: ...}, found a gang without min"),
+        (
+            "- {run: x, bundle: b}\n- run: y\n  bundle: b\n  preemption: shrink",
+            "doc.yaml:4: [1].preemption: expected a least size with preemption shrink, gang: {min: ...}, found no gang",
+        ),
+        (
+            "run: x\ngang: {size: 4, min: 2}\nguarantee: at_most_once\npreemption: shrink",
+            "expected preemption cancel or never with at_most_once, whose code is never entered twice, found shrink",
+        ),
+        (
+            "run: x\nresources: {cpu: {min: 2, max: 8}}",
+            "doc.yaml:2: resources.cpu: expected a number such as 1 or 0.5, found a range; write what would do instead",
+        ),
     ],
 )
 def test_what_makes_no_gang_is_refused_at_its_place(text: str, message: str) -> None:
@@ -100,6 +114,16 @@ def test_a_gang_without_a_count_is_an_array_of_its_size() -> None:
     (draft,) = drafts("run: x\ngang: 4")
     assert (draft.count, len(draft.args)) == (4, 4)
     assert admitted([draft]) == (NewGang(name="a0", ranges=((10, 4),), least=4),)
+
+
+def test_a_gang_that_shrinks_says_how_far() -> None:
+    (draft,) = drafts("run: x\ngang: {size: 4, min: 2}\npreemption: shrink")
+    assert draft.spec.eviction is Eviction.SHRINK
+    (gang,) = admitted([draft])
+    assert gang.least == 2
+    (one, other) = drafts("- {run: x, bundle: b, gang: {min: 1}}\n- {run: y, bundle: b, preemption: shrink}")
+    (gang,) = admitted([one, other])
+    assert (gang.least, other.spec.eviction) == (1, Eviction.SHRINK)
 
 
 def test_a_bundle_is_one_gang_of_different_shapes() -> None:
@@ -138,6 +162,9 @@ def test_best_effort_needs_nobody() -> None:
             Spec(entry="m:f", demands=Demands(concurrency=(("db", 2),))),
             "concurrency: expected 4 or more of db, as its gang, found 2",
         ),
+        ({}, Spec(entry="m:f", eviction=Eviction.SHRINK), "preemption shrink, gang: {min: ...}, found no gang"),
+        ({"gang": GangSpec()}, Spec(entry="m:f", eviction=Eviction.SHRINK), "found a gang without min"),
+        ({"gang": GangSpec(bundle="b")}, Spec(entry="m:f", eviction=Eviction.SHRINK), "found a gang without min"),
     ],
 )
 def test_the_engine_refuses_what_could_never_start_together(fields: dict, spec: Spec, message: str) -> None:
