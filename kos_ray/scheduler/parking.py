@@ -52,7 +52,7 @@ class Parking:
             return False
         by_room = self._state.rooms.by_room()
         # nodes have come, or marks or settings have changed: whatever was known does not hold
-        anew = self._state.rooms.changed_since(position) is None
+        anew = not self._state.rooms.knows(position)
         if anew or (self._may_fit(job_class, position, by_room) and self._may_start(turn, position, by_room)):
             return False
         if rest is not None:

@@ -176,12 +176,16 @@ class Rooms:
         """How many changes there were."""
         return self._first + len(self._changes)
 
+    def knows(self, position: int) -> bool:
+        """Whether all changes since a position are known."""
+        return position >= self._first
+
     def changed_since(self, position: int) -> "list[NodeState] | None":
         """The nodes that have changed since a position and are still there; None: that is too long ago.
 
         Nodes that were claimed in the last pass may be free for others in this one.
         """
-        if position < self._first:
+        if not self.knows(position):
             return None
         changed = {node.node.id: node for node in (*self._changes[position - self._first :], *self.claimed)}
         return [node for node_id, node in changed.items() if self._nodes.get(node_id) is node]

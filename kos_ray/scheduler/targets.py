@@ -94,10 +94,11 @@ class Targets:
         self.hint(hint_us)
         until_us = self._now_us + _REST_US
         if self._looks - self._began >= _LONG_SEARCH:
-            job_class.rests[head] = Rest(until_us, until_us, _ANY_POSITION)
-        else:
+            self.hint(until_us)
+            _remember(job_class, head, Rest(until_us, until_us, _ANY_POSITION))
+        elif not self._state.tree.matters:  # else what a namespace uses elsewhere counts as well
             until_us = until_us if hint_us is None else min(hint_us, until_us)
-            job_class.rests[head] = Rest(until_us, hint_us, self._state.rooms.position)
+            _remember(job_class, head, Rest(until_us, hint_us, self._state.rooms.position))
 
     def _choose(self, job_class: JobClass, head: JobKey, nodes: Iterable[NodeState]) -> list[NodeState]:
         kind = wanted_kind(self._state, job_class)
@@ -166,10 +167,8 @@ class Targets:
             job_class.rests.pop(head, None)
             self.hint(self._now_us + _NEXT_US)
             return
-        if len(job_class.rests) >= _HEADS_MAX:
-            job_class.rests.clear()
         until_us = min(self._until_us, self._now_us + _REST_US)
-        job_class.rests[head] = Rest(until_us, self._hint_us, self._state.rooms.position)
+        _remember(job_class, head, Rest(until_us, self._hint_us, self._state.rooms.position))
 
     def index(self, job_class: JobClass) -> Index:
         """Nodes by what they would have if everybody gave way who may be asked by jobs of a class."""
@@ -186,6 +185,13 @@ class Targets:
             lowest, savers = (len(BANDS) if within is Against.NEVER else band + 1), band
         self._rights = (lowest, savers)
         return state.rooms.index(self._rights, lambda node: _with_gifts(state, node, lowest, savers))
+
+
+def _remember(job_class: JobClass, head: JobKey, rest: Rest) -> None:
+    """Heads come and go: of a class only so many are remembered."""
+    if len(job_class.rests) >= _HEADS_MAX:
+        job_class.rests.clear()
+    job_class.rests[head] = rest
 
 
 def settings_of(state: State, namespace: str) -> Namespace:
