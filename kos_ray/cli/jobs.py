@@ -11,7 +11,7 @@ import typer
 
 from kos_ray.cli.output import emit, now_us, plain, say, show_panel, show_table, width
 from kos_ray.cli.progress import follow
-from kos_ray.cli.shell import Address, Exit, JobRef, Json, Namespace, example, fail, open_client
+from kos_ray.cli.shell import Address, Code, Exit, JobRef, Json, Namespace, example, fail, open_client
 from kos_ray.model.views import JobView
 from kos_ray.observe.tables import attempt_table, final, job_panel, label
 from kos_ray.observe.workflow import report_panel, report_table, workflow_report
@@ -44,16 +44,10 @@ def submit(
     namespace: Namespace = "default",
     wait_for: Annotated[bool, typer.Option("--wait", help="Wait until all have ended, then report.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the document only.")] = False,
-    code: Annotated[
-        Path | None,
-        typer.Option(
-            "--code",
-            exists=True,
-            file_okay=False,
-            metavar="FOLDER",
-            help="Where the modules of its functions lie; without it, this folder and that of FILE.",
-        ),
-    ] = None,
+    code: Code = None,
+    if_plan: Annotated[
+        str, typer.Option("--if-plan", metavar="HASH", help="Only if `kos plan` still comes to this; else exit code 1.")
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Submit a job, a list of jobs or a workflow; all of it is accepted, or nothing.
@@ -70,7 +64,7 @@ def submit(
         emit({"jobs": total, "names": names}) if as_json else say(f"{file}: {total} jobs, nothing wrong")
         return
     with open_client(address, namespace) as client:
-        jobs = client.submit_drafts(drafts, code=[code] if code else [Path.cwd(), Path(file).parent])
+        jobs = client.submit_drafts(drafts, code=[code] if code else [Path.cwd(), Path(file).parent], if_plan=if_plan)
         rows = [{"id": job.id, "name": draft.name} for job, draft in zip(jobs, drafts, strict=True)]
         _warn_of_deadlines(client, rows, drafts)
         if wait_for:

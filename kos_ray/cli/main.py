@@ -23,6 +23,7 @@ from kos_ray.cli import (
     logs,
     node,
     oneoff,
+    plan,
     scheduler,
     settings,
     sim,
@@ -35,6 +36,7 @@ app.command(epilog=cluster.UP_EXAMPLE)(cluster.up)
 app.command(epilog=cluster.DOWN_EXAMPLE)(cluster.down)
 app.command(epilog=cluster.STATUS_EXAMPLE)(cluster.status)
 app.command(epilog=jobs.SUBMIT_EXAMPLE)(jobs.submit)
+app.command(epilog=plan.EXAMPLE)(plan.plan)
 # what follows the command's or the function's name belongs to it
 _ALL_WORDS = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 app.command("run", epilog=oneoff.EXAMPLE, context_settings=_ALL_WORDS)(oneoff.run_job)

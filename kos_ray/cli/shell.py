@@ -48,6 +48,16 @@ State = Annotated[
     Path | None,
     typer.Option("--state", envvar="KOS_STATE_DIR", help="The directory that holds the journal.", show_default=False),
 ]
+Code = Annotated[
+    Path | None,
+    typer.Option(
+        "--code",
+        exists=True,
+        file_okay=False,
+        metavar="FOLDER",
+        help="Where the modules of its functions lie; without it, this folder and that of FILE.",
+    ),
+]
 JobRef = Annotated[str, typer.Argument(metavar="JOB", help="A job's id or name.")]
 
 

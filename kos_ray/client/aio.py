@@ -19,6 +19,7 @@ from kos_ray.client.options import Options
 from kos_ray.model.errors import JobFailed, KosError
 from kos_ray.model.ids import JobKey
 from kos_ray.model.job import JobState
+from kos_ray.model.plan import Plan
 from kos_ray.model.policy import Policy
 from kos_ray.model.views import AttemptView, ClusterStatus, EventView, Explanation, JobView, NodeStanding, NodeView
 from kos_ray.model.windows import Windows
@@ -113,10 +114,15 @@ class AsyncClient:
         return AsyncJobs(self, await self._run(self._sync.submit_many, calls))
 
     async def submit_drafts(
-        self, drafts: Sequence[Draft], *, code: Sequence[Path] = ()
+        self, drafts: Sequence[Draft], *, code: Sequence[Path] = (), if_plan: str = ""
     ) -> "list[AsyncJob | AsyncJobs]":
         """See `Client.submit_drafts`."""
-        return [self._handle(handle) for handle in await self._run(self._sync.submit_drafts, drafts, code=code)]
+        handles = await self._run(self._sync.submit_drafts, drafts, code=code, if_plan=if_plan)
+        return [self._handle(handle) for handle in handles]
+
+    async def plan_drafts(self, drafts: Sequence[Draft], *, code: Sequence[Path] = (), spread: float = 0) -> Plan:
+        """See `Client.plan_drafts`."""
+        return await self._run(self._sync.plan_drafts, drafts, code=code, spread=spread)
 
     def _handle(self, handle: Job | JobArray) -> "AsyncJob | AsyncJobs":
         return AsyncJob(self, handle) if isinstance(handle, Job) else AsyncJobs(self, handle)

@@ -15,11 +15,12 @@ from kos_ray.client.job import Job, JobArray, JobList, Parents
 from kos_ray.client.link import Link, unpack
 from kos_ray.client.options import Options, spec_of
 from kos_ray.client.packing import pack_call, pack_item
-from kos_ray.model.errors import InvalidSpec, Refused
+from kos_ray.model.errors import InvalidSpec, KosError, PlanChanged, Refused
 from kos_ray.model.gang import GangSpec
 from kos_ray.model.hashing import spec_hash
 from kos_ray.model.ids import JobKey
 from kos_ray.model.job import After, Spec
+from kos_ray.model.plan import Plan
 from kos_ray.model.protocol import Accepted, Array, Submit
 from kos_ray.model.wire import to_plain
 from kos_ray.spec.lower import Draft
@@ -30,6 +31,12 @@ if TYPE_CHECKING:
 #: jobs and bytes of one request; more are sent in several
 _REQUEST_JOBS = 5_000
 _REQUEST_BYTES = 8 * 2**20
+#: how often a plan is made anew where something happens between it and the submission
+_PLAN_TRIES = 20
+
+
+class _Stale(KosError):
+    """Something has changed since the plan that a request rests on; nothing of it was stored."""
 
 
 class Submitter(Link):
@@ -133,22 +140,59 @@ class Submitter(Link):
             jobs += self._send_singles(pending, templates)
         return JobList(self._client, jobs)
 
-    def submit_drafts(self, drafts: Sequence[Draft], *, code: Sequence[Path] = ()) -> list[Job | JobArray]:
+    def submit_drafts(
+        self, drafts: Sequence[Draft], *, code: Sequence[Path] = (), if_plan: str = ""
+    ) -> list[Job | JobArray]:
         """Hand over what `spec.lower` made of documents, all or nothing; handles in the order of the drafts.
 
         Of the folders in `code`, the first that holds the module of a job's entry point goes along with the job.
+        With `if_plan`, the hash of a plan, only if planning anew comes to the same.
 
         Raises:
             InvalidSpec, Refused: nothing was stored; the message says why.
+            PlanChanged: nor then; the message says what would be otherwise.
 
         """
-        drafts = [self._with_code(draft, code) for draft in drafts]
+        sent = self._send_if(drafts, code, if_plan) if if_plan else self._send(self._with_code(drafts, code))
         return [
             Job(self._client, array_id, first)
             if draft.count < 0
             else JobArray(self._client, [(array_id, first, draft.count)])
-            for (array_id, first), draft in zip(self._send(drafts), drafts, strict=True)
+            for (array_id, first), draft in zip(sent, drafts, strict=True)
         ]
+
+    def plan_drafts(self, drafts: Sequence[Draft], *, code: Sequence[Path] = (), spread: float = 0) -> Plan:
+        """What would become of drafts if they were submitted now, without doing it.
+
+        Declared run times may be off by `spread` (0.2: by a fifth, to both sides): the intervals hold then.
+
+        Raises:
+            InvalidSpec, Refused: they would not be accepted.
+
+        """
+        drafts = self._with_code(drafts, code, store=False)
+        arrays, specs = _as_arrays(drafts)
+        submit = Submit(request_id=uuid.uuid4().hex, arrays=(), specs=tuple(specs.items()))
+        plain = [to_plain(array) | {"id": id_} for id_, array in zip(uuid7s(len(arrays)), arrays, strict=True)]
+        data = msgpack.packb(to_plain(submit) | {"arrays": plain})
+        return unpack(Plan, self._ask("plan", data, round(spread * 1_000)))
+
+    def _send_if(self, drafts: Sequence[Draft], code: Sequence[Path], if_plan: str) -> list[tuple[str, JobKey]]:
+        """Send as long as planning anew comes to the same, until nothing has happened between the two."""
+        for _ in range(_PLAN_TRIES):
+            plan = self.plan_drafts(drafts, code=code)
+            if plan.hash != if_plan:
+                changes = self._ask("plan_changes", if_plan, plan.hash)
+                said = "".join(f"\n     {line}" for line in changes)
+                raise PlanChanged(f"plan {if_plan} does not stand any more, it is {plan.hash} now{said}")
+            try:
+                return self._send(self._with_code(drafts, code), plan_seq=plan.seq)
+            except _Stale:
+                continue
+        raise PlanChanged(
+            f"plan {if_plan} could not be checked: {_PLAN_TRIES} times something happened in the cluster meanwhile; "
+            "try again, or submit without it"
+        )
 
     @property
     def _client(self) -> "Client":
@@ -162,14 +206,18 @@ class Submitter(Link):
             self._store(hash_, bundle)
         return spec_of(function, options, self.namespace, hash_)
 
-    def _with_code(self, draft: Draft, folders: Sequence[Path]) -> Draft:
-        spec = draft.spec
-        folder = folder_of(spec.entry, folders) if spec.entry and not spec.code else None
-        if folder is None:
-            return draft
-        hash_, bundle = self._bundles.of_folder(folder)
-        self._store(hash_, bundle)
-        return replace(draft, spec=replace(spec, code=hash_))
+    def _with_code(self, drafts: Sequence[Draft], folders: Sequence[Path], *, store: bool = True) -> list[Draft]:
+        found: list[Draft] = []
+        for draft in drafts:
+            spec = draft.spec
+            folder = folder_of(spec.entry, folders) if spec.entry and not spec.code else None
+            if folder is not None:
+                hash_, bundle = self._bundles.of_folder(folder)
+                if store:
+                    self._store(hash_, bundle)
+                spec = replace(spec, code=hash_)
+            found.append(replace(draft, spec=spec))
+        return found
 
     def _draft(self, call: Call) -> Draft:
         inputs: dict[str, int] = {}
@@ -214,62 +262,79 @@ class Submitter(Link):
         client = self._client
         return (Job(client, job_id, JobKey(key)) for key, job_id in enumerate(ids, first))
 
-    def _send(self, drafts: Sequence[Draft], ids: Sequence[str] = (), *, group: str = "") -> list[tuple[str, JobKey]]:
+    def _send(
+        self, drafts: Sequence[Draft], ids: Sequence[str] = (), *, group: str = "", plan_seq: int = 0
+    ) -> list[tuple[str, JobKey]]:
         """One request, sent until it is answered: the id and the first key of each draft's array.
 
-        `group` is the id of the array with which limits are shared, "" where each has its own.
+        `group` is the id of the array with which limits are shared, "" where each has its own; `plan_seq`: see
+        `Submit`.
         """
         ids = ids or uuid7s(len(drafts))
-        of_object = {id(draft.spec): draft.spec for draft in drafts}
-        hashes = {known: spec_hash(spec) for known, spec in of_object.items()}
-        specs = {hashes[known]: spec for known, spec in of_object.items()}
-        arrays = [
-            Array(
-                id="",
-                count=draft.count,
-                spec=hashes[id(draft.spec)],
-                args=draft.args,
-                name=draft.name,
-                after=tuple((ref, int(kind)) for ref, kind in draft.after),
-                inputs=draft.inputs,
-                rule=draft.rule,
-                singleton=draft.singleton,
-                at_most=draft.at_most,
-                max_failures=draft.max_failures,
-                group=group,
-                gang=draft.gang,
-            )
-            for draft in drafts
-        ]
-        key = self._send_arrays(ids, arrays, specs)
+        arrays, specs = _as_arrays(drafts, group)
+        key = self._send_arrays(ids, arrays, specs, plan_seq=plan_seq)
         firsts: list[tuple[str, JobKey]] = []
         for array_id, draft in zip(ids, drafts, strict=True):
             firsts.append((array_id, key))
             key = JobKey(key + abs(draft.count))
         return firsts
 
-    def _send_arrays(self, ids: Sequence[str], arrays: Sequence[Array], specs: dict[str, Spec]) -> JobKey:
+    def _send_arrays(
+        self, ids: Sequence[str], arrays: Sequence[Array], specs: dict[str, Spec], *, plan_seq: int = 0
+    ) -> JobKey:
         """One request, sent until it is answered: the key of its first job."""
         request_id = uuid.uuid4().hex
         # As plain data from here on: a request has thousands of arrays, and only its ids are still to be filled in.
         plain = [to_plain(array) | {"id": array_id} for array_id, array in zip(ids, arrays, strict=True)]
         unsent = {hash_: spec for hash_, spec in specs.items() if hash_ not in self._sent_specs}
         with self._outbox.asking():
-            accepted = self._request(request_id, plain, unsent)
+            accepted = self._request(request_id, plain, unsent, plan_seq)
             if accepted.unknown_specs:
                 unknown = {hash_: specs[hash_] for hash_ in accepted.unknown_specs}
-                accepted = self._request(request_id, plain, unknown)
+                accepted = self._request(request_id, plain, unknown, plan_seq)
             if accepted.refused:
                 raise Refused(accepted.refused)
+            if accepted.stale:
+                raise _Stale
             self._sent_specs.update(specs)
             keys = range(accepted.first, accepted.first + accepted.job_count)
             self._outbox.expect(map(JobKey, keys), accepted.epoch)
         return accepted.first
 
-    def _request(self, request_id: str, arrays: list[dict[str, Any]], specs: dict[str, Spec]) -> Accepted:
-        submit = Submit(request_id=request_id, arrays=(), specs=tuple(specs.items()), watcher=self._outbox.name)
+    def _request(
+        self, request_id: str, arrays: list[dict[str, Any]], specs: dict[str, Spec], plan_seq: int
+    ) -> Accepted:
+        watcher = self._outbox.name
+        submit = Submit(
+            request_id=request_id, arrays=(), specs=tuple(specs.items()), watcher=watcher, plan_seq=plan_seq
+        )
         data = msgpack.packb(to_plain(submit) | {"arrays": arrays})
         return unpack(Accepted, self._call(lambda: self._connection.ask_scheduler("submit", data)))
+
+
+def _as_arrays(drafts: Sequence[Draft], group: str = "") -> tuple[list[Array], dict[str, Spec]]:
+    """Drafts for a request, without ids, and their specs by hash."""
+    of_object = {id(draft.spec): draft.spec for draft in drafts}
+    hashes = {known: spec_hash(spec) for known, spec in of_object.items()}
+    arrays = [
+        Array(
+            id="",
+            count=draft.count,
+            spec=hashes[id(draft.spec)],
+            args=draft.args,
+            name=draft.name,
+            after=tuple((ref, int(kind)) for ref, kind in draft.after),
+            inputs=draft.inputs,
+            rule=draft.rule,
+            singleton=draft.singleton,
+            at_most=draft.at_most,
+            max_failures=draft.max_failures,
+            group=group,
+            gang=draft.gang,
+        )
+        for draft in drafts
+    ]
+    return arrays, {hashes[known]: spec for known, spec in of_object.items()}
 
 
 def _of_portion(parents: Sequence[tuple[str, After]], number: int) -> tuple[tuple[str, After], ...]:

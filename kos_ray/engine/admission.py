@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from kos_ray.engine.conditions import check_conditions, check_pairs, limits_of
 from kos_ray.engine.gangs import gangs_of
 from kos_ray.engine.neighbours import named_jobs
-from kos_ray.engine.ports import Journal
+from kos_ray.engine.ports import Known
 from kos_ray.model.dependency import Ended, ended_as, plainly
 from kos_ray.model.errors import Refused
 from kos_ray.model.events import JobDependency, JobsSubmitted
@@ -27,12 +27,14 @@ class Admission:
     """Admits the requests of one tick. What it has admitted, later requests of the same tick can refer to."""
 
     state: State
-    journal: Journal
+    journal: Known
     python: str
     next_key: JobKey
     next_spec: SpecKey
     #: hash -> key of specs used lately, over many ticks; the engine owns it
     spec_keys: dict[str, SpecKey]
+    #: what the present request's plan rests on may have changed
+    stale: bool = False
     requests: dict[str, Accepted] = field(default_factory=dict)
     #: (namespace, id or name) -> (first, count) of this tick's arrays
     arrays: dict[tuple[str, str], tuple[JobKey, int]] = field(default_factory=dict)
@@ -50,6 +52,8 @@ class Admission:
         known = self.requests.get(submit.request_id) or self._accepted_before(submit.request_id)
         if known:
             return known, None
+        if self.stale:
+            return Accepted(stale=True), None
         if submit.parent:
             self._check_parent(submit)
         specs, unknown = self._specs(submit)

@@ -25,6 +25,7 @@ from kos_ray.engine.inbox import (
     WindowsWish,
     portions,
 )
+from kos_ray.engine.moved import Moved
 from kos_ray.engine.payloads import Payloads
 from kos_ray.engine.ports import Clock, Frame, Journal, Links, Plugins, Snapshots
 from kos_ray.engine.reconcile import counted_ends, node_events, still_to_do, undelivered
@@ -67,8 +68,9 @@ class Engine:
         self.sessions = Sessions()
         #: why the journal cannot write, "" while it can
         self.stalled = ""
+        self._moved = Moved()
         #: frames committed by this engine are handed to these
-        self.listeners: list[Callable[[Frame], None]] = []
+        self.listeners: list[Callable[[Frame], None]] = [self._moved.note]
         self._journal = journal
         self._snapshots = snapshots
         self._clock = clock
@@ -248,6 +250,8 @@ class Engine:
         return Acked(incarnation=report.incarnation, number=report.number, epoch=self.state.epoch, stored=tuple(stored))
 
     def _admit(self, submit: Submit, round_: Round, admission: Admission) -> object:
+        last_us, now_us = self._last_us, self.now_us()
+        admission.stale = submit.plan_seq > 0 and self._moved.since(submit.plan_seq, self.state, last_us, now_us)
         try:
             accepted, event = admission.admit(submit)
         except Refused as refused:

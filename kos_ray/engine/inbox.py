@@ -89,11 +89,19 @@ class Round:
 
 
 def portions(items: list[Item]) -> Iterator[list[Item]]:
-    """What may be one round: a greeting is compared with the state, so nothing before it may be left to do."""
+    """What may be one round: a greeting is compared with the state, so nothing before it may be left to do.
+
+    A submission that rests on a plan goes alone, so that nothing comes between the two.
+    """
     portion: list[Item] = []
     for item in items:
-        if isinstance(item.what, tuple) and portion:
+        planned = isinstance(item.what, Submit) and item.what.plan_seq > 0
+        if portion and (planned or isinstance(item.what, tuple)):
             yield portion
             portion = []
         portion.append(item)
-    yield portion
+        if planned:
+            yield portion
+            portion = []
+    if portion or not items:
+        yield portion

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from kos_ray.engine.ports import Journal
+from kos_ray.engine.ports import Known
 from kos_ray.model.ids import JobKey
 from kos_ray.model.job import Spec
 from kos_ray.scheduler.state import State
@@ -13,7 +13,7 @@ _ITEMS_MAX = 10_000
 
 
 def named_jobs(
-    state: State, journal: Journal, specs: Iterable[Spec]
+    state: State, journal: Known, specs: Iterable[Spec]
 ) -> tuple[tuple[tuple[str, str, int, int], ...], tuple[tuple[str, str, str], ...]]:
     """Live jobs, and nodes where those ran that are over; for the form see `JobsSubmitted`.
 

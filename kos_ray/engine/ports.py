@@ -48,35 +48,12 @@ class Frame(Protocol):
         ...
 
 
-class Journal(Protocol):
-    """Durable memory; see `journal/`. A call that raises has changed nothing."""
-
-    @property
-    def cluster_id(self) -> str:
-        """Whose journal it is."""
-        ...
-
-    @property
-    def last_epoch(self) -> int:
-        """The epoch of the last frame, 0 in an empty journal."""
-        ...
-
-    @property
-    def last_now_us(self) -> int:
-        """The instant of the last frame, 0 in an empty journal."""
-        ...
+class Known(Protocol):
+    """What admission asks of a journal; readers can answer it as well."""
 
     @property
     def next_spec_key(self) -> SpecKey:
         """The key that the next new spec gets."""
-        ...
-
-    def append(self, *, now_us: int, epoch: int, events: Sequence[Event], decisions: Sequence[Decision]) -> Frame:
-        """One frame and the current rows, durable when it returns."""
-        ...
-
-    def frames(self, after: int = 0) -> Iterator[Frame]:
-        """Frames whose records come after the sequence number `after`."""
         ...
 
     def request(self, request_id: str) -> tuple[JobKey, int] | None:
@@ -97,6 +74,33 @@ class Journal(Protocol):
 
     def last_nodes(self, keys: Iterable[JobKey]) -> list[str]:
         """Ids of the nodes on which they ran last, each once, in their order."""
+        ...
+
+
+class Journal(Known, Protocol):
+    """Durable memory; see `journal/`. A call that raises has changed nothing."""
+
+    @property
+    def cluster_id(self) -> str:
+        """Whose journal it is."""
+        ...
+
+    @property
+    def last_epoch(self) -> int:
+        """The epoch of the last frame, 0 in an empty journal."""
+        ...
+
+    @property
+    def last_now_us(self) -> int:
+        """The instant of the last frame, 0 in an empty journal."""
+        ...
+
+    def append(self, *, now_us: int, epoch: int, events: Sequence[Event], decisions: Sequence[Decision]) -> Frame:
+        """One frame and the current rows, durable when it returns."""
+        ...
+
+    def frames(self, after: int = 0) -> Iterator[Frame]:
+        """Frames whose records come after the sequence number `after`."""
         ...
 
     def args(self, keys: Iterable[JobKey]) -> dict[JobKey, bytes]:

@@ -4,6 +4,7 @@ KosError
 ├── IllegalMove            a programmer's error: the story of the job is in the message
 ├── InvalidSpec            what a user wrote cannot be accepted (place, expected, found, remedy)
 ├── Refused                the scheduler does not take the request now or as it is
+├── PlanChanged            the plan that a submission rests on does not stand any more; nothing was stored
 ├── NotFound               no job, node or blob of that name
 ├── JobFailed              the job ended, and not with success
 │   ├── JobCancelled
@@ -28,6 +29,10 @@ class InvalidSpec(KosError):
 
 class Refused(KosError):
     """The scheduler does not take the request now, or not as it is; nothing of it was stored."""
+
+
+class PlanChanged(KosError):
+    """The plan that a submission rests on does not stand any more; nothing of the submission was stored."""
 
 
 class NotFound(KosError):

@@ -175,6 +175,8 @@ class Submit:
     #: the job whose attempt asks for this, JobKey(0) for a client; the request is refused when the attempt is over
     parent: JobKey = JobKey(0)
     parent_attempt: int = 0
+    #: it is wanted only if nothing has changed since this sequence number that a plan rests on; 0: in any case
+    plan_seq: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +190,8 @@ class Accepted:
     epoch: int = 0
     #: hashes of specs that the scheduler does not know (any more): send again with them
     unknown_specs: tuple[str, ...] = ()
+    #: nothing was accepted: something has changed since the request's `plan_seq`
+    stale: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ grace is over, as code does that does not listen.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
@@ -13,6 +13,7 @@ from kos_ray.model import decisions as d
 from kos_ray.model import events as e
 from kos_ray.model.ids import MS_US, JobKey, NodeId
 from kos_ray.model.job import AttemptEnd, SlotKind
+from kos_ray.scheduler.jobs import Job
 
 #: attempts that run for longer are reported as entered, as by the agents
 REPORT_ENTERED_US = 50_000
@@ -37,6 +38,12 @@ class Attempt:
         self.end = AttemptEnd.SUCCEEDED
 
 
+def attempt_of(job: Job, run_us: int) -> Attempt:
+    """The attempt of a job that is on a node, with so long to run."""
+    assert job.node is not None
+    return Attempt(job.key, job.attempt, job.node, job.kind, run_us, saves=job.entry.saves)
+
+
 @dataclass(slots=True)
 class _Lane:
     """The slots of one kind on one node."""
@@ -49,8 +56,8 @@ class _Lane:
 class Nodes:
     """All of them. `started` and `ended` are read, and emptied, by whoever keeps the record."""
 
-    def __init__(self) -> None:
-        self.now_us = 0
+    def __init__(self, now_us: int = 0) -> None:
+        self.now_us = now_us
         self._lanes: dict[tuple[NodeId, SlotKind], _Lane] = {}
         self._held: dict[JobKey, Attempt] = {}
         #: heap of `(instant, what, sequence, attempt)`; entries that do not hold any more are skipped
@@ -85,22 +92,31 @@ class Nodes:
 
     # --- what the scheduler says
 
-    def launch(self, node: NodeId, kind: SlotKind, slots: int, attempts: list[Attempt]) -> None:
-        """Take attempts in, and keep so many slots for them."""
+    def carry_out(self, decision: d.Decision, launched: Callable[[JobKey], Attempt]) -> None:
+        """Do what a decision asks of nodes; `launched` makes the attempt of a job."""
+        match decision:
+            case d.Launch():
+                self.hold(decision.node, decision.kind, decision.slots, list(map(launched, decision.keys)))
+            case d.ResizeSlots():
+                self.hold(decision.node, decision.kind, decision.slots, [])
+            case d.Recall() | d.Stop() | d.Evict():
+                self._stop(decision)
+            case _:
+                pass  # what concerns the scheduler alone
+
+    def hold(self, node: NodeId, kind: SlotKind, slots: int, attempts: list[Attempt]) -> None:
+        """Take attempts in, and keep so many slots of a kind. One that was entered elsewhere, before, goes on."""
         lane = self._lanes.setdefault((node, kind), _Lane())
         lane.slots = slots
         for attempt in attempts:
             self._held[attempt.key] = attempt
-            lane.queue.append(attempt)
+            if attempt.entered_us >= 0:
+                self._run(lane, attempt)
+            else:
+                lane.queue.append(attempt)
         self._pump(lane)
 
-    def resize(self, order: d.ResizeSlots) -> None:
-        """Keep so many slots."""
-        lane = self._lanes.setdefault((order.node, order.kind), _Lane())
-        lane.slots = order.slots
-        self._pump(lane)
-
-    def stop(self, order: d.Recall | d.Stop | d.Evict) -> None:
+    def _stop(self, order: d.Recall | d.Stop | d.Evict) -> None:
         """Take back what has not been entered; unless it is a recall, have the others end."""
         for key, number in zip(order.keys, order.attempts, strict=True):
             attempt = self._held.get(key)
@@ -110,7 +126,13 @@ class Nodes:
                 self._take_back(attempt)
             elif not isinstance(order, d.Recall) and attempt.end is AttemptEnd.SUCCEEDED:
                 grace_us = 0 if attempt.saves else order.grace_ms * MS_US
-                self._end_by(attempt, self.now_us + grace_us)
+                self.end_by(attempt, self.now_us + grace_us)
+
+    def end_by(self, attempt: Attempt, at_us: int) -> None:
+        """Have an attempt that was entered end then, where it would have run longer."""
+        if at_us < attempt.end_us:
+            attempt.end, attempt.end_us = AttemptEnd.STOPPED, at_us
+            self._push(at_us, _ENDS, attempt)
 
     # --- inside
 
@@ -120,21 +142,22 @@ class Nodes:
         del self._held[attempt.key]
         self._recalled.append(attempt)
 
-    def _end_by(self, attempt: Attempt, at_us: int) -> None:
-        if at_us < attempt.end_us:
-            attempt.end, attempt.end_us = AttemptEnd.STOPPED, at_us
-            self._push(at_us, _ENDS, attempt)
-
     def _pump(self, lane: _Lane) -> None:
         """Enter what has a slot."""
         while lane.queue and lane.running < lane.slots:
             attempt = lane.queue.popleft()
-            lane.running += 1
-            attempt.entered_us, attempt.end_us = self.now_us, self.now_us + attempt.run_us
-            self._push(attempt.end_us, _ENDS, attempt)
-            if attempt.run_us > REPORT_ENTERED_US:
-                self._push(self.now_us + REPORT_ENTERED_US, _ENTERS, attempt)
+            attempt.entered_us = self.now_us
+            self._run(lane, attempt)
             self.started.append(attempt)
+
+    def _run(self, lane: _Lane, attempt: Attempt) -> None:
+        """An attempt that was entered has so long to run from now on."""
+        lane.running += 1
+        attempt.end_us = self.now_us + attempt.run_us
+        self._push(attempt.end_us, _ENDS, attempt)
+        told_us = attempt.entered_us + REPORT_ENTERED_US
+        if self.now_us <= told_us < attempt.end_us:
+            self._push(told_us, _ENTERS, attempt)
 
     def _push(self, at_us: int, what: int, attempt: Attempt) -> None:
         self._sequence += 1

@@ -13,10 +13,10 @@ from kos_ray.model import decisions as d
 from kos_ray.model import events as e
 from kos_ray.model.errors import KosError
 from kos_ray.model.ids import MS_US, JobKey, SpecKey
-from kos_ray.model.job import After, AttemptEnd, Eviction, JobState, Spec
+from kos_ray.model.job import After, AttemptEnd, JobState, Spec
 from kos_ray.model.node import Node
 from kos_ray.model.policy import Policy
-from kos_ray.rehearsal.nodes import Attempt, Nodes
+from kos_ray.rehearsal.nodes import Attempt, Nodes, attempt_of
 from kos_ray.rehearsal.record import Record
 from kos_ray.rehearsal.workload import VirtualJob
 from kos_ray.scheduler import invariants
@@ -150,28 +150,15 @@ class World:
     def _carry_out(self, decisions: list[d.Decision], now_us: int) -> None:
         self.record.passes += 1
         for decision in decisions:
-            match decision:
-                case d.Launch():
-                    self._launch(decision)
-                case d.ResizeSlots():
-                    self._nodes.resize(decision)
-                case d.Evict():
-                    self.record.preemptions += len(decision.keys)
-                    self._nodes.stop(decision)
-                case d.Recall() | d.Stop():
-                    self._nodes.stop(decision)
-                case d.Finish():
-                    self._finish(decision, now_us)
-                case _:
-                    pass  # what concerns the scheduler alone
+            if isinstance(decision, d.Evict):
+                self.record.preemptions += len(decision.keys)
+            elif isinstance(decision, d.Finish):
+                self._finish(decision, now_us)
+            self._nodes.carry_out(decision, self._attempt)
         self._note_attempts()
 
-    def _launch(self, order: d.Launch) -> None:
-        attempts = []
-        for key, number in zip(order.keys, order.attempts, strict=True):
-            saves = self._job_of(key).spec.eviction is Eviction.CHECKPOINT
-            attempts.append(Attempt(key, number, order.node, order.kind, self._left_us[key], saves=saves))
-        self._nodes.launch(order.node, order.kind, order.slots, attempts)
+    def _attempt(self, key: JobKey) -> Attempt:
+        return attempt_of(self.state.jobs[key], self._left_us[key])
 
     def _finish(self, decision: d.Finish, now_us: int) -> None:
         for key in decision.keys:
@@ -190,9 +177,6 @@ class World:
                 self._left_us[attempt.key] -= ran_us
             self.record.ended(self._number[attempt.key], attempt, lost=attempt.end is AttemptEnd.STOPPED and not saved)
         self._nodes.ended.clear()
-
-    def _job_of(self, key: JobKey) -> VirtualJob:
-        return self._jobs[self._number[key]]
 
     def _check(self, now_us: int) -> None:
         broken = invariants.check(self.state)

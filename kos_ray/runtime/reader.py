@@ -1,27 +1,32 @@
 """The reader actor: answers about jobs, and the blobs, for whoever is not on the head; and it takes the snapshots.
 
-It reads the journal beside the scheduler and never talks to it, so that lists and logs cost the scheduler nothing.
+It reads the journal beside the scheduler and never talks to it: lists, logs and plans cost the scheduler nothing.
 """
 
 import threading
 import time
 import uuid
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
 from kos_ray.journal.blobs import FileBlobStore
 from kos_ray.journal.reader import JournalReader
-from kos_ray.journal.snapshots import FileSnapshots
 from kos_ray.model.errors import NotFound
 from kos_ray.model.ids import JobKey
 from kos_ray.model.job import JobState
+from kos_ray.model.plan import Plan
+from kos_ray.model.protocol import Submit
 from kos_ray.model.views import AttemptView, ClusterStatus, EventView, JobView, NodeView
-from kos_ray.scheduler.machine import recover
-from kos_ray.scheduler.snapshot import resumed, state_to_plain
+from kos_ray.runtime.fold import Fold
+from kos_ray.runtime.messages import pack, unpack
+from kos_ray.runtime.planning import make_plan
 
 #: bytes that one blob may have
 BLOB_BYTES_MAX = 16 * 2**30
 _DAY_S = 86_400
+#: plans that are remembered, to say what has changed since
+_PLANS_MAX = 64
 
 
 class ReaderActor:
@@ -33,7 +38,8 @@ class ReaderActor:
         self._uploads = self._dir / "uploads"
         self._uploads.mkdir(mode=0o700, exist_ok=True)
         self._local = threading.local()
-        self._snapshot_lock = threading.Lock()
+        self._fold = Fold(self._dir / "snapshots")
+        self._plans: OrderedDict[str, Plan] = OrderedDict()
 
     @property
     def _journal(self) -> JournalReader:
@@ -123,17 +129,32 @@ class ReaderActor:
         before_s = time.time() - days * _DAY_S
         return sum(self._blobs.remove_older(hash_, before_s) for hash_ in self._journal.log_blobs())
 
-    # --- snapshots
+    # --- snapshots and plans
 
     def snapshot(self) -> int:
         """Fold the frames after the newest snapshot and save the state; the sequence number it holds."""
-        with self._snapshot_lock:
-            store = FileSnapshots(self._dir / "snapshots")
-            seq, state = resumed(store.load_newest(self._journal))
-            frame = None
-            for frame in self._journal.frames(seq):
-                recover(state, frame.events, frame.decisions, frame.now_us)
-            if frame is not None:
-                seq = frame.last_seq
-                store.save(seq, frame.hash, state_to_plain(state))
-            return seq
+        return self._fold.save(self._journal)
+
+    def plan(self, data: bytes, spread: int = 0) -> bytes:
+        """What would become of a `Submit` now, as a `Plan`; declared run times may be off by `spread` thousandths.
+
+        Raises:
+            Refused: it would not be accepted.
+
+        """
+        folded = self._fold.newest(self._journal)
+        now_us = max(_now_us(), folded.now_us)
+        plan = make_plan(folded, self._journal, unpack(Submit, data), now_us, spread=spread)
+        self._plans[plan.hash] = plan
+        if len(self._plans) > _PLANS_MAX:
+            self._plans.popitem(last=False)
+        return pack(plan)
+
+    def plan_changes(self, before: str, after: str) -> list[str]:
+        """What one plan says otherwise than another, by their hashes; nothing where one is not remembered."""
+        plans = self._plans.get(before), self._plans.get(after)
+        return plans[0].changes(plans[1]) if plans[0] and plans[1] else []
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1_000

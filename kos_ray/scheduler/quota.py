@@ -77,6 +77,13 @@ class Tree:
             above = min(above, lent - used_above + borrow)
         return min(room, max(0, kept - self._use(used, name, resource)) + above)
 
+    def left(self, used: Mapping[str, Mapping[str, int]], name: str) -> Amounts:
+        """What settings let a namespace use on top of what it uses, of the resources that they bound."""
+        found = [
+            (resource, self.available(used, name, resource, full=False)) for resource in sorted(self._capacity or {})
+        ]
+        return tuple((resource, amount) for resource, amount in found if amount < BOUNDLESS // 2)
+
     def _use(self, used: Mapping[str, Mapping[str, int]], name: str, resource: str) -> int:
         """What a subtree takes of its own pool: its own use, and what of its parts' use they have not kept back."""
         parts = self._below(name)

@@ -30,7 +30,7 @@ _JOB_FIELDS = (
 
 
 def state_to_plain(state: State) -> Any:
-    """Plain data for a state between two steps (nothing is left to be decided)."""
+    """Plain data for a state between two steps (nothing is left to be decided), which goes on without changing them."""
     if state.todo.unsettled:
         raise ValueError("a snapshot is taken between steps")
     numbers = {job_class: number for number, job_class in enumerate(state.classes.values())}
@@ -50,8 +50,8 @@ def state_to_plain(state: State) -> Any:
         ],
         "dependencies": [to_plain(job.dependency) for job in state.jobs.values() if job.dependency is not None],
         "waiting": [_waiting_to_plain(job.key, job.waiting) for job in state.jobs.values() if job.waiting is not None],
-        "dependents": [(key, children) for key, children in state.dependents.items()],
-        "starters": list(state.starters.items()),
+        "dependents": [(key, list(children)) for key, children in state.dependents.items()],
+        "starters": [(key, list(children)) for key, children in state.starters.items()],
         "lines": [(name, list(line)) for name, line in state.lines.items()],
         "children": [(key, list(children)) for key, children in state.children.items()],
         "closing": [(key, *map(int, ended)) for key, ended in state.closing.items()],
@@ -60,15 +60,15 @@ def state_to_plain(state: State) -> Any:
             for name, group in state.groups.items()
         ],
         "gangs": [_gang_to_plain(gang) for gang in state.gangs.values()],
-        "due": state.due,
-        "aging": state.aging,
+        "due": list(state.due),
+        "aging": list(state.aging),
         "nominated": list(state.nominated.items()),
         "accounts": [(name, account.share, account.at_us, account.burst) for name, account in state.accounts.items()],
         "used": [(place, amount) for place, amount in state.used.items()],
         "buckets": list(state.buckets.items()),
         "advice": [(plugin, list(ranks.items())) for plugin, ranks in state.advice.items()],
         "plugins_off": list(state.plugins_off.items()),
-        "deadlines": state.deadlines,
+        "deadlines": list(state.deadlines),
         "missed": list(state.missed),
         "starts": list(state.starts.items()),
         "retry_us": state.retry_us,
@@ -178,7 +178,13 @@ def _waits_from_plain(state: State, plain: Any) -> None:
 def _gang_to_plain(gang: Gang) -> Any:
     said = (gang.name, gang.members, gang.least, int(gang.mode), int(gang.on_failure))
     stands = (gang.going, gang.round, gang.leader, int(gang.over), gang.succeeded)
-    return *said, list(gang.live), *stands, gang.losses, [(node, to_plain(kept)) for node, kept in gang.room.items()]
+    return (
+        *said,
+        list(gang.live),
+        *stands,
+        list(gang.losses),
+        [(node, to_plain(kept)) for node, kept in gang.room.items()],
+    )
 
 
 def _gangs_from_plain(state: State, plain: Any) -> None:
@@ -218,7 +224,7 @@ def _count(state: State) -> None:
 def _node_to_plain(node: NodeState) -> Any:
     return (
         to_plain(node.node),
-        node.free,
+        dict(node.free),
         [
             (to_plain(lane.kind), lane.slots, list(lane.held.items()), lane.idle_since_us)
             for lane in node.lanes.values()

@@ -20,7 +20,7 @@ ARROWS: dict[str, set[str]] = {
     "engine": {"model", "scheduler"},
     "worker": {"model", "spec"},
     "plugins": {"model"},
-    "runtime": {"model", "engine", "journal", "worker", "plugins", "scheduler", "facade"},
+    "runtime": {"model", "engine", "journal", "worker", "plugins", "scheduler", "rehearsal", "facade"},
     "observe": {"model"},
     "client": {"model", "spec", "runtime", "facade"},
     "cli": {"model", "spec", "observe", "client", "runtime", "rehearsal", "facade"},
@@ -33,6 +33,7 @@ ONLY: dict[tuple[str, str], set[str]] = {
     ("client", "runtime"): {"kos_ray.runtime.connect"},
     ("cli", "runtime"): {"kos_ray.runtime.connect"},
     ("worker", "spec"): {"kos_ray.spec.options"},
+    ("runtime", "rehearsal"): {"kos_ray.rehearsal.plan"},
     ("runtime", "scheduler"): {
         "kos_ray.scheduler.machine",
         "kos_ray.scheduler.snapshot",

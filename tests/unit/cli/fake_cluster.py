@@ -106,7 +106,7 @@ class FakeClient:
     def __exit__(self, *_: object) -> None:
         self._world.calls.append(("closed",))
 
-    def submit_drafts(self, drafts: list[Draft], *, code: Sequence[Path] = ()) -> list[FakeJob]:
+    def submit_drafts(self, drafts: list[Draft], *, code: Sequence[Path] = (), if_plan: str = "") -> list[FakeJob]:
         self._world.drafts = drafts
         self._world.calls.append(("submit_drafts", [str(folder) for folder in code]))
         return [FakeJob(self._world, f"id-{index}") for index in range(len(drafts))]

@@ -1,0 +1,158 @@
+"""What comes of a live state that is left alone: the production scheduler goes on in virtual time from there.
+
+The state is a copy, made through a snapshot, and is used up. Attempts that run go on for what is left of their run
+times; all succeed, and nothing arrives but what is told at first.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from kos_ray.model import decisions as d
+from kos_ray.model import events as e
+from kos_ray.model.ids import MS_US, JobKey, NodeId
+from kos_ray.model.job import JobState
+from kos_ray.model.policy import Amounts
+from kos_ray.model.reasons import Reason
+from kos_ray.rehearsal.nodes import Attempt, Nodes, attempt_of
+from kos_ray.scheduler.explain import why
+from kos_ray.scheduler.jobs import Job
+from kos_ray.scheduler.machine import next_due_us, step
+from kos_ray.scheduler.state import Lane, State
+
+#: how far ahead is looked, and in how many passes: windows are known for so long
+HORIZON_US = 60 * 86_400 * 1_000_000
+PASSES_MAX = 10_000
+#: passes in a row without anything on a node that could change what waits
+_IDLE_PASSES_MAX = 200
+_NOWHERE = NodeId("")
+
+
+@dataclass(slots=True)
+class Fate:
+    """What became of one job. Instants are 0 where they did not come."""
+
+    #: where it started first
+    node: NodeId = _NOWHERE
+    start_us: int = 0
+    end_us: int = 0
+    #: what held it after the first pass
+    reason: Reason = Reason.NONE
+    #: who was asked to make room for it
+    victims: list[JobKey] = field(default_factory=list)
+    #: what the settings let its namespace use on top, when it had started
+    quota: Amounts = ()
+
+
+class Ahead:
+    """One look ahead. `run` may be called once."""
+
+    def __init__(self, state: State, now_us: int, run_us: Callable[[Job], int]) -> None:
+        """`run_us`: how long the attempt of a job, on a node or about to be, has to run from now on."""
+        self._state = state
+        self._now_us = self._first_us = now_us
+        self._run_us = run_us
+        self._fates: dict[JobKey, Fate] = {}
+        #: those of the jobs that are not over, and will be
+        self._open: set[JobKey] = set()
+        #: what savers have to run yet that were evicted
+        self._left_us: dict[JobKey, int] = {}
+        self._nodes = Nodes(now_us)
+        for node_id, node in state.nodes.items():
+            for lane in node.lanes.values():
+                self._take_over(node_id, lane)
+
+    def run(self, events: Sequence[e.Event], keys: Iterable[JobKey]) -> dict[JobKey, Fate]:
+        """Tell what happens now, and see what becomes of these jobs."""
+        self._fates = {key: Fate() for key in keys}
+        self._open = set(self._fates)
+        self._pass(list(events))
+        for key in self._open:
+            self._fates[key].reason = why(self._state, self._state.jobs[key])
+        idle = 0
+        for _ in range(PASSES_MAX):
+            next_us = self._next_us()
+            if not self._open or next_us is None or idle > _IDLE_PASSES_MAX:
+                break
+            self._now_us = next_us
+            told = list(self._nodes.events(next_us))
+            idle = 0 if told or self._next_end_us() is not None else idle + 1
+            self._pass(told)
+        return self._fates
+
+    # --- what runs already
+
+    def _take_over(self, node_id: NodeId, lane: Lane) -> None:
+        """The attempts of a lane go on: those that were entered first, as many as there are slots."""
+        jobs = sorted((self._state.jobs[key] for key in lane.held), key=lambda job: job.state is JobState.LAUNCHED)
+        attempts = [attempt_of(job, self._run_us(job)) for job in jobs]
+        for job, attempt in zip(jobs[: lane.slots], attempts, strict=False):
+            attempt.entered_us = job.started_us
+        self._nodes.hold(node_id, lane.kind, lane.slots, attempts)
+        for job, attempt in zip(jobs, attempts, strict=True):
+            if job.state is JobState.STOPPING:
+                self._nodes.end_by(attempt, self._stops_us(job))
+
+    def _stops_us(self, job: Job) -> int:
+        """When an attempt that was asked to stop ends; whoever was not evicted is taken to have been asked just now."""
+        if job.entry.saves:
+            return self._now_us
+        policy = self._state.policy
+        evicted = job.evicted_for is not None and job.barred is not None
+        asked_us = job.barred[1] - policy.exempt_us if evicted and job.barred else self._now_us
+        return max(self._now_us, asked_us + (job.entry.spec.grace_ms or policy.stop_grace_ms) * MS_US)
+
+    # --- time
+
+    def _next_end_us(self) -> int | None:
+        """When something happens on a node next, as far as is looked."""
+        found = self._nodes.next_us()
+        return found if found is not None and found <= self._now_us + HORIZON_US else None
+
+    def _next_us(self) -> int | None:
+        due_us = next_due_us(self._state, self._now_us)
+        instants = (self._next_end_us(), None if due_us is None else max(due_us, self._now_us + 1))
+        return min((instant for instant in instants if instant is not None), default=None)
+
+    def _pass(self, events: list[e.Event]) -> None:
+        self._note_ends()
+        decisions = step(self._state, events, self._now_us)
+        for decision in decisions:
+            self._nodes.carry_out(decision, self._attempt)
+            match decision:
+                case d.Evict() if decision.wanted_by in self._fates:
+                    self._fates[decision.wanted_by].victims += decision.keys
+                case d.Finish():
+                    for key in self._fates.keys() & set(decision.keys):
+                        self._fates[key].end_us = self._now_us
+                        self._open.discard(key)
+                case _:
+                    pass
+        for attempt in self._nodes.started:
+            if attempt.key in self._fates:
+                self._started(attempt)
+        self._nodes.started.clear()
+
+    # --- what happens to jobs
+
+    def _attempt(self, key: JobKey) -> Attempt:
+        job = self._state.jobs[key]
+        left_us = self._left_us.get(key)
+        return attempt_of(job, self._run_us(job) if left_us is None else left_us)
+
+    def _started(self, attempt: Attempt) -> None:
+        fate, state = self._fates[attempt.key], self._state
+        known = attempt.end_us <= self._now_us + HORIZON_US
+        fate.end_us = attempt.end_us if known else 0
+        if not known:
+            self._open.discard(attempt.key)
+        if not fate.start_us:
+            fate.node, fate.start_us = attempt.node, self._now_us
+            fate.quota = state.tree.left(state.reserved, attempt.kind.namespace)
+
+    def _note_ends(self) -> None:
+        """What a job saved before it made room it need not run again."""
+        for attempt in self._nodes.ended:
+            if attempt.saves:
+                ran_us = attempt.end_us - max(attempt.entered_us, self._first_us)
+                self._left_us[attempt.key] = max(1, attempt.run_us - ran_us)
+        self._nodes.ended.clear()

@@ -1,0 +1,53 @@
+"""How long jobs run, as far as anybody knows: what plans are made with.
+
+`run_time` is the one place that says it: today what is declared, or else what jobs of its kind were measured to run.
+"""
+
+from typing import NamedTuple
+
+from kos_ray.model.ids import MS_US
+from kos_ray.scheduler.jobs import Job
+
+#: nobody knows
+NEVER_US = 1 << 62
+#: the mean of a kind says little of one run: from a half of it to its double
+_OF_MEAN = 2
+_WHOLE = 1_000
+
+
+class RunTime(NamedTuple):
+    """Microseconds: the shortest, the one that is expected, the longest; the last two NEVER_US where nobody knows."""
+
+    low_us: int
+    mid_us: int
+    high_us: int
+
+
+def run_time(job: Job, spread: int = 0) -> RunTime:
+    """How long an attempt of a job runs; a timeout bounds it in any case.
+
+    What is declared is taken at its word, but for a `spread` of so many thousandths to both sides.
+    """
+    spec, mean_us = job.entry.spec, job.entry.mean_us
+    if spec.run_ms:
+        mid_us = spec.run_ms * MS_US
+        more_us = mid_us * spread // _WHOLE
+        # one that goes on from what it saved has less to do, and nobody knows how much
+        goes_on = job.evictions and job.entry.saves
+        found = RunTime(1 if goes_on else mid_us - more_us, mid_us, mid_us + more_us)
+    elif mean_us:
+        found = RunTime(mean_us // _OF_MEAN, mean_us, mean_us * _OF_MEAN)
+    else:
+        found = RunTime(1, NEVER_US, NEVER_US)
+    most_us = spec.timeout_ms * MS_US or NEVER_US
+    return RunTime(*(min(max(1, us), most_us) for us in found))
+
+
+def left(job: Job, now_us: int, spread: int = 0) -> RunTime:
+    """What of that is still to be run, of one that is on a node; of one that has run longer, nobody knows."""
+    low_us, mid_us, high_us = run_time(job, spread)
+    ran_us = now_us - job.started_us if job.node is not None else 0
+    if high_us < ran_us:
+        most_us = job.entry.spec.timeout_ms * MS_US
+        return RunTime(0, 0, max(0, most_us - ran_us) if most_us else NEVER_US)
+    return RunTime(max(0, low_us - ran_us), max(0, mid_us - ran_us), high_us - ran_us)
