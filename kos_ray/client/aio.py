@@ -215,9 +215,9 @@ class AsyncClient:
         """See `Client.reprioritise`."""
         return await self._run(self._sync.reprioritise, refs, priority)
 
-    async def explain(self, ref: str) -> Explanation | None:
+    async def explain(self, ref: str, *, suggest: bool = False) -> Explanation | None:
         """See `Client.explain`."""
-        return await self._run(self._sync.explain, ref)
+        return await self._run(self._sync.explain, ref, suggest=suggest)
 
     async def settings(self, change: Mapping[str, Any] | None = None) -> Policy:
         """See `Client.settings`."""

@@ -38,6 +38,7 @@ from kos_ray.model.views import (
     NodeStandings,
     NodeView,
     SchedulingView,
+    Suggestions,
 )
 from kos_ray.model.windows import NAMESPACE, NODE, Windows
 from kos_ray.model.wire import tagged
@@ -222,14 +223,23 @@ class Client(Submitter):
             raise Refused(f"priority: {error}") from None
         return self._want(PriorityChanged(request_id=uuid.uuid4().hex, keys=tuple(self._keys(refs)), band=band))
 
-    def explain(self, ref: str) -> Explanation | None:
-        """Why a job waits and what would wake it; None for one that has ended."""
+    def explain(self, ref: str, *, suggest: bool = False) -> Explanation | None:
+        """Why a job waits and what would wake it; None for one that has ended.
+
+        With `suggest`, also the smallest changes that would start it now, each tried on a copy of the state.
+        """
         key = self.job(ref)._key
         packed = self._call(lambda: self._connection.ask_scheduler("explain", key))
         if not packed:
             return None
         found = unpack(Explanation, packed)
-        return replace(found, ahead_names=self._names(found.ahead_keys), parent_names=self._names(found.parents))
+        changes = unpack(Suggestions, self._ask("what_if", key)).found if suggest else ()
+        return replace(
+            found,
+            ahead_names=self._names(found.ahead_keys),
+            parent_names=self._names(found.parents),
+            suggestions=tuple(replace(change, end_names=self._names(change.ends)) for change in changes),
+        )
 
     def _names(self, keys: Sequence[JobKey]) -> tuple[str, ...]:
         return tuple(view.name or view.id for view in self._views(list(keys))) if keys else ()

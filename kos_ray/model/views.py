@@ -136,6 +136,24 @@ class NodeVerdict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Suggestion:
+    """A change that was tried on a copy of the state, and with which a job starts in the next pass."""
+
+    kind: str
+    text: str
+    #: running jobs that end with it, by key and by name
+    ends: tuple[JobKey, ...] = ()
+    end_names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suggestions:
+    """The smallest change of each kind, the smallest of all first."""
+
+    found: tuple[Suggestion, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
     """Why a job waits, read off the scheduler's state at one instant."""
 
@@ -174,6 +192,8 @@ class Explanation:
     gang_needs: int = 0
     gang_ready: int = 0
     gang_fits: int = 0
+    #: what would start it now, where somebody asked for that
+    suggestions: tuple[Suggestion, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,6 +53,12 @@ def nodes_table(found: Explanation) -> Table:
     )
 
 
+def suggested_panel(found: Explanation) -> list[tuple[str, str]]:
+    """What would start it now, a line for each change."""
+    lines = [f"{change.text}{': ' if change.ends else ''}{', '.join(change.end_names)}" for change in found.suggestions]
+    return [("starts it now", "\n".join(lines))]
+
+
 def _sentence(reason: str) -> str:
     return "nothing: it is on its way" if reason == "none" else reason.replace("_", " ")
 

@@ -16,8 +16,9 @@ from kos_ray.model.reasons import Reason
 from kos_ray.rehearsal.nodes import Attempt, Nodes, attempt_of
 from kos_ray.scheduler.explain import why
 from kos_ray.scheduler.jobs import Job
+from kos_ray.scheduler.ledger import lane_of
 from kos_ray.scheduler.machine import next_due_us, step
-from kos_ray.scheduler.state import Lane, State
+from kos_ray.scheduler.state import State
 
 #: how far ahead is looked, and in how many passes: windows are known for so long
 HORIZON_US = 60 * 86_400 * 1_000_000
@@ -57,9 +58,7 @@ class Ahead:
         #: what savers have to run yet that were evicted
         self._left_us: dict[JobKey, int] = {}
         self._nodes = Nodes(now_us)
-        for node_id, node in state.nodes.items():
-            for lane in node.lanes.values():
-                self._take_over(node_id, lane)
+        self._take_over()
 
     def run(self, events: Sequence[e.Event], keys: Iterable[JobKey]) -> dict[JobKey, Fate]:
         """Tell what happens now, and see what becomes of these jobs."""
@@ -81,14 +80,18 @@ class Ahead:
 
     # --- what runs already
 
-    def _take_over(self, node_id: NodeId, lane: Lane) -> None:
-        """The attempts of a lane go on: those that were entered first, as many as there are slots."""
-        jobs = sorted((self._state.jobs[key] for key in lane.held), key=lambda job: job.state is JobState.LAUNCHED)
-        attempts = [attempt_of(job, self._run_us(job)) for job in jobs]
-        for job, attempt in zip(jobs[: lane.slots], attempts, strict=False):
-            attempt.entered_us = job.started_us
-        self._nodes.hold(node_id, lane.kind, lane.slots, attempts)
-        for job, attempt in zip(jobs, attempts, strict=True):
+    def _take_over(self) -> None:
+        """Attempts go on, in the order in which they were launched: of what ends at one instant that is told first."""
+        entered: set[JobKey] = set()
+        lanes = [lane for node in self._state.nodes.values() for lane in node.lanes.values()]
+        for lane in lanes:
+            held = sorted(lane.held, key=lambda key: self._state.jobs[key].state is JobState.LAUNCHED)
+            entered.update(held[: lane.slots])
+        jobs = [self._state.jobs[key] for lane in lanes for key in lane.held]
+        for job in sorted(jobs, key=lambda job: (job.started_us, job.key)):
+            attempt = attempt_of(job, self._run_us(job))
+            attempt.entered_us = job.started_us if job.key in entered else -1
+            self._nodes.hold(attempt.node, attempt.kind, lane_of(job).slots, [attempt])
             if job.state is JobState.STOPPING:
                 self._nodes.end_by(attempt, self._stops_us(job))
 

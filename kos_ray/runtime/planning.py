@@ -6,12 +6,14 @@ from collections.abc import Iterable, Mapping
 from kos_ray.engine.admission import Admission
 from kos_ray.journal.reader import JournalReader
 from kos_ray.model.errors import Refused
-from kos_ray.model.ids import JobKey
+from kos_ray.model.ids import JobKey, item_id, split_item_id
 from kos_ray.model.plan import Plan
 from kos_ray.model.protocol import Submit
+from kos_ray.model.views import JobView, Suggestion, Suggestions
 from kos_ray.rehearsal.plan import plan_jobs
 from kos_ray.runtime.fold import Folded
 from kos_ray.scheduler.snapshot import state_from_plain
+from kos_ray.scheduler.what_if import what_if
 
 
 def make_plan(folded: Folded, journal: JournalReader, submit: Submit, now_us: int, *, spread: int) -> Plan:
@@ -35,10 +37,22 @@ def make_plan(folded: Folded, journal: JournalReader, submit: Submit, now_us: in
         raise Refused(f"a plan needs a request with all its specs; found none of {', '.join(accepted.unknown_specs)}")
 
     def names_of(keys: Iterable[JobKey]) -> Mapping[JobKey, str]:
-        return {view.key: view.name or view.id for view in journal.views(keys)}
+        return {view.key: _called(view) for view in journal.views(keys)}
 
     jobs = plan_jobs(folded.plain, event, now_us, _labels(submit, event.first), names_of, spread=spread)
     return Plan(now_us=now_us, seq=folded.seq, jobs=jobs)
+
+
+def suggestions(folded: Folded, key: JobKey, now_us: int) -> Suggestions:
+    """The smallest changes that would start a waiting job; see `what_if`."""
+    found = what_if(folded.plain, key, now_us)
+    return Suggestions(found=tuple(Suggestion(kind=one.kind, text=one.text, ends=one.ends) for one in found))
+
+
+def _called(view: JobView) -> str:
+    """A job by its name, with the index of an item, or by its id."""
+    _, index = split_item_id(view.id)
+    return item_id(view.name, index) if view.name else view.id
 
 
 def _labels(submit: Submit, first: JobKey) -> dict[JobKey, str]:
@@ -47,5 +61,5 @@ def _labels(submit: Submit, first: JobKey) -> dict[JobKey, str]:
     for number, array in enumerate(submit.arrays, start=1):
         name = array.name or f"job {number}"
         for index in range(abs(array.count)):
-            found[JobKey(first + len(found))] = name if array.count < 0 else f"{name}.{index}"
+            found[JobKey(first + len(found))] = item_id(name, None if array.count < 0 else index)
     return found

@@ -20,7 +20,7 @@ from kos_ray.model.protocol import Submit
 from kos_ray.model.views import AttemptView, ClusterStatus, EventView, JobView, NodeView
 from kos_ray.runtime.fold import Fold
 from kos_ray.runtime.messages import pack, unpack
-from kos_ray.runtime.planning import make_plan
+from kos_ray.runtime.planning import make_plan, suggestions
 
 #: bytes that one blob may have
 BLOB_BYTES_MAX = 16 * 2**30
@@ -149,6 +149,11 @@ class ReaderActor:
         if len(self._plans) > _PLANS_MAX:
             self._plans.popitem(last=False)
         return pack(plan)
+
+    def what_if(self, key: JobKey) -> bytes:
+        """The smallest changes that would start a waiting job now, as `Suggestions`."""
+        folded = self._fold.newest(self._journal)
+        return pack(suggestions(folded, key, max(_now_us(), folded.now_us)))
 
     def plan_changes(self, before: str, after: str) -> list[str]:
         """What one plan says otherwise than another, by their hashes; nothing where one is not remembered."""

@@ -49,5 +49,8 @@ def left(job: Job, now_us: int, spread: int = 0) -> RunTime:
     ran_us = now_us - job.started_us if job.node is not None else 0
     if high_us < ran_us:
         most_us = job.entry.spec.timeout_ms * MS_US
-        return RunTime(0, 0, max(0, most_us - ran_us) if most_us else NEVER_US)
-    return RunTime(max(0, low_us - ran_us), max(0, mid_us - ran_us), high_us - ran_us)
+        return RunTime(0, 1, max(1, most_us - ran_us) if most_us else NEVER_US)
+    if low_us == high_us:
+        return RunTime(*(high_us - ran_us,) * 3)
+    # of what is not exact, no end is expected at this very instant
+    return RunTime(max(0, low_us - ran_us), max(1, mid_us - ran_us), max(1, high_us - ran_us))

@@ -74,6 +74,10 @@ class Agent:
     def entered(self, kind: SlotKind) -> int:
         return sum(work.entered_us >= 0 for work in self.work.values() if work.kind == kind)
 
+    def over(self, now_us: int) -> list[Work]:
+        """What ends now."""
+        return [work for at_us, what, work in self.due() if what is ENDS and at_us <= now_us]
+
     def due(self) -> Iterator[tuple[int, str, Work]]:
         """What will happen here."""
         for work in self.work.values():
@@ -90,6 +94,9 @@ class Clockwork:
         self.time_us = SECOND_US
         self.agents: dict[NodeId, Agent] = {}
         self.run_us = run_us
+        #: of what ends at one instant that is told first which was launched first
+        self.launches: list[JobKey] = []
+        self.order: dict[JobKey, int] = {}
         #: by job: where it was entered first and when, when its last attempt ended well, for whom it was evicted
         self.started: dict[JobKey, tuple[NodeId, int]] = {}
         self.ended: dict[JobKey, int] = {}
@@ -159,6 +166,10 @@ class Clockwork:
         for decision in frame.decisions:
             if type(decision).__name__ == "Evict":
                 self.victims.setdefault(decision.wanted_by, []).extend(decision.keys)
+            if type(decision).__name__ == "Launch":
+                for key in decision.keys:
+                    self.order[key] = len(self.launches)
+                    self.launches.append(key)
             if type(decision).__name__ == "Finish":
                 self.ended.update(dict.fromkeys(decision.keys, frame.now_us))
 
@@ -190,16 +201,18 @@ class Clockwork:
             if next_us is None or (until_us is not None and next_us > until_us):
                 break
             self.time_us = max(self.time_us, next_us)
-            for agent in self.agents.values():
-                self._report(agent)
+            due = sorted(
+                (self.order[work.key], id_) for id_, agent in self.agents.items() for work in agent.over(self.time_us)
+            )
+            for id_ in dict.fromkeys([id_ for _, id_ in due] + list(self.agents)):
+                self._report(self.agents[id_])
             self.engine.tick()
         if until_us is not None:
             self.time_us = max(self.time_us, until_us)
 
     def _report(self, agent: Agent) -> None:
-        due = [(what, work) for at_us, what, work in agent.due() if at_us <= self.time_us]
-        entered = [work for what, work in due if what is ENTERS]
-        over = agent.recalled + [work for what, work in due if what is ENDS]
+        entered = [work for at_us, what, work in agent.due() if what is ENTERS and at_us <= self.time_us]
+        over = agent.recalled + sorted(agent.over(self.time_us), key=lambda work: self.order[work.key])
         agent.recalled = []
         for work in entered:
             work.told = True
@@ -256,15 +269,14 @@ class Clockwork:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("kos_ray.client.connect", lambda *_, **__: self.client())
             patch.setattr(reading, "_now_us", lambda: self.time_us)
-            written = StringIO()
+            written, error = StringIO(), None
             try:
                 with redirect_stdout(written), redirect_stderr(StringIO()):
                     found = _KOS.main([*words, "--json"], standalone_mode=False) or 0
-            except KosError as error:
-                assert exit_code(error) == code, f"{words}: {error!r}"
-                return error
-        assert found == code, f"{words}: {found}: {written.getvalue()}"
-        return json.loads(written.getvalue())
+            except KosError as raised:
+                found, error = exit_code(raised), raised
+        assert found == code, f"{words}: {found}: {written.getvalue()} {error!r}"
+        return error or json.loads(written.getvalue())
 
 
 class _Connection:

@@ -38,6 +38,7 @@ ONLY: dict[tuple[str, str], set[str]] = {
         "kos_ray.scheduler.machine",
         "kos_ray.scheduler.snapshot",
         "kos_ray.scheduler.state",
+        "kos_ray.scheduler.what_if",
     },
 }
 

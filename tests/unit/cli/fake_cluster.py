@@ -203,7 +203,7 @@ class FakeClient:
             scheduling=self._world.scheduling,
         )
 
-    def explain(self, ref: str) -> Explanation | None:
+    def explain(self, ref: str, *, suggest: bool = False) -> Explanation | None:
         self._world.calls.append(("explain", ref))
         return self._world.explanation
 
