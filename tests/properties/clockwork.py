@@ -247,9 +247,16 @@ class Clockwork:
         self.post(untagged(_WANTED, msgpack.unpackb(data, use_list=False)))
         return 1
 
+    def reprioritise(self, ref: str, band: int) -> None:
+        (key, _), *_ = self.reader.resolve("default", [ref])
+        self.post(e.PriorityChanged(request_id="", keys=(key,), band=band))
+
     def explain(self, key: int) -> bytes:
         found = self.engine.explain(JobKey(key))
         return b"" if found is None else bytes(msgpack.packb(to_plain(found)))
+
+    def why(self, key: int) -> int:
+        return int(self.engine.why(JobKey(key)))
 
     def poll(self, _session: str, _epoch: int, _acked: int, _timeout_s: float) -> bytes:
         self.client_left.wait()
@@ -266,17 +273,22 @@ class Clockwork:
 
     def kos(self, *words: str, code: int = 0) -> Any:
         """The command line's answer to these words, with `--json`; the error that it ends with."""
+        found = self.says(*words, "--json", code=code)
+        return found if isinstance(found, KosError) else json.loads(found)
+
+    def says(self, *words: str, code: int = 0) -> str | KosError:
+        """What the command line writes, or the error that it ends with."""
+        written, error = StringIO(), None
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("kos_ray.client.connect", lambda *_, **__: self.client())
             patch.setattr(reading, "_now_us", lambda: self.time_us)
-            written, error = StringIO(), None
             try:
                 with redirect_stdout(written), redirect_stderr(StringIO()):
-                    found = _KOS.main([*words, "--json"], standalone_mode=False) or 0
+                    found = _KOS.main(list(words), standalone_mode=False) or 0
             except KosError as raised:
                 found, error = exit_code(raised), raised
         assert found == code, f"{words}: {found}: {written.getvalue()} {error!r}"
-        return error or json.loads(written.getvalue())
+        return error or written.getvalue()
 
 
 class _Connection:
