@@ -6,6 +6,7 @@ follow with all at their shortest, all at their longest, and a few drawn in betw
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from random import Random
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from kos_ray.model.events import JobsSubmitted
@@ -38,15 +39,17 @@ def plan_jobs(
     labels: Mapping[JobKey, str],
     names_of: Callable[[Iterable[JobKey]], Mapping[JobKey, str]],
     *,
+    entered: Mapping[tuple[JobKey, int], int] = MappingProxyType({}),
     spread: int = 0,
 ) -> tuple[PlannedJob, ...]:
     """What becomes of the jobs of a submission that is admitted now, in the order of their keys.
 
     `plain` is the state in a snapshot's form, `labels` what the new jobs are called, `names_of` tells what others are.
-    Declared run times may be off by `spread` thousandths.
+    `entered` is when attempts were entered, by job and number; where it does not say, their launch counts. Declared run
+    times may be off by `spread` thousandths.
     """
     keys = [JobKey(submitted.first + index) for index in range(submitted.job_count)]
-    looks = _looks(plain, submitted, keys, now_us, spread)
+    looks = _looks(plain, submitted, keys, now_us, entered, spread)
     told = state_from_plain(plain)
     victims = {key for fate in looks[0].values() for key in fate.victims}
     names = {**names_of(victims - set(keys)), **labels}
@@ -80,7 +83,12 @@ def plan_jobs(
 
 
 def _looks(
-    plain: Any, submitted: JobsSubmitted, keys: Sequence[JobKey], now_us: int, spread: int
+    plain: Any,
+    submitted: JobsSubmitted,
+    keys: Sequence[JobKey],
+    now_us: int,
+    entered: Mapping[tuple[JobKey, int], int],
+    spread: int,
 ) -> list[dict[JobKey, Fate]]:
     """What becomes of the jobs, first as it is expected, and in other ways where run times are not known exactly."""
     exact = True
@@ -90,7 +98,8 @@ def _looks(
 
         def run_us(job: Job) -> int:
             nonlocal exact
-            found = left(job, max(now_us, job.started_us), spread)
+            since_us = entered.get((job.key, job.attempt), job.started_us)
+            found = left(job, max(0, now_us - since_us), spread)
             exact = exact and found.low_us == found.high_us
             return choice(found, job.key)
 

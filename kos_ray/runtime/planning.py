@@ -39,7 +39,10 @@ def make_plan(folded: Folded, journal: JournalReader, submit: Submit, now_us: in
     def names_of(keys: Iterable[JobKey]) -> Mapping[JobKey, str]:
         return {view.key: _called(view) for view in journal.views(keys)}
 
-    jobs = plan_jobs(folded.plain, event, now_us, _labels(submit, event.first), names_of, spread=spread)
+    running = [key for key, job in state.jobs.items() if job.node is not None]
+    entered = {(view.key, view.attempt): view.entered_us for view in journal.views(running) if view.entered_us}
+    labels = _labels(submit, event.first)
+    jobs = plan_jobs(folded.plain, event, now_us, labels, names_of, entered=entered, spread=spread)
     return Plan(now_us=now_us, seq=folded.seq, jobs=jobs)
 
 

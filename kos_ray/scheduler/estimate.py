@@ -43,10 +43,9 @@ def run_time(job: Job, spread: int = 0) -> RunTime:
     return RunTime(*(min(max(1, us), most_us) for us in found))
 
 
-def left(job: Job, now_us: int, spread: int = 0) -> RunTime:
-    """What of that is still to be run, of one that is on a node; of one that has run longer, nobody knows."""
+def left(job: Job, ran_us: int, spread: int = 0) -> RunTime:
+    """What of that is still to be run when so much has been; of one that has run longer, nobody knows."""
     low_us, mid_us, high_us = run_time(job, spread)
-    ran_us = now_us - job.started_us if job.node is not None else 0
     if high_us < ran_us:
         most_us = job.entry.spec.timeout_ms * MS_US
         return RunTime(0, 1, max(1, most_us - ran_us) if most_us else NEVER_US)
