@@ -21,7 +21,10 @@ from kos_ray.model.errors import (
 )
 
 COMMANDS = [
-    *[(word,) for word in ("up", "down", "status", "submit", "run", "ls", "get", "explain", "logs", "result", "wait")],
+    *[
+        (word,)
+        for word in ("up", "down", "status", "submit", "plan", "run", "ls", "get", "explain", "logs", "result", "wait")
+    ],
     *[(word,) for word in ("cancel", "hold", "release", "pause", "resume", "reprioritise", "rerun")],
     *[(word,) for word in ("events", "graph", "nodes", "top", "init", "validate", "schema", "doctor", "demo")],
     ("import", "wfformat"),
