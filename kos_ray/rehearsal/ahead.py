@@ -22,9 +22,9 @@ from kos_ray.scheduler.state import State
 
 #: how far ahead is looked, and in how many passes: windows are known for so long
 HORIZON_US = 60 * 86_400 * 1_000_000
-PASSES_MAX = 10_000
+PASSES_MAX = 5_000
 #: passes in a row without anything on a node that could change what waits
-_IDLE_PASSES_MAX = 200
+_IDLE_PASSES_MAX = 50
 _NOWHERE = NodeId("")
 
 
@@ -57,6 +57,8 @@ class Ahead:
         self._open: set[JobKey] = set()
         #: what savers have to run yet that were evicted
         self._left_us: dict[JobKey, int] = {}
+        #: counts the scheduler's passes
+        self.passes = 0
         self._nodes = Nodes(now_us)
         self._take_over()
 
@@ -68,7 +70,7 @@ class Ahead:
         for key in self._open:
             self._fates[key].reason = why(self._state, self._state.jobs[key])
         idle = 0
-        for _ in range(PASSES_MAX):
+        while self.passes < PASSES_MAX:
             next_us = self._next_us()
             if not self._open or next_us is None or idle > _IDLE_PASSES_MAX:
                 break
@@ -117,6 +119,7 @@ class Ahead:
         return min((instant for instant in instants if instant is not None), default=None)
 
     def _pass(self, events: list[e.Event]) -> None:
+        self.passes += 1
         self._note_ends()
         decisions = step(self._state, events, self._now_us)
         for decision in decisions:

@@ -18,8 +18,9 @@ from kos_ray.scheduler.estimate import NEVER_US, RunTime, left
 from kos_ray.scheduler.jobs import Job
 from kos_ray.scheduler.snapshot import state_from_plain
 
-#: looks with drawn run times
+#: looks with drawn run times, as long as all looks have not taken so many passes
 _DRAWS = 5
+_PASSES_MAX = 2_000
 
 _Choice = Callable[[RunTime, JobKey], int]
 
@@ -91,7 +92,7 @@ def _looks(
     spread: int,
 ) -> list[dict[JobKey, Fate]]:
     """What becomes of the jobs, first as it is expected, and in other ways where run times are not known exactly."""
-    exact = True
+    exact, passes = True, 0
 
     def look(choice: _Choice) -> dict[JobKey, Fate]:
         state = state_from_plain(plain)
@@ -103,12 +104,16 @@ def _looks(
             exact = exact and found.low_us == found.high_us
             return choice(found, job.key)
 
-        return Ahead(state, now_us, run_us).run([submitted], keys)
+        nonlocal passes
+        ahead = Ahead(state, now_us, run_us)
+        fates = ahead.run([submitted], keys)
+        passes += ahead.passes
+        return fates
 
     found = [look(lambda time, _: time.mid_us)]
     if not exact:
         found += [look(lambda time, _: time.low_us), look(lambda time, _: time.high_us)]
-        found += [look(_drawn(number)) for number in range(_DRAWS)]
+        found += [look(_drawn(number)) for number in range(_DRAWS) if passes < _PASSES_MAX]
     return found
 
 
