@@ -1,5 +1,9 @@
 """`kos explain JOB`: why it waits, and what would wake it."""
 
+from typing import Annotated
+
+import typer
+
 from kos_ray.cli.output import emit, now_us, plain, say, show_panel, show_table
 from kos_ray.cli.shell import Address, JobRef, Json, Namespace, example, open_client
 from kos_ray.observe.explained import explained_panel, nodes_table, suggested_panel
@@ -7,14 +11,20 @@ from kos_ray.observe.explained import explained_panel, nodes_table, suggested_pa
 EXAMPLE = example("kos explain train-3", "kos explain train-3 --json | jq .reason")
 
 
-def explain(job: JobRef, address: Address = None, namespace: Namespace = "default", as_json: Json = False) -> None:
+def explain(
+    job: JobRef,
+    address: Address = None,
+    namespace: Namespace = "default",
+    suggest: Annotated[bool, typer.Option("--suggest/--no-suggest", help="Whether to look for changes.")] = True,
+    as_json: Json = False,
+) -> None:
     """Say why a job waits: its reason, what each node lacks, who goes before it, and what would start it now.
 
     Of each kind of change the smallest that does is shown, the least intrusive first: each was tried by the scheduler
     itself, on a copy.
     """
     with open_client(address, namespace) as client:
-        found = client.explain(job, suggest=True)
+        found = client.explain(job, suggest=suggest)
         view = client.get(job)
     if as_json:
         emit({"job": view.id, "state": view.state, **(plain(found) if found else {"reason": view.reason})})

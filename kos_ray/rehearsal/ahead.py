@@ -102,8 +102,8 @@ class Ahead:
         if job.entry.saves:
             return self._now_us
         policy = self._state.policy
-        evicted = job.evicted_for is not None and job.barred is not None
-        asked_us = job.barred[1] - policy.exempt_us if evicted and job.barred else self._now_us
+        barred = job.barred if job.evicted_for is not None else None
+        asked_us = barred[1] - policy.exempt_us if barred else self._now_us
         return max(self._now_us, asked_us + (job.entry.spec.grace_ms or policy.stop_grace_ms) * MS_US)
 
     # --- time

@@ -50,7 +50,7 @@ def plan_jobs(
     times may be off by `spread` thousandths.
     """
     keys = [JobKey(submitted.first + index) for index in range(submitted.job_count)]
-    looks = _looks(plain, submitted, keys, now_us, entered, spread)
+    looks = _Looks(plain, submitted, keys, now_us, entered, spread).all()
     told = state_from_plain(plain)
     victims = {key for fate in looks[0].values() for key in fate.victims}
     names = {**names_of(victims - set(keys)), **labels}
@@ -58,7 +58,8 @@ def plan_jobs(
     found: list[PlannedJob] = []
     for key, spec_key in zip(keys, _spec_keys(submitted), strict=True):
         fate, spec = looks[0][key], specs[spec_key]
-        start, end = (_instants([at(look[key]) for look in looks]) for at in (_start, _end))
+        start = _instants([look[key].start_us for look in looks])
+        end = _instants([look[key].end_us for look in looks])
         node = told.nodes.get(fate.node)
         found.append(
             PlannedJob(
@@ -83,38 +84,47 @@ def plan_jobs(
     return tuple(found)
 
 
-def _looks(
-    plain: Any,
-    submitted: JobsSubmitted,
-    keys: Sequence[JobKey],
-    now_us: int,
-    entered: Mapping[tuple[JobKey, int], int],
-    spread: int,
-) -> list[dict[JobKey, Fate]]:
-    """What becomes of the jobs, first as it is expected, and in other ways where run times are not known exactly."""
-    exact, passes = True, 0
+class _Looks:
+    """Looks ahead from one state, each on a copy."""
 
-    def look(choice: _Choice) -> dict[JobKey, Fate]:
-        state = state_from_plain(plain)
+    def __init__(
+        self,
+        plain: Any,
+        submitted: JobsSubmitted,
+        keys: Sequence[JobKey],
+        now_us: int,
+        entered: Mapping[tuple[JobKey, int], int],
+        spread: int,
+    ) -> None:
+        self._plain = plain
+        self._submitted = submitted
+        self._keys = keys
+        self._now_us = now_us
+        self._entered = entered
+        self._spread = spread
+        #: whether all run times that mattered so far are known exactly
+        self._exact = True
+        self._passes = 0
 
+    def all(self) -> list[dict[JobKey, Fate]]:
+        """What becomes of the jobs, first as it is expected, and in other ways where run times are not exact."""
+        found = [self._look(lambda time, _: time.mid_us)]
+        if not self._exact:
+            found += [self._look(lambda time, _: time.low_us), self._look(lambda time, _: time.high_us)]
+            found += [self._look(_drawn(number)) for number in range(_DRAWS) if self._passes < _PASSES_MAX]
+        return found
+
+    def _look(self, choice: _Choice) -> dict[JobKey, Fate]:
         def run_us(job: Job) -> int:
-            nonlocal exact
-            since_us = entered.get((job.key, job.attempt), job.started_us)
-            found = left(job, max(0, now_us - since_us), spread)
-            exact = exact and found.low_us == found.high_us
-            return choice(found, job.key)
+            since_us = self._entered.get((job.key, job.attempt), job.started_us)
+            time = left(job, max(0, self._now_us - since_us), self._spread)
+            self._exact = self._exact and time.low_us == time.high_us
+            return choice(time, job.key)
 
-        nonlocal passes
-        ahead = Ahead(state, now_us, run_us)
-        fates = ahead.run([submitted], keys)
-        passes += ahead.passes
+        ahead = Ahead(state_from_plain(self._plain), self._now_us, run_us)
+        fates = ahead.run([self._submitted], self._keys)
+        self._passes += ahead.passes
         return fates
-
-    found = [look(lambda time, _: time.mid_us)]
-    if not exact:
-        found += [look(lambda time, _: time.low_us), look(lambda time, _: time.high_us)]
-        found += [look(_drawn(number)) for number in range(_DRAWS) if passes < _PASSES_MAX]
-    return found
 
 
 def _drawn(number: int) -> _Choice:
@@ -132,14 +142,6 @@ def _drawn(number: int) -> _Choice:
 def _instants(found: Sequence[int]) -> _Instants:
     known = [at_us for at_us in found if at_us]
     return _Instants(found[0], min(known, default=0), 0 if len(known) < len(found) else max(known))
-
-
-def _start(fate: Fate) -> int:
-    return fate.start_us
-
-
-def _end(fate: Fate) -> int:
-    return fate.end_us
 
 
 def _verdict(end: _Instants, deadline_us: int) -> str:

@@ -25,8 +25,8 @@ from kos_ray.scheduler.state import NodeState, State
 
 #: tries for one job; fewer where copies are large: so many jobs are copied in all, but for the first tries
 TRIES_MAX = 200
-_TRIES_MIN = 16
-_COPIED_JOBS = 400_000
+_TRIES_MIN = 8
+_COPIED_JOBS = 200_000
 #: running jobs of which the end is tried, one at a time; and nodes on which several are
 _SINGLE_ENDS = 16
 _NODES = 4
@@ -77,8 +77,8 @@ class _Tries:
 
     def largest(self, made: Callable[[int], Change | None], most: int) -> Change | None:
         """Of changes by number, the largest number from 1 to `most` that does, if what is less is no worse."""
-        low, best = 1, made(1)
-        if most < 1 or best is None or not self.starts(best):
+        low, best = 1, made(1) if most else None
+        if best is None or not self.starts(best):
             return None
         while low < most:
             middle = (low + most + 1) // 2
