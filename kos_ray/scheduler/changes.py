@@ -15,7 +15,7 @@ from kos_ray.model.where import Selector, Where
 from kos_ray.model.windows import Windows
 from kos_ray.scheduler.explain import waiting_gang
 from kos_ray.scheduler.gates import GROUP, held, units_left
-from kos_ray.scheduler.jobs import Job
+from kos_ray.scheduler.jobs import Gang, Job
 from kos_ray.scheduler.quota import ROOT
 from kos_ray.scheduler.shares import paths
 from kos_ray.scheduler.state import State
@@ -55,17 +55,6 @@ def anew(state: State, job: Job, spec: Spec, *, kind: str, text: str, size: int)
         return None
     first, spec_key = state.next_key, SpecKey(max(state.specs) + 1)
     count = len(members)
-    together = (
-        e.NewGang(
-            name=f"{gang.name} anew",
-            ranges=((first, count),),
-            least=min(gang.least, count),
-            mode=gang.mode,
-            on_failure=gang.on_failure,
-        )
-        for gang in (gang,)
-        if gang is not None
-    )
     submitted = e.JobsSubmitted(
         request_id=_REQUEST,
         first=first,
@@ -75,11 +64,21 @@ def anew(state: State, job: Job, spec: Spec, *, kind: str, text: str, size: int)
         args=(b"",) * count,
         new_specs=((spec_key, spec),),
         limits=_limits(job),
-        gangs=tuple(together),
+        gangs=_gangs(gang, first),
         sender=job.job_class.name.user,
     )
     cancelled = e.CancelRequested(request_id=_REQUEST, keys=members)
     return Change(kind=kind, text=text, events=(cancelled, submitted), starts=first, size=(OWN, size))
+
+
+def _gangs(gang: Gang | None, first: JobKey) -> tuple[e.NewGang, ...]:
+    """A gang like this one, of as many as are left of it."""
+    if gang is None:
+        return ()
+    count = len(gang.live)
+    ranges, least = ((first, count),), min(gang.least, count)
+    name = f"{gang.name} anew"
+    return (e.NewGang(name=name, ranges=ranges, least=least, mode=gang.mode, on_failure=gang.on_failure),)
 
 
 def _limits(job: Job) -> tuple[e.ArrayLimits, ...]:
