@@ -4,6 +4,8 @@ What stands behind may use a claimed node only where it leaves what the claimer 
 be over before the claimer could start (backfill as in EASY; Lifka, JSSPP 1995): nothing higher is delayed.
 """
 
+from collections.abc import Hashable
+
 from kos_ray.model.ids import JobKey, NodeId
 from kos_ray.model.resources import Resources, add
 from kos_ray.scheduler.fit import wanted_kind
@@ -29,6 +31,17 @@ class Claim:
         self.lacking = frozenset(self.resources.lacking(node.free))
         self.ready_us = ready_us
 
+    def name(self, now_us: int) -> tuple[Hashable, ...]:
+        """All of it. That there is room by now is all that counts of when there will be."""
+        return (
+            self.key,
+            self.order,
+            self.account,
+            self.resources,
+            self.lacking,
+            max(0, self.ready_us - now_us) and self.ready_us,
+        )
+
 
 class Claims:
     """All claims of one pass, by node."""
@@ -50,11 +63,18 @@ class Claims:
 
     def drop(self, node: NodeId, key: JobKey) -> None:
         """The job has its room."""
-        self.by_node[node] = [claim for claim in self.by_node[node] if claim.key != key]
+        others = [claim for claim in self.by_node[node] if claim.key != key]
+        if len(others) < len(self.by_node[node]):
+            self.by_node[node] = others
+            self._state.rooms.touched[node] = self._state.nodes[node]
 
-    def nodes(self) -> list[NodeState]:
-        """The nodes that somebody claims."""
-        return [self._state.nodes[node_id] for node_id, claims in self.by_node.items() if claims]
+    def names(self) -> dict[NodeId, Hashable]:
+        """What each node is claimed for: as long as that stays the same, so does what the claims let start there."""
+        return {
+            node_id: frozenset(claim.name(self._now_us) for claim in claims)
+            for node_id, claims in self.by_node.items()
+            if claims
+        }
 
     def taken(self, node: NodeState) -> bool:
         """Whether somebody claims the node."""

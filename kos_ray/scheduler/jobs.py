@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kos_ray.model.dependency import Ended, Rule
 from kos_ray.model.events import JobDependency
@@ -60,6 +60,18 @@ class Rest:
     position: int
 
 
+class Parked(NamedTuple):
+    """A head that had no room, and what that depended on; see `parking.py`."""
+
+    head: JobKey
+    #: changes of nodes before this one are known
+    position: int
+    #: for how long it was expected to run
+    run_us: int
+    #: its search for victims; None: there was none
+    rest: Rest | None
+
+
 class JobClass:
     """Waiting jobs that are alike for placement. `ready` is a heap.
 
@@ -97,8 +109,8 @@ class JobClass:
         self.why = Reason.NONE
         #: heads whose last searches for victims were in vain; derived
         self.rests: dict[JobKey, Rest] = {}
-        #: a head that had no room, changes of nodes before which are known, and its search; derived, see `parking.py`
-        self.parked: tuple[JobKey, int, Rest | None] | None = None
+        #: its head, where that is passed over until something changes; derived
+        self.parked: Parked | None = None
 
 
 class SpecEntry:

@@ -61,6 +61,8 @@ class Pass:
         self._gangs = GangTurns(state, self.claims, self.sites, self._search, now_us, self.slots.resize, self._launch)
         self._parking = Parking(state, now_us, self.claims, self._search.targets)
         self._claimed = 0
+        #: whether claims were compared with those of the last pass; all heads that claim have done so by then
+        self._compared = False
         self._given_up: list[d.Decision] = []
         self._refill_us: int | None = None
 
@@ -70,6 +72,7 @@ class Pass:
         self.slots.release_taken()
         self.slots.release_idle()
         drop_unused(self.state)
+        self._parking.forget_placed()
         idle_kinds = set(self.state.idle_lanes)
         for job_class in self.state.classes.values():
             job_class.why = Reason.NONE
@@ -82,7 +85,8 @@ class Pass:
         turns = Turns(self.state, self.now_us, idle_kinds.__contains__)
         while (turn := turns.next()) is not None:
             if self._passes_over(turn):
-                turn.job_class.why = Reason.GANG_NO_ROOM if turn.job_class.name.gang else Reason.NO_ROOM
+                if not turn.nominated:
+                    turn.job_class.why = Reason.GANG_NO_ROOM if turn.job_class.name.gang else Reason.NO_ROOM
                 turns.pass_over()
             elif self._place(turn) or self._make_room(turn):
                 turns.placed()
@@ -91,7 +95,7 @@ class Pass:
                 turns.pass_over()
         while self.sites.somebody_came():
             self._follow()
-        self.state.rooms.claimed = self.claims.nodes()
+        self.state.rooms.keep_claims(self.claims.names())
         slot_us = slot_end_us(self.state, self.now_us)
         hints = [self._search.targets.retry_us, self._refill_us, self.sites.opens_us, slot_us]
         self.state.retry_us = min((at_us for at_us in hints if at_us is not None), default=None)
@@ -99,9 +103,14 @@ class Pass:
 
     def _passes_over(self, turn: Turn) -> bool:
         """Whether nothing has changed for a head that had no room, and no node is to be claimed for it."""
-        if turn.job_class.parked is None or self._claimed < self.state.policy.claims_max:
+        if self._parking.parked(turn) is None:
             return False
-        return self._parking.stays(turn, searches=self._search.may_help(turn.job_class))
+        if self._claimed < self.state.policy.claims_max and not turn.nominated:
+            return False
+        if not self._compared:
+            self._compared = True
+            self.state.rooms.compare_claims(self.claims.names())
+        return self._parking.stays(turn, searches=not turn.nominated and self._search.may_help(turn.job_class))
 
     def _follow(self) -> None:
         """Let those have their turn again that wait to be near others: somebody has come since."""
@@ -166,10 +175,10 @@ class Pass:
         if best:
             yield best, min(quota, self._times(best, turn))
         if self.state.idle_lanes:
-            index = self.state.rooms.by_room()
-            for node_id in dict.fromkeys(chain.from_iterable(self.state.idle_lanes.values())):
-                node = self.state.nodes[node_id]
-                if index.holds(node, kind.resources) and self._let(node, turn) and self.slots.close_idle(node, kind):
+            idle = dict.fromkeys(chain.from_iterable(self.state.idle_lanes.values()))
+            nodes = [self.state.nodes[node_id] for node_id in idle]
+            for node in self.state.rooms.by_room().holding(nodes, kind.resources):
+                if self._let(node, turn) and self.slots.close_idle(node, kind):
                     yield node, 1
 
     def _in_rotation(self, turn: Turn) -> Iterator[tuple[NodeState, int]]:
@@ -310,6 +319,7 @@ class Pass:
         """Say why a head waits, and keep the node for it where it can start first."""
         job_class, state = turn.job_class, self.state
         if turn.nominated:
+            self._parking.set_aside(turn)
             return
         if job_class.why is Reason.RATE_LIMIT:
             demands = self._gangs.demands(turn.head) if job_class.name.gang else job_class.demands

@@ -76,10 +76,15 @@ class Index:
                 for found in sorted([size for size in memories if size >= memory]):
                     yield from memories[found].values()
 
-    def holds(self, node: "NodeState", wanted: Resources) -> bool:
-        """Whether a node may have room for a vector."""
-        shelf = self._at.get(node.node.id)
-        return shelf is not None and self.within(wanted, shelf)
+    def holding(self, nodes: "Iterable[NodeState]", wanted: Resources) -> "list[NodeState]":
+        """Which of these nodes may have room for a vector."""
+        gpu, cpu, memory = _shelf_of(wanted)
+        found = []
+        for node in nodes:
+            gpus, size, memories = self._at.get(node.node.id, NOTHING)
+            if gpus >= gpu and size >= cpu and memories >= memory:
+                found.append(node)
+        return found
 
     def largest(self, nodes: "Iterable[NodeState]") -> Shelf:
         """The most that any of these nodes has of each."""
@@ -108,19 +113,32 @@ class Index:
 class Rooms:
     """All indexes, and the nodes by what they have when they are empty."""
 
-    __slots__ = ("_changes", "_first", "_indexes", "_nodes", "_wakes", "claimed", "now_us", "shapes", "touched")
+    __slots__ = (
+        "_changes",
+        "_claims",
+        "_first",
+        "_indexes",
+        "_nodes",
+        "_since",
+        "_wakes",
+        "now_us",
+        "shapes",
+        "touched",
+    )
 
     def __init__(self) -> None:
         #: whoever changes what is free or held on a node puts it here
         self.touched: dict[NodeId, NodeState] = {}
         self._nodes: dict[NodeId, NodeState] = {}
         self.shapes: dict[Resources, dict[NodeId, NodeState]] = {}
-        #: nodes that were claimed in the last pass
-        self.claimed: list[NodeState] = []
+        #: what the nodes were claimed for in the last pass
+        self._claims: Mapping[NodeId, Hashable] = {}
         self._indexes: dict[Hashable, Index] = {}
         #: nodes that have changed, the last ones; the number of the first of them
         self._changes: list[NodeState] = []
         self._first = 0
+        #: of this pass: what has changed between two positions
+        self._since: dict[tuple[int, int], list[NodeState]] = {}
         #: the instant of the present pass; nodes that change by then though nothing happens, a heap
         self.now_us = 0
         self._wakes: list[tuple[int, NodeId]] = []
@@ -181,18 +199,29 @@ class Rooms:
         return position >= self._first
 
     def changed_since(self, position: int) -> "list[NodeState] | None":
-        """The nodes that have changed since a position and are still there; None: that is too long ago.
-
-        Nodes that were claimed in the last pass may be free for others in this one.
-        """
+        """The nodes that have changed since a position and are still there; None: that is too long ago."""
         if not self.knows(position):
             return None
-        changed = {node.node.id: node for node in (*self._changes[position - self._first :], *self.claimed)}
-        return [node for node_id, node in changed.items() if self._nodes.get(node_id) is node]
+        span = (position, self.position)
+        if span not in self._since:
+            changed = {node.node.id: node for node in self._changes[position - self._first :]}
+            self._since[span] = [node for node_id, node in changed.items() if self._nodes.get(node_id) is node]
+        return self._since[span]
+
+    def compare_claims(self, claims: Mapping[NodeId, Hashable]) -> None:
+        """What nodes are claimed for in this pass: where that is not what it was in the last one, they have changed."""
+        for node_id in {*claims, *self._claims}:
+            if claims.get(node_id) != self._claims.get(node_id) and node_id in self._nodes:
+                self.touched[node_id] = self._nodes[node_id]
+
+    def keep_claims(self, claims: Mapping[NodeId, Hashable]) -> None:
+        """A pass is over."""
+        self._claims = claims
 
     def tick(self, now_us: int) -> None:
         """Time has gone on: what was to change by now has changed."""
         self.now_us = now_us
+        self._since.clear()
         while self._wakes and self._wakes[0][0] <= now_us:
             _, node_id = heappop(self._wakes)
             node = self._nodes.get(node_id)
@@ -222,7 +251,7 @@ class Rooms:
         self.touched.clear()
         self.stir()
         self._wakes.clear()
-        self.claimed = []
+        self._claims = {}
         for node in self._nodes.values():
             node.forget()
             node.wake_us = 0

@@ -12,7 +12,7 @@ from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import Resources
 from kos_ray.model.where import Where
 from kos_ray.model.windows import Windows
-from kos_ray.scheduler.jobs import ClassKey, Gang, Group, Job, JobClass, SpecEntry
+from kos_ray.scheduler.jobs import ClassKey, Gang, Group, Job, JobClass, Parked, SpecEntry
 from kos_ray.scheduler.quota import Tree
 from kos_ray.scheduler.rooms import Rooms
 
@@ -213,6 +213,8 @@ class State:
     retry_us: int | None = None
     #: nodes by the room they have; derived
     rooms: Rooms = field(default_factory=Rooms)
+    #: jobs for which room is being made, and who had none elsewhere meanwhile; derived, see `parking.py`
+    aside: dict[JobKey, Parked] = field(default_factory=dict)
     #: nodes that could hold a slot of a kind when empty, and lists of nodes by what they have in all; forgotten when
     #: nodes or policy change
     able: dict[tuple[SlotKind, Where], list[NodeState]] = field(default_factory=dict)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from kos_ray.model.ids import JobKey
 from kos_ray.model.job import BANDS, Eviction, Guarantee, JobState, SlotKind
 from kos_ray.model.policy import Against, Namespace, Policy
-from kos_ray.model.resources import add
+from kos_ray.model.resources import Resources, add
 from kos_ray.scheduler.claims import NEVER_US, Claims
 from kos_ray.scheduler.fit import wanted_kind
 from kos_ray.scheduler.jobs import Job, JobClass, Rest
@@ -70,8 +70,7 @@ class Targets:
             changed = state.rooms.changed_since(rest.position)
             if changed is not None:
                 self._until_us, self._hint_us = rest.until_us, rest.hint_us
-                near = [node for node in changed if index.holds(node, wanted)]
-                return self._choose(job_class, head, near)
+                return self._choose(job_class, head, index.holding(changed, wanted))
         return self._choose(job_class, head, index.large_enough(wanted))
 
     def begin(self, job_class: JobClass, head: JobKey) -> bool:
@@ -83,7 +82,7 @@ class Targets:
         if rest is not None and self._now_us < rest.until_us:
             wanted, index, rooms = job_class.kind.resources, self.index(job_class), self._state.rooms
             changed = rooms.changed_since(rest.position) if rest.position <= rooms.position else ()
-            if changed is not None and not any(index.holds(node, wanted) for node in changed):
+            if changed is not None and not index.holding(changed, wanted):
                 self.hint(rest.hint_us)
                 return False
         self._began = self._looks
@@ -119,16 +118,19 @@ class Targets:
         return found
 
     def _may_be_target(self, node: NodeState, job_class: JobClass, kind: SlotKind, head: JobKey) -> bool:
-        enough = node.lanes and kind.resources.fits(self.most(node, head))
-        return bool(enough and self._sites.times(node, job_class, kind, head))
+        return self.may_gain(node, head, kind.resources) and bool(self._sites.times(node, job_class, kind, head))
 
-    def most(self, node: NodeState, head: JobKey) -> dict[str, int]:
-        """What a node would have at most for a head of the class `index` was asked for, beside what others claim."""
-        free = _with_gifts(self._state, node, *self._rights)
-        for claim in self._claims.by_node.get(node.node.id, ()):
-            if claim.key != head:
-                add(free, claim.resources, -1)
-        return free
+    def may_gain(self, node: NodeState, head: JobKey, wanted: Resources) -> bool:
+        """Whether a head of the class `index` was asked for would fit on a node if all gave way, beside others' claims.
+
+        Where it fits anyway it is held off by a claim or a quota; victims on the node help against quotas only.
+        """
+        if not node.lanes:
+            return False
+        others = [claim.resources for claim in self._claims.by_node.get(node.node.id, ()) if claim.key != head]
+        if not wanted.fits(_less(_with_gifts(self._state, node, *self._rights), others)):
+            return False
+        return self._state.tree.matters or not wanted.fits(_less(room_of(node), others))
 
     def looked(self, attempts: int) -> None:
         """A search has looked at so many attempts."""
@@ -200,6 +202,12 @@ def settings_of(state: State, namespace: str) -> Namespace:
     for part in paths(namespace):
         found = state.tree.settings.get(part, found)
     return found or state.tree.settings.get(ROOT, _NO_SETTINGS)
+
+
+def _less(free: dict[str, int], claimed: Iterable[Resources]) -> dict[str, int]:
+    for resources in claimed:
+        add(free, resources, -1)
+    return free
 
 
 def _with_gifts(state: State, node: NodeState, lowest: int, savers: int) -> dict[str, int]:
