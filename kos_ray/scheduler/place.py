@@ -88,7 +88,9 @@ class Pass:
                 if not turn.nominated:
                     turn.job_class.why = Reason.GANG_NO_ROOM if turn.job_class.name.gang else Reason.NO_ROOM
                 turns.pass_over()
-            elif self._place(turn) or self._make_room(turn):
+                continue
+            turns.bound(turn)
+            if self._place(turn) or self._make_room(turn):
                 turns.placed()
             else:
                 self._hold(turn)

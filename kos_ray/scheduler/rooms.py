@@ -23,6 +23,8 @@ Shelf = tuple[int, int, int]
 NOTHING: Shelf = (-1, -1, -1)
 #: bits kept behind the highest one of an amount: finer shelves hold fewer nodes that do not fit after all
 _GPU_BITS, _CPU_BITS, _MEMORY_BITS = 2, 3, 1
+#: amounts of a node that are not rounded in its shape, and bits that are kept of others
+_EXACT, _SHAPE_BITS = 1 << 40, 6
 #: changes of nodes that are remembered
 _CHANGES_MAX = 8_192
 
@@ -114,23 +116,17 @@ class Rooms:
     """All indexes, and the nodes by what they have when they are empty."""
 
     __slots__ = (
-        "_changes",
-        "_claims",
-        "_first",
-        "_indexes",
-        "_nodes",
-        "_since",
-        "_wakes",
-        "now_us",
-        "shapes",
-        "touched",
+        *("_changes", "_claims", "_first", "_indexes", "_nodes", "_shape_of", "_since", "_wakes"),
+        *("now_us", "shapes", "touched"),
     )
 
     def __init__(self) -> None:
         #: whoever changes what is free or held on a node puts it here
         self.touched: dict[NodeId, NodeState] = {}
         self._nodes: dict[NodeId, NodeState] = {}
+        #: nodes by what they have in all, rounded down; see `rounded`
         self.shapes: dict[Resources, dict[NodeId, NodeState]] = {}
+        self._shape_of: dict[NodeId, Resources] = {}
         #: what the nodes were claimed for in the last pass
         self._claims: Mapping[NodeId, Hashable] = {}
         self._indexes: dict[Hashable, Index] = {}
@@ -147,7 +143,8 @@ class Rooms:
         """A node has come, or what it has in all has changed."""
         self._forget_shape(node)
         self._nodes[node.node.id] = node
-        self.shapes.setdefault(node.node.resources, {})[node.node.id] = node
+        shape = self._shape_of[node.node.id] = rounded(node.node.resources)
+        self.shapes.setdefault(shape, {})[node.node.id] = node
         self.touched[node.node.id] = node
 
     def leave(self, node: "NodeState") -> None:
@@ -161,9 +158,15 @@ class Rooms:
             index.take(node_id)
 
     def _forget_shape(self, node: "NodeState") -> None:
-        for shape, nodes in list(self.shapes.items()):
-            if nodes.pop(node.node.id, None) is not None and not nodes:
+        shape = self._shape_of.pop(node.node.id, None)
+        if shape is not None:
+            del self.shapes[shape][node.node.id]
+            if not self.shapes[shape]:
                 del self.shapes[shape]
+
+    def shape_of(self, node: "NodeState") -> Resources:
+        """Under which of the shapes a node stands."""
+        return self._shape_of[node.node.id]
 
     def index(self, name: Hashable, measure: "Callable[[NodeState], Mapping[str, int]]") -> Index:
         """The index of that name, up to date; `measure` tells what it goes by and makes it when it is new."""
@@ -264,6 +267,21 @@ def room_of(node: "NodeState") -> dict[str, int]:
         if lane.noted:
             add(room, lane.kind.resources, lane.idle)
     return room
+
+
+def rounded(resources: Resources, *, up: bool = False) -> Resources:
+    """The shape of a node: large amounts, bytes that is, are another on each node, and are rounded to a share of them.
+
+    What fits where there is so much fits on all nodes of the shape; what does not where it is rounded `up`, on none.
+    """
+    return Resources(tuple((name, _round(amount, up=up)) for name, amount in resources.amounts))
+
+
+def _round(amount: int, *, up: bool) -> int:
+    if amount < _EXACT:
+        return amount
+    dropped = amount.bit_length() - _SHAPE_BITS
+    return ((amount >> dropped) + up << dropped) - up
 
 
 @lru_cache(maxsize=8_192)
