@@ -262,10 +262,8 @@ class GangTurns:
                 wanted, least, self._let_after(gang, turn.head), beside=self._beside(gang)
             )
 
-        needs: dict[str, int] = {}
-        for job in members[: max(1, least)]:
-            add(needs, job.entry.kind.resources, 1)
-        found = self._search.plan_together(turn.job_class, turn.head, Resources.from_amounts(needs), fits)
+        needs = [job.entry.kind.resources for job in members[: max(1, least)]]
+        found = self._search.plan_together(turn.job_class, turn.head, needs, fits)
         if found is None:
             return None
         victims, placement = found

@@ -6,6 +6,7 @@ Nothing of it is in a snapshot: a search that is done again finds the same.
 """
 
 from collections.abc import Iterable
+from itertools import chain
 
 from kos_ray.model.ids import JobKey
 from kos_ray.model.job import BANDS, Eviction, Guarantee, JobState, SlotKind
@@ -87,6 +88,14 @@ class Targets:
                 return False
         self._began = self._looks
         return True
+
+    def together(self, job_class: JobClass, members: Iterable[Resources]) -> Iterable[NodeState]:
+        """The nodes where enough may give way for a member of a gang; with quotas all that run anything."""
+        if self._state.tree.matters:
+            return (node for node in self._state.nodes.values() if node.lanes)
+        index = self.index(job_class)
+        found = chain.from_iterable(index.large_enough(wanted) for wanted in sorted(members))
+        return {node.node.id: node for node in found if node.lanes}.values()
 
     def wait(self, job_class: JobClass, head: JobKey, hint_us: int | None) -> None:
         """A search for a gang was in vain: it rests until something changes, and after a long one for a while."""
