@@ -50,6 +50,8 @@ class Claims:
         self._state = state
         self._now_us = now_us
         self.by_node: dict[NodeId, list[Claim]] = {}
+        #: how often they have changed
+        self.changes = 0
 
     def add(
         self, node: NodeState, job_class: JobClass, key: JobKey, ready_us: int, resources: Resources | None = None
@@ -59,12 +61,14 @@ class Claims:
         `ready_us` is NEVER_US where nobody knows when there will be room.
         """
         wanted = resources or wanted_kind(self._state, job_class).resources
+        self.changes += 1
         self.by_node.setdefault(node.node.id, []).append(Claim(node, job_class, wanted, key, ready_us))
 
     def drop(self, node: NodeId, key: JobKey) -> None:
         """The job has its room."""
         others = [claim for claim in self.by_node[node] if claim.key != key]
         if len(others) < len(self.by_node[node]):
+            self.changes += 1
             self.by_node[node] = others
             self._state.rooms.touched[node] = self._state.nodes[node]
 

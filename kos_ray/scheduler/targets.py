@@ -5,14 +5,14 @@ found in vain is remembered: by node until something changes there, and by class
 Nothing of it is in a snapshot: a search that is done again finds the same.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import chain
 
-from kos_ray.model.ids import JobKey
+from kos_ray.model.ids import JobKey, NodeId
 from kos_ray.model.job import BANDS, Eviction, Guarantee, JobState, SlotKind
 from kos_ray.model.policy import Against, Namespace, Policy
 from kos_ray.model.resources import Resources, add
-from kos_ray.scheduler.claims import NEVER_US, Claims
+from kos_ray.scheduler.claims import NEVER_US, Claim, Claims
 from kos_ray.scheduler.fit import wanted_kind
 from kos_ray.scheduler.jobs import Job, JobClass, Rest
 from kos_ray.scheduler.quota import ROOT
@@ -23,8 +23,13 @@ from kos_ray.scheduler.state import NodeState, State
 
 #: nodes that one search looks at, of those where enough could give way
 _NODES_MAX = 16
-#: a search that found nothing is not done again for this long, unless something changes there
-_REST_US = 1_000_000
+#: a search that found nothing is not done again for this long, unless something changes there; and for up to as long
+#: again, so that the searches of one pass are not all done again in one
+_REST_US = 2_000_000
+#: heads that follow each other rest for times that are far apart: a share of the time that is no simple fraction
+_STEP_US = 618_034
+#: a search for a gang that cost too much to be done in every pass is not done again for this long, whatever changes
+_LONG_REST_US = 1_000_000
 #: attempts that the searches of one pass may look at, and when the next pass goes on with it
 _LOOKS_MAX = 1_024
 _NEXT_US = 1_000
@@ -57,6 +62,9 @@ class Targets:
         self._until_us = NEVER_US
         self._hint_us: int | None = None
         self._complete = False
+        #: what nodes have beside all claims, by rights, and what that depends on
+        self._known: dict[tuple[NodeId, tuple[int, int]], tuple[dict[str, int], dict[str, int]]] = {}
+        self._stamp = (-1, -1)
 
     def find(self, job_class: JobClass, head: JobKey) -> list[NodeState] | None:
         """The nodes to look at for the head of a class, the tightest first; None: enough was done in this pass."""
@@ -100,8 +108,9 @@ class Targets:
     def wait(self, job_class: JobClass, head: JobKey, hint_us: int | None) -> None:
         """A search for a gang was in vain: it rests until something changes, and after a long one for a while."""
         self.hint(hint_us)
-        until_us = self._now_us + _REST_US
+        until_us = self._rest_until_us(head)
         if self._looks - self._began >= _LONG_SEARCH:
+            until_us = self._now_us + _LONG_REST_US
             self.hint(until_us)
             _remember(job_class, head, Rest(until_us, until_us, _ANY_POSITION))
         elif not self._state.tree.matters:  # else what a namespace uses elsewhere counts as well
@@ -136,10 +145,31 @@ class Targets:
         """
         if not node.lanes:
             return False
-        others = [claim.resources for claim in self._claims.by_node.get(node.node.id, ()) if claim.key != head]
-        if not wanted.fits(_less(_with_gifts(self._state, node, *self._rights), others)):
-            return False
-        return self._state.tree.matters or not wanted.fits(_less(room_of(node), others))
+        claims = self._claims.by_node.get(node.node.id, ())
+        if any(claim.key == head for claim in claims):
+            most, least = self._free(node, [claim.resources for claim in claims if claim.key != head])
+        else:
+            most, least = self._free_beside_all(node, claims)
+        return wanted.fits(most) and (self._state.tree.matters or not wanted.fits(least))
+
+    def _free_beside_all(self, node: NodeState, claims: Sequence[Claim]) -> tuple[dict[str, int], dict[str, int]]:
+        """The same for whoever claims nothing there; kept until something changes."""
+        stamp = self._state.rooms.position, self._claims.changes
+        if stamp != self._stamp:
+            self._stamp = stamp
+            self._known.clear()
+        name = node.node.id, self._rights
+        if name not in self._known:
+            self._known[name] = self._free(node, [claim.resources for claim in claims])
+        return self._known[name]
+
+    def _free(self, node: NodeState, claimed: list[Resources]) -> tuple[dict[str, int], dict[str, int]]:
+        """What a node has beside claims if all gave way, and as it is."""
+        most, least = _with_gifts(self._state, node, *self._rights), room_of(node)
+        for resources in claimed:
+            add(most, resources, -1)
+            add(least, resources, -1)
+        return most, least
 
     def looked(self, attempts: int) -> None:
         """A search has looked at so many attempts."""
@@ -157,7 +187,7 @@ class Targets:
             return  # what a namespace uses elsewhere counts as well
         if self._claims.taken(node):
             return  # it is looked at in every pass
-        until_us = min(NEVER_US if hint_us is None else hint_us, barred_us, self._now_us + _REST_US)
+        until_us = min(NEVER_US if hint_us is None else hint_us, barred_us, self._rest_until_us(head))
         if len(node.tried) >= _HEADS_MAX:
             node.tried.clear()
         node.tried[head] = (until_us, hint_us)
@@ -178,8 +208,11 @@ class Targets:
             job_class.rests.pop(head, None)
             self.hint(self._now_us + _NEXT_US)
             return
-        until_us = min(self._until_us, self._now_us + _REST_US)
+        until_us = min(self._until_us, self._rest_until_us(head))
         _remember(job_class, head, Rest(until_us, self._hint_us, self._state.rooms.position))
+
+    def _rest_until_us(self, head: JobKey) -> int:
+        return self._now_us + _REST_US + head * _STEP_US % _REST_US
 
     def index(self, job_class: JobClass) -> Index:
         """Nodes by what they would have if everybody gave way who may be asked by jobs of a class."""
@@ -211,12 +244,6 @@ def settings_of(state: State, namespace: str) -> Namespace:
     for part in paths(namespace):
         found = state.tree.settings.get(part, found)
     return found or state.tree.settings.get(ROOT, _NO_SETTINGS)
-
-
-def _less(free: dict[str, int], claimed: Iterable[Resources]) -> dict[str, int]:
-    for resources in claimed:
-        add(free, resources, -1)
-    return free
 
 
 def _with_gifts(state: State, node: NodeState, lowest: int, savers: int) -> dict[str, int]:
