@@ -28,6 +28,7 @@ from kos_ray.scheduler.fit import (
     why_not,
 )
 from kos_ray.scheduler.gang_place import GangTurns
+from kos_ray.scheduler.jobs import JobClass
 from kos_ray.scheduler.ledger import launch
 from kos_ray.scheduler.models import load_of, slot_end_us
 from kos_ray.scheduler.nominations import of_no_use
@@ -60,6 +61,8 @@ class Pass:
             self._search.rights.fresh |= before.started()
         self._gangs = GangTurns(state, self.claims, self.sites, self._search, now_us, self.slots.resize, self._launch)
         self._parking = Parking(state, now_us, self.claims, self._search.targets)
+        #: where jobs of a class have started in this pass
+        self._last: dict[JobClass, NodeState] = {}
         self._claimed = 0
         #: whether claims were compared with those of the last pass; all heads that claim have done so by then
         self._compared = False
@@ -202,17 +205,25 @@ class Pass:
 
     def _best_fit(self, turn: Turn) -> NodeState | None:
         """The node on which a new slot leaves the least over, of the tightest ones."""
-        kind = turn.kind
+        kind, job_class = turn.kind, turn.job_class
+        last = self._last.get(job_class)
+        if last is not None and kind is job_class.kind and self._fits_anew(last, kind) and self._let(last, turn):
+            return last  # it was the tightest, and is tighter now
         best: tuple[float, NodeId] | None = None
         left = _SCORED
-        for node in roomy_nodes(self.state, kind, turn.job_class.where):
+        for node in roomy_nodes(self.state, kind, job_class.where):
             if self._fits_anew(node, kind) and self._let(node, turn):
                 rank = (leftover(node, kind), node.node.id)
                 best = min(best, rank) if best else rank
                 left -= 1
                 if not left:
                     break
-        return self.state.nodes[best[1]] if best else None
+        if best is None:
+            return None
+        node = self.state.nodes[best[1]]
+        if kind is job_class.kind:
+            self._last[job_class] = node
+        return node
 
     def _fits_anew(self, node: NodeState, kind: SlotKind) -> bool:
         """Whether a new slot of a kind can be opened on a node as far as its room goes."""

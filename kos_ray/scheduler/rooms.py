@@ -78,6 +78,23 @@ class Index:
                 for found in sorted([size for size in memories if size >= memory]):
                     yield from memories[found].values()
 
+    def roomiest(self, wanted: Resources) -> "Iterator[NodeState]":
+        """Nodes that may have room for a vector, those first on whose shelves it fits most often."""
+        gpu, cpu, memory = _shelf_of(wanted)
+        amounts = dict(wanted.amounts)
+        needs = amounts.get("GPU", 0), amounts.get("CPU", 0), amounts.get("memory", 0)
+        shelves = [
+            (-_times_on((gpus, size, found), needs), gpus, size, found)
+            for gpus, cpus in self._shelves.items()
+            if gpus >= gpu
+            for size, memories in cpus.items()
+            if size >= cpu
+            for found in memories
+            if found >= memory
+        ]
+        for _, gpus, size, found in sorted(shelves):
+            yield from self._shelves[gpus][size][found].values()
+
     def holding(self, nodes: "Iterable[NodeState]", wanted: Resources) -> "list[NodeState]":
         """Which of these nodes may have room for a vector."""
         gpu, cpu, memory = _shelf_of(wanted)
@@ -295,6 +312,20 @@ def _shelf(amounts: Mapping[str, int]) -> Shelf:
         _magnitude(amounts.get("CPU", 0), _CPU_BITS),
         _magnitude(amounts.get("memory", 0), _MEMORY_BITS),
     )
+
+
+def _times_on(shelf: Shelf, needs: tuple[int, int, int]) -> int:
+    """How often amounts fit into the least that stands on a shelf."""
+    places = zip(shelf, needs, (_GPU_BITS, _CPU_BITS, _MEMORY_BITS), strict=True)
+    return min((_amount(place, bits) // need for place, need, bits in places if need), default=0)
+
+
+def _amount(magnitude: int, bits: int) -> int:
+    """The least amount of a magnitude."""
+    length = magnitude >> bits
+    if length <= bits:
+        return magnitude
+    return (1 << (length - 1)) | ((magnitude & ((1 << bits) - 1)) << (length - 1 - bits))
 
 
 def _magnitude(amount: int, bits: int) -> int:

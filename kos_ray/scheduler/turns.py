@@ -9,12 +9,15 @@ from kos_ray.model.reasons import Reason
 from kos_ray.scheduler.jobs import OVERDUE, JobClass
 from kos_ray.scheduler.models import order_now
 from kos_ray.scheduler.queues import first_ready, place_in_class, rank
-from kos_ray.scheduler.shares import standing, step_of
+from kos_ray.scheduler.shares import WHOLE, standing, step_of
 from kos_ray.scheduler.state import State
 
 _Place = tuple[int, JobKey]
 _LAST: _Place = (1 << 62, JobKey(1 << 62))
 _MANY = 1 << 30
+#: so much of the cluster an account may have more than the next one after a turn: on a large one several jobs start at
+#: once, on a small one it is less than a job
+_AHEAD = WHOLE // 2_000
 #: the one account of those that have waited too long: they go in the order in which they became overdue
 _ALL = ""
 
@@ -128,14 +131,14 @@ class Turns:
         turn.at_most = 1 if turn.nominated else self._at_most(group, mine)
 
     def _at_most(self, group: _Group, mine: tuple[int, ...]) -> int:
-        """How many starts it takes to come up to the next account."""
+        """How many starts it takes to come up to the next account, and a little ahead of it."""
         rivals = [entry[1] for entry in self._groups[1:3] if entry[0] == group.order]
         if not rivals or not mine:
             return _MANY
         rival = min(rivals)
         gap = next((theirs - own for own, theirs in zip(mine, rival, strict=False) if own != theirs), 0)
         step = step_of(self._state, group.entries[0][2].kind.resources)
-        return max(1, gap // step) if step else _MANY
+        return max(1, (gap + _AHEAD) // step) if step else _MANY
 
     def placed(self) -> None:
         """Jobs of the turn were started, or set aside: the class goes on with its next head, if it has one."""
