@@ -8,10 +8,11 @@ from collections.abc import Hashable
 
 from kos_ray.model.ids import JobKey, NodeId
 from kos_ray.model.resources import Resources, add
-from kos_ray.scheduler.fit import wanted_kind
+from kos_ray.scheduler.fit import deficit, near_nodes, wanted_kind
 from kos_ray.scheduler.jobs import Job, JobClass
 from kos_ray.scheduler.models import expected_us
 from kos_ray.scheduler.rooms import room_of
+from kos_ray.scheduler.sites import Sites
 from kos_ray.scheduler.state import NodeState, State
 
 #: no end is known
@@ -120,6 +121,19 @@ class Claims:
         return bool(run_us) and all(self._now_us + run_us <= claim.ready_us < NEVER_US for claim in others)
 
 
+def earliest(
+    state: State, claims: Claims, sites: Sites, job_class: JobClass, head: JobKey, now_us: int
+) -> tuple[int, NodeState] | None:
+    """Of the nodes that lack the least for a head and that nobody claims, the one that is ready first, and when."""
+    kind = wanted_kind(state, job_class)
+    best: tuple[int, float, NodeId] | None = None
+    for node in near_nodes(state, kind, job_class.where, _NEAR):
+        if not claims.taken(node) and sites.times(node, job_class, kind, head):
+            rank = (ready_us(state, node, kind.resources, now_us), deficit(node, kind), node.node.id)
+            best = min(best, rank) if best else rank
+    return (best[0], state.nodes[best[2]]) if best else None
+
+
 def ready_us(state: State, node: NodeState, wanted: Resources, now_us: int) -> int:
     """When declared run times let a vector fit on a node at the latest; NEVER_US where they do not say."""
     free = room_of(node)
@@ -155,3 +169,5 @@ def end_us(job: Job) -> int:
 
 
 _MANY = 1 << 30
+#: nodes that are compared for one claim: of those that lack the least
+_NEAR = 16

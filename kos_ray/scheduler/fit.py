@@ -155,17 +155,17 @@ def _usable(free: dict[str, int], whole: Resources, kind: SlotKind, share: int) 
 
 def pausing(node: NodeState, kind: SlotKind, now_us: int) -> bool:
     """Whether Ray has just given the kind's room on this node to others."""
-    return node.taken.get(kind, (0, 0))[0] > now_us
+    return bool(node.taken) and node.taken.get(kind, (0, 0))[0] > now_us
 
 
 def leftover(node: NodeState, kind: SlotKind) -> float:
     """Best fit: the shares of the node that stay free after one more slot, summed over what is asked, CPU and GPU."""
     wanted = dict(kind.resources.amounts)
-    return sum(
-        (node.free.get(name, 0) - wanted.get(name, 0)) / amount
-        for name, amount in node.node.resources.amounts
-        if name in wanted or name in ("CPU", "GPU")
-    )
+    left = 0.0
+    for name, amount in node.node.resources.amounts:
+        if name in wanted or name in ("CPU", "GPU"):
+            left += (node.free.get(name, 0) - wanted.get(name, 0)) / amount
+    return left
 
 
 def deficit(node: NodeState, kind: SlotKind) -> float:

@@ -26,8 +26,9 @@ class Shape(NamedTuple):
     words: tuple[str, ...] = ()
 
 
+_MANY = 1 << 30
 #: nodes that are compared for one part of a gang
-_SCORED = 16
+_SCORED = 4
 #: how many jobs a node takes
 _Times = Callable[[NodeState], int]
 #: so many jobs of a shape on a node each
@@ -93,7 +94,8 @@ class Packing:
         for shape in sorted(wanted, key=lambda shape: (-step_of(self._state, shape.kind.resources), shape.kind)):
             kind = shape.kind
             left = self._quota(used, kind, wanted[shape]) if quota else wanted[shape]
-            rooms = self._rooms(shape, partial(self._times, nodes, shape, let), first)
+            enough = left if beside is None and first is None else _MANY
+            rooms = self._rooms(shape, partial(self._times, nodes, shape, let), first, enough)
             while left and (best := rooms.next(left)) is not None:
                 node_id, times = best
                 if beside is not None:
@@ -109,13 +111,15 @@ class Packing:
                 left -= times
         return found if sum(times for *_, times in found) >= max(1, least) else None
 
-    def _rooms(self, shape: Shape, times: _Times, first: Callable[[NodeState], object] | None) -> "_AllRooms | _Rooms":
+    def _rooms(
+        self, shape: Shape, times: _Times, first: Callable[[NodeState], object] | None, enough: int
+    ) -> "_AllRooms | _Rooms":
         """The nodes that may take jobs of a shape."""
         state, kind = self._state, shape.kind
         if self._empty:
             near = self._near
             able = near_nodes(state, kind, ANYWHERE, near) if near else able_nodes(state, kind)
-            return _AllRooms(able, times, first)
+            return _AllRooms(able, times, first, enough)
         return _Rooms(state.rooms.by_room(), [state.nodes[node] for node in sorted(self._left)], kind.resources, times)
 
     def _quota(self, used: Used, kind: SlotKind, at_most: int) -> int:
@@ -153,10 +157,19 @@ class Packing:
 class _AllRooms:
     """How many jobs of one shape each of some nodes takes."""
 
-    def __init__(self, nodes: Iterable[NodeState], times: _Times, first: Callable[[NodeState], object] | None) -> None:
-        found = ((node, times(node)) for node in nodes)
-        self._left = {node.node.id: (node, count) for node, count in found if count > 0}
+    def __init__(
+        self, nodes: Iterable[NodeState], times: _Times, first: Callable[[NodeState], object] | None, enough: int
+    ) -> None:
+        """Nodes are looked at until they hold `enough`."""
+        self._left: dict[NodeId, tuple[NodeState, int]] = {}
         self._first = first
+        for node in nodes:
+            count = times(node)
+            if count > 0:
+                self._left[node.node.id] = (node, count)
+                enough -= count
+                if enough <= 0:
+                    break
 
     def next(self, left: int) -> tuple[NodeId, int] | None:
         """The node that is to take its part of so many, and how many it takes; each node once."""

@@ -6,7 +6,6 @@ only where they do not delay it (`claims.py`).
 """
 
 from collections.abc import Iterable, Iterator
-from itertools import chain
 
 from kos_ray.model import decisions as d
 from kos_ray.model.ids import JobKey, NodeId
@@ -14,17 +13,14 @@ from kos_ray.model.job import SlotKind
 from kos_ray.model.reasons import Reason
 from kos_ray.scheduler import fgd, gates
 from kos_ray.scheduler.apply import apply_decision
-from kos_ray.scheduler.claims import NEVER_US, Claims, ready_us
+from kos_ray.scheduler.claims import NEVER_US, Claims, earliest
 from kos_ray.scheduler.evict import Search
 from kos_ray.scheduler.fit import (
     able_nodes,
-    deficit,
     kinds_of,
     leftover,
-    near_nodes,
     roomy_nodes,
     usable,
-    wanted_kind,
     why_not,
 )
 from kos_ray.scheduler.gang_place import GangTurns
@@ -64,7 +60,6 @@ class Pass:
         #: where jobs of a class have started in this pass
         self._last: dict[JobClass, NodeState] = {}
         self._claimed = 0
-        #: whether claims were compared with those of the last pass; all heads that claim have done so by then
         self._compared = False
         self._given_up: list[d.Decision] = []
         self._refill_us: int | None = None
@@ -112,7 +107,7 @@ class Pass:
             return False
         if self._claimed < self.state.policy.claims_max and not turn.nominated:
             return False
-        if not self._compared:
+        if not self._compared:  # once: all heads that claim have done so by then
             self._compared = True
             self.state.rooms.compare_claims(self.claims.names())
         return self._parking.stays(turn, searches=not turn.nominated and self._search.may_help(turn.job_class))
@@ -180,10 +175,9 @@ class Pass:
         if best:
             yield best, min(quota, self._times(best, turn))
         if self.state.idle_lanes:
-            idle = dict.fromkeys(chain.from_iterable(self.state.idle_lanes.values()))
-            nodes = [self.state.nodes[node_id] for node_id in idle]
-            for node in self.state.rooms.by_room().holding(nodes, kind.resources):
-                if self._let(node, turn) and self.slots.close_idle(node, kind):
+            for node in self.state.rooms.by_room().large_enough(kind.resources):
+                idle = any(lane.noted for lane in node.lanes.values())
+                if idle and self._let(node, turn) and self.slots.close_idle(node, kind):
                     yield node, 1
 
     def _in_rotation(self, turn: Turn) -> Iterator[tuple[NodeState, int]]:
@@ -355,17 +349,12 @@ class Pass:
                 self.recalls.ahead(node, turn)
         if job_class.why is not Reason.NO_ROOM:
             return
-        kind = wanted_kind(state, job_class)
-        best: tuple[int, float, NodeId] | None = None
-        for node in near_nodes(state, kind, job_class.where, _NEAR):
-            if not self.claims.taken(node) and self.sites.times(node, job_class, kind, turn.head):
-                rank = (ready_us(state, node, kind.resources, self.now_us), deficit(node, kind), node.node.id)
-                best = min(best, rank) if best else rank
-        if best is None:
+        found = earliest(state, self.claims, self.sites, job_class, turn.head, self.now_us)
+        if found is None:
             return
-        node = state.nodes[best[2]]
+        at_us, node = found
         self._claimed += 1
-        self.claims.add(node, job_class, turn.head, best[0])
+        self.claims.add(node, job_class, turn.head, at_us)
         self.recalls.ahead(node, turn)
 
     # --- what was done
@@ -408,6 +397,4 @@ class Pass:
 
 _MANY = 1 << 30
 #: nodes that are compared for one start: of the tightest ones that have room
-_SCORED = 16
-#: nodes that are compared for one claim: of those that lack the least
-_NEAR = 16
+_SCORED = 4

@@ -6,6 +6,7 @@ what fits nowhere is known after a look at the few shelves that are large enough
 what a node would have if others gave way. All of it is derived from the nodes, and in no snapshot.
 """
 
+from bisect import bisect_left, insort
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from heapq import heappop, heappush
@@ -32,12 +33,14 @@ _CHANGES_MAX = 8_192
 class Index:
     """Nodes on shelves by one measure of them; brought up to date when it is asked."""
 
-    __slots__ = ("_at", "_measure", "_shelves", "pending")
+    __slots__ = ("_at", "_measure", "_nodes", "_shelves", "pending")
 
     def __init__(self, measure: "Callable[[NodeState], Mapping[str, int]]") -> None:
         self._measure = measure
-        self._shelves: dict[int, dict[int, dict[int, dict[NodeId, NodeState]]]] = {}
+        #: by GPU, CPU and memory, nodes in the order of their ids: the one in which they came there is in no snapshot
+        self._shelves: dict[int, dict[int, dict[int, list[NodeId]]]] = {}
         self._at: dict[NodeId, Shelf] = {}
+        self._nodes: dict[NodeId, NodeState] = {}
         #: nodes that have changed since it was asked last
         self.pending: dict[NodeId, NodeState] = {}
 
@@ -48,8 +51,9 @@ class Index:
             if self._at.get(node_id) != shelf:
                 self.take(node_id)
                 self._at[node_id] = shelf
+                self._nodes[node_id] = node
                 gpu, cpu, memory = shelf
-                self._shelves.setdefault(gpu, {}).setdefault(cpu, {}).setdefault(memory, {})[node_id] = node
+                insort(self._shelves.setdefault(gpu, {}).setdefault(cpu, {}).setdefault(memory, []), node_id)
         self.pending.clear()
 
     def take(self, node_id: NodeId) -> None:
@@ -57,10 +61,12 @@ class Index:
         shelf = self._at.pop(node_id, None)
         if shelf is None:
             return
+        del self._nodes[node_id]
         gpu, cpu, memory = shelf
         cpus = self._shelves[gpu]
         memories = cpus[cpu]
-        del memories[memory][node_id]
+        nodes = memories[memory]
+        del nodes[bisect_left(nodes, node_id)]
         if not memories[memory]:
             del memories[memory]
             if not memories:
@@ -76,7 +82,7 @@ class Index:
             for size in sorted([size for size in cpus if size >= cpu]):
                 memories = cpus[size]
                 for found in sorted([size for size in memories if size >= memory]):
-                    yield from memories[found].values()
+                    yield from map(self._nodes.__getitem__, memories[found])
 
     def roomiest(self, wanted: Resources) -> "Iterator[NodeState]":
         """Nodes that may have room for a vector, those first on whose shelves it fits most often."""
@@ -93,7 +99,7 @@ class Index:
             if found >= memory
         ]
         for _, gpus, size, found in sorted(shelves):
-            yield from self._shelves[gpus][size][found].values()
+            yield from map(self._nodes.__getitem__, self._shelves[gpus][size][found])
 
     def holding(self, nodes: "Iterable[NodeState]", wanted: Resources) -> "list[NodeState]":
         """Which of these nodes may have room for a vector."""
@@ -126,7 +132,7 @@ class Index:
             for found in memories
         ]
         for _, gpus, size, found in sorted(shelves):
-            yield from self._shelves[gpus][size][found].values()
+            yield from map(self._nodes.__getitem__, self._shelves[gpus][size][found])
 
 
 class Rooms:
