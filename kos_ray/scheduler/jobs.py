@@ -68,7 +68,8 @@ class Parked(NamedTuple):
     position: int
     #: for how long it was expected to run
     run_us: int
-    #: its search for victims; None: there was none
+    #: whether it may have victims, and its search for them that was in vain; None: that is to be done
+    searches: bool
     rest: Rest | None
 
 

@@ -76,7 +76,7 @@ class Index:
 
     def large_enough(self, wanted: Resources) -> "Iterator[NodeState]":
         """Nodes that may have room for a vector, the tightest first. Those on a shelf of its own size may be short."""
-        gpu, cpu, memory = _shelf_of(wanted)
+        gpu, cpu, memory = shelf_of(wanted)
         for gpus in sorted([size for size in self._shelves if size >= gpu]):
             cpus = self._shelves[gpus]
             for size in sorted([size for size in cpus if size >= cpu]):
@@ -86,7 +86,7 @@ class Index:
 
     def roomiest(self, wanted: Resources) -> "Iterator[NodeState]":
         """Nodes that may have room for a vector, those first on whose shelves it fits most often."""
-        gpu, cpu, memory = _shelf_of(wanted)
+        gpu, cpu, memory = shelf_of(wanted)
         amounts = dict(wanted.amounts)
         needs = amounts.get("GPU", 0), amounts.get("CPU", 0), amounts.get("memory", 0)
         shelves = [
@@ -103,7 +103,7 @@ class Index:
 
     def holding(self, nodes: "Iterable[NodeState]", wanted: Resources) -> "list[NodeState]":
         """Which of these nodes may have room for a vector."""
-        gpu, cpu, memory = _shelf_of(wanted)
+        gpu, cpu, memory = shelf_of(wanted)
         found = []
         for node in nodes:
             gpus, size, memories = self._at.get(node.node.id, NOTHING)
@@ -111,20 +111,9 @@ class Index:
                 found.append(node)
         return found
 
-    def largest(self, nodes: "Iterable[NodeState]") -> Shelf:
-        """The most that any of these nodes has of each."""
-        shelves = [self._at[node.node.id] for node in nodes if node.node.id in self._at]
-        return tuple(map(max, zip(*shelves, strict=True))) if shelves else NOTHING
-
-    @staticmethod
-    def within(wanted: Resources, shelf: Shelf) -> bool:
-        """Whether a vector may fit where there is so much."""
-        gpu, cpu, memory = _shelf_of(wanted)
-        return shelf[0] >= gpu and shelf[1] >= cpu and shelf[2] >= memory
-
     def nearest(self, wanted: Resources) -> "Iterator[NodeState]":
         """All nodes, from the shelves that are the least too small for a vector."""
-        gpu, cpu, memory = _shelf_of(wanted)
+        gpu, cpu, memory = shelf_of(wanted)
         shelves = [
             (max(0, gpu - gpus) + max(0, cpu - size) + max(0, memory - found), gpus, size, found)
             for gpus, cpus in self._shelves.items()
@@ -308,7 +297,8 @@ def _round(amount: int, *, up: bool) -> int:
 
 
 @lru_cache(maxsize=8_192)
-def _shelf_of(wanted: Resources) -> Shelf:
+def shelf_of(wanted: Resources) -> Shelf:
+    """The magnitudes of a vector: of equal ones, the same nodes may have room for it."""
     return _shelf(dict(wanted.amounts))
 
 

@@ -69,8 +69,7 @@ class Targets:
     def find(self, job_class: JobClass, head: JobKey) -> list[NodeState] | None:
         """The nodes to look at for the head of a class, the tightest first; None: enough was done in this pass."""
         state, wanted = self._state, wanted_kind(self._state, job_class).resources
-        if self._looks >= _LOOKS_MAX:
-            self.hint(self._now_us + _NEXT_US)
+        if self.exhausted():
             return None
         index = self.index(job_class)
         rest = job_class.rests.get(head)
@@ -82,10 +81,16 @@ class Targets:
                 return self._choose(job_class, head, index.holding(changed, wanted))
         return self._choose(job_class, head, index.large_enough(wanted))
 
+    def exhausted(self) -> bool:
+        """Whether enough was looked at in this pass; then another one goes on with it."""
+        if self._looks < _LOOKS_MAX:
+            return False
+        self.hint(self._now_us + _NEXT_US)
+        return True
+
     def begin(self, job_class: JobClass, head: JobKey) -> bool:
         """Whether victims for a gang are to be looked for: not where that was in vain a moment ago."""
-        if self._looks >= _LOOKS_MAX:
-            self.hint(self._now_us + _NEXT_US)
+        if self.exhausted():
             return False
         rest = job_class.rests.get(head)
         if rest is not None and self._now_us < rest.until_us:
