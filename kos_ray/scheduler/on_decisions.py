@@ -77,6 +77,8 @@ def _finish(state: State, decision: d.Finish, _now_us: int) -> None:
         job = state.jobs.pop(key)
         settled(state, key)
         state.nominated.pop(key, None)
+        if state.sizes:
+            state.sizes.pop(key, None)
         move(job, outcome)
         entry = job.entry
         entry.live -= 1

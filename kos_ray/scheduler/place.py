@@ -14,7 +14,7 @@ from kos_ray.model.job import SlotKind
 from kos_ray.model.reasons import Reason
 from kos_ray.scheduler import fgd, gates
 from kos_ray.scheduler.apply import apply_decision
-from kos_ray.scheduler.claims import NEVER_US, Claims, ready_us
+from kos_ray.scheduler.claims import NEVER, Claims, Ready, ready_at
 from kos_ray.scheduler.evict import Search
 from kos_ray.scheduler.fit import (
     able_nodes,
@@ -78,7 +78,7 @@ class Pass:
             apply_decision(self.state, decision, self.now_us)
         for key, node_id in self.state.nominated.items():
             if not self._gangs.keep_made(key):
-                self.claims.add(self.state.nodes[node_id], self.state.jobs[key].job_class, key, NEVER_US)
+                self.claims.add(self.state.nodes[node_id], self.state.jobs[key].job_class, key, NEVER)
         turns = Turns(self.state, self.now_us, idle_kinds.__contains__)
         while (turn := turns.next()) is not None:
             if self._passes_over(turn):
@@ -282,7 +282,7 @@ class Pass:
         if not turn.nominated:
             take_first(state, job_class)
         self._decide(*evictions(state, plan.victims, turn.head, plan.node))
-        self.claims.add(state.nodes[plan.node], job_class, turn.head, NEVER_US)
+        self.claims.add(state.nodes[plan.node], job_class, turn.head, NEVER)
         self.recalls.ahead(state.nodes[plan.node], turn)
         return True
 
@@ -333,16 +333,17 @@ class Pass:
         if job_class.why is not Reason.NO_ROOM:
             return
         kind = wanted_kind(state, job_class)
-        best: tuple[int, float, NodeId] | None = None
+        best: tuple[int, float, NodeId, Ready] | None = None
         for node in near_nodes(state, kind, job_class.where, _NEAR):
             if not self.claims.taken(node) and self.sites.times(node, job_class, kind, turn.head):
-                rank = (ready_us(state, node, kind.resources, self.now_us), deficit(node, kind), node.node.id)
+                ready = ready_at(state, node, kind.resources, self.now_us)
+                rank = (ready.likely_us, deficit(node, kind), node.node.id, ready)
                 best = min(best, rank) if best else rank
         if best is None:
             return
         node = state.nodes[best[2]]
         self._claimed += 1
-        self.claims.add(node, job_class, turn.head, best[0])
+        self.claims.add(node, job_class, turn.head, best[3])
         self.recalls.ahead(node, turn)
 
     # --- what was done

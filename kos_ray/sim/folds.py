@@ -84,7 +84,7 @@ def comparable(state: State) -> dict[str, Any]:
     for name, counts in (("left", state.left), ("present", state.present), ("shunned", state.shunned)):
         plain[name] = sorted((word, sorted(dict(nodes).items())) for word, nodes in counts.items() if nodes)
     plain["watched"] = sorted(state.watched.items())
-    for name in ("deadlines", "missed", "starts", "plugins_off"):
+    for name in ("deadlines", "missed", "starts", "plugins_off", "sizes"):
         plain[name] = sorted(plain[name])
     plain["advice"] = sorted((plugin, sorted(ranks)) for plugin, ranks in plain["advice"])
     # a hint for the next step, which every step makes anew

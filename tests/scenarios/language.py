@@ -13,7 +13,7 @@
            licence=matlab:2 rate=tokens:100 key=db:1 agent tag=web
            on=zone:z1|z2,!slow,gpu (labels) prefer=5*disk:ssd node=a,b not_node=c
            apart=tag:web,zone/tag:db (on no node, in no zone with them) near=job:j prefer_near=5*tag:x data=5*job:j
-           timeout=5s battery=30 gpu_memory=20
+           timeout=5s battery=30 gpu_memory=20 type=t (its name) args=5000 (bytes)
            strategy=pack|spread|fgd or=cpu:8+mem:4,cpu:16 (what would do as well)
            gang=4 (in gangs of 4) quorum=3 effort=best on_failure=abort|compensate bundle=b (its last job says gang=)
     enter j                       its code runs           end j failed ran=2ms how its attempt ends
@@ -156,7 +156,7 @@ class Play:
         count = next((int(word[1:]) for word in words if re.fullmatch(r"x\d+", word)), -1)
         options = dict(word.split("=", 1) for word in words if "=" in word)
         spec = Spec(
-            type=name,
+            type=options.get("type", name),
             entry="module:function",
             band=int(options.get("band", 3)),
             resources=resources(words),
@@ -197,7 +197,7 @@ class Play:
             ids=(name,),
             counts=(count,),
             specs=(spec_key,),
-            args=(b"",) * abs(count),
+            args=(b"\0" * int(options.get("args", 0)),) * abs(count),
             new_specs=() if known else ((spec_key, spec),),
             names=((0, name),),
             neighbours=tuple(
