@@ -15,7 +15,7 @@ from kos_ray.scheduler.advice import awaits_advice
 from kos_ray.scheduler.deadlines import forecast
 from kos_ray.scheduler.fit import pausing, usable, wanted_kind
 from kos_ray.scheduler.jobs import OVERDUE, Gang, Job
-from kos_ray.scheduler.models import estimate_of, order_now
+from kos_ray.scheduler.models import estimate, order_now
 from kos_ray.scheduler.packing import Packing, counted
 from kos_ray.scheduler.queues import rank
 from kos_ray.scheduler.shares import standing
@@ -133,7 +133,7 @@ def _spared(state: State, job: Job) -> int:
 
 
 def _run_time(state: State, job: Job) -> RunTime:
-    low_us, mid_us, high_us, source, runs = estimate_of(state, job)
+    low_us, mid_us, high_us, source, runs = estimate(state, job.entry.spec, state.sizes.get(job.key, 0))
     return RunTime(low_us=low_us, mid_us=mid_us, high_us=high_us, source=source.value, runs=runs)
 
 

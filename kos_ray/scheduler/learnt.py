@@ -86,8 +86,8 @@ class Histogram:
         self.due = 1
 
     def add(self, buckets: Mapping[int, int]) -> bool:
-        """Take runs in, by bucket; whether the quantiles have changed."""
-        weights = self.weights
+        """Take runs in, by bucket; whether the quantiles have changed, or there are enough of them now."""
+        weights, few = self.weights, self.runs < RUNS_MIN
         for bucket, count in buckets.items():
             weights[bucket] = weights.get(bucket, 0) + count * _RUN
             self.runs += count
@@ -97,7 +97,7 @@ class Histogram:
             return False
         self.due = min(1 << self.runs.bit_length(), self.runs + _MEMORY // _RUN)
         before, self.quantiles = self.quantiles, self._quantiles()
-        return self.quantiles != before
+        return self.quantiles != before or few is not (self.runs < RUNS_MIN)
 
     def _quantiles(self) -> tuple[int, int, int]:
         """Nearest ranks: the lower edge of the low one's bucket, the middle, the upper edge of the high one's."""
@@ -123,18 +123,15 @@ class Learnt:
         #: how often what is known has changed, for whoever keeps what it made of that; in no snapshot
         self.version = 0
 
-    def add(self, spec: Spec, size: int, runs_us: Sequence[int]) -> bool:
-        """Jobs alike have run so long; whether what is known has changed."""
+    def add(self, spec: Spec, size: int, runs_us: Sequence[int]) -> None:
+        """Jobs alike have run so long."""
         buckets = Counter(map(bucket_of, runs_us))
-        changed = False
         for kind, _ in kinds_of(spec, size):
             histogram = self.kinds.pop(kind, None) or Histogram()
             self.kinds[kind] = histogram
-            changed |= histogram.add(buckets)
+            self.version += histogram.add(buckets)
         while len(self.kinds) > KINDS_MAX:
             del self.kinds[next(iter(self.kinds))]
-        self.version += changed
-        return changed
 
     def of(self, spec: Spec, size: int) -> Estimate:
         """What is known of jobs alike: of the narrowest kind with enough runs, else of the narrowest with any."""

@@ -248,11 +248,8 @@ def _learn(state: State, ran: Sequence[tuple[Job, int]]) -> None:
         # what goes on from a checkpoint has less to do
         if job.attempt == 1 or not job.entry.saves:
             alike.setdefault((job.entry, state.sizes.get(job.key, 0)), []).append(run_us)
-    changed = False
     for (entry, size), runs_us in alike.items():
-        changed |= state.learnt.add(entry.spec, size, runs_us)
-    if changed and state.rooms.claimed:
-        state.rooms.stir()  # who could not be over before a claimer starts may be now
+        state.learnt.add(entry.spec, size, runs_us)
 
 
 def _has_started(state: State, job: Job) -> None:

@@ -71,7 +71,8 @@ class Play:
     """One scenario being played. Every step is checked against the invariants and against a fold of what happened."""
 
     def __init__(self, policy: dict[str, Any] | None = None) -> None:
-        self.state, self.folded = State(), State()
+        #: `lasting` is never taken from a snapshot, so it has all that is derived
+        self.state, self.folded, self.lasting = State(), State(), State()
         self.now_us = 0
         self.keys: dict[str, JobKey] = {}
         self.arrays: dict[str, tuple[JobKey, int]] = {}
@@ -100,6 +101,7 @@ class Play:
     def step(self, events: list[e.Event]) -> list[d.Decision]:
         attempts = {key: job.attempt for key, job in self.state.jobs.items()}
         decisions = step(self.state, events, self.now_us)
+        assert step(self.lasting, events, self.now_us) == decisions
         assert invariants.check(self.state) == []
         recover(self.folded, events, decisions, self.now_us)
         assert invariants.check(self.folded) == []
