@@ -18,10 +18,13 @@ app = new_app("Rehearse a workload in virtual time: the production scheduler in 
 
 Cluster = Annotated[
     str,
-    typer.Option("--cluster", metavar="NODES", help="100x64cpu8gpu256GiB, several with commas, or a file."),
+    typer.Option("--cluster", metavar="NODES", help="100x64cpu8gpu256GiB, several with commas, a file, or a journal."),
 ]
 Workload = Annotated[
-    str, typer.Option("--workload", metavar="FILE", help="Streams of jobs (.yaml), or a record: .swf, .csv, .json.")
+    str,
+    typer.Option(
+        "--workload", metavar="FILE", help="Streams of jobs (.yaml), or a record: .swf, .csv, .json, a journal."
+    ),
 ]
 Scale = Annotated[
     float, typer.Option("--arrival-scale", min=0, help="Times the instants of arrival: below 1 is more load.")
@@ -45,7 +48,8 @@ def run(
     cluster: Cluster,
     workload: Workload,
     policy: Annotated[
-        str, typer.Option("--policy", metavar="POLICY", help="A settings file, or KEY=VALUE words in quotes.")
+        str,
+        typer.Option("--policy", metavar="POLICY", help="A settings file, KEY=VALUE words in quotes, or a journal."),
     ] = "default",
     seed: Annotated[int, typer.Option("--seed", min=0, help="What synthetic workloads are drawn from.")] = 0,
     arrival_scale: Scale = 1.0,
@@ -79,7 +83,7 @@ def _rehearsed(
     wanted, not_yet = read_policy(policy)
     if not_yet:
         say(f"{policy}: not supported yet: {', '.join(not_yet)}")
-    jobs = read_workload(workload, seed=seed, arrival_scale=arrival_scale, declared=declared)
+    jobs = read_workload(workload, seed=seed, arrival_scale=arrival_scale, declared=declared, remark=say)
     return report_of(World(nodes, jobs, wanted, check=check).run())
 
 

@@ -44,6 +44,13 @@ def note_deadline(state: State, spec: Spec, keys: Iterable[int], *, later: bool)
         heappush(state.deadlines, (must_start_us(state, spec), named))
 
 
+def waits_again(state: State, job: Job) -> None:
+    """A job is on no node any more, and not over: whether it is too late for it is asked once more."""
+    spec = job.entry.spec
+    if spec.deadline_us:
+        note_deadline(state, spec, (job.key,), later=False)
+
+
 # --- just in time
 
 
