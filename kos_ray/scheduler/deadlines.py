@@ -1,7 +1,8 @@
 """Deadlines: whether each can still be met, and when it is too late for a job that waits.
 
-The verdict is computed when somebody asks. For a job that waits, only the instant at which it becomes too late is kept
-(its deadline less its declared run time): then a decision says so. Jobs without a deadline cost nothing.
+The verdict is computed when somebody asks, by what is declared or learnt. For a job that waits, only the instant at
+which it becomes too late is kept (its deadline less its declared run time): then a decision says so. Jobs without a
+deadline cost nothing.
 """
 
 from collections.abc import Sequence
@@ -33,7 +34,7 @@ class Verdict(IntEnum):
     NONE = 0  #: there is none
     UNKNOWN = 1  #: nobody said how long it runs, or what runs before it
     MEETS = 2  #: with all work ahead of it, at the best use of the cluster
-    AT_RISK = 3  #: it could if it started now, but there is too much ahead of it
+    AT_RISK = 3  #: it could if it started now, but there is too much ahead of it, or others like it have run longer
     MISSED = 4  #: it cannot any more, whatever happens
 
 

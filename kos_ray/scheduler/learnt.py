@@ -73,7 +73,7 @@ UNKNOWN = Estimate(0, 0, 0, Source.UNKNOWN)
 
 
 class Histogram:
-    """The run times of one kind. Its quantiles are found anew with each power of two of runs, later after 256 more."""
+    """The run times of one kind. Its quantiles are found anew after an eighth more runs, at most 256."""
 
     __slots__ = ("due", "quantiles", "runs", "weights")
 
@@ -93,11 +93,12 @@ class Histogram:
             self.runs += count
         while sum(weights.values()) > _MEMORY:
             weights = self.weights = {bucket: half for bucket, weight in weights.items() if (half := weight >> 1)}
-        if self.runs < self.due:
+        enough = few and self.runs >= RUNS_MIN
+        if self.runs < self.due and not enough:
             return False
-        self.due = min(1 << self.runs.bit_length(), self.runs + _MEMORY // _RUN)
+        self.due = self.runs + max(1, min(self.runs // 8, _MEMORY // _RUN))
         before, self.quantiles = self.quantiles, self._quantiles()
-        return self.quantiles != before or few is not (self.runs < RUNS_MIN)
+        return self.quantiles != before or enough
 
     def _quantiles(self) -> tuple[int, int, int]:
         """Nearest ranks: the lower edge of the low one's bucket, the middle, the upper edge of the high one's."""
