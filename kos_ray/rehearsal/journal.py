@@ -115,7 +115,7 @@ def read_jobs(path: Path) -> JournalJobs:
     jobs = found.virtual()
     if not jobs:
         raise InvalidSpec(f"{path}: expected a journal with jobs that ran and ended, found none")
-    never_ran = sum(key not in found.run_us for key in found.over)
+    never_ran = sum(not found.ran(key) for key in found.over)
     return JournalJobs(jobs=jobs, never_ran=never_ran, not_ended=len(found.rows) - len(found.over))
 
 
@@ -139,9 +139,9 @@ class _Jobs:
     #: the gang of its members
     gangs: dict[JobKey, str] = field(default_factory=dict)
     bands: dict[JobKey, int] = field(default_factory=dict)
-    #: how long the last attempt ran, and those before that were stopped
-    run_us: dict[JobKey, int] = field(default_factory=dict)
-    stopped_us: dict[JobKey, int] = field(default_factory=dict)
+    #: how long the last attempt ran that came to an end of its own, and those that were stopped
+    whole_us: dict[JobKey, int] = field(default_factory=dict)
+    stopped_us: dict[JobKey, list[int]] = field(default_factory=dict)
     #: when they ended
     over: dict[JobKey, int] = field(default_factory=dict)
 
@@ -166,16 +166,19 @@ class _Jobs:
                 continue
             ran_us = max(1, ended_us - entered_us)
             if end in _WHOLE:
-                self.run_us[key] = ran_us
+                self.whole_us[key] = ran_us
             elif end == AttemptEnd.STOPPED:
-                self.stopped_us[key] = self.stopped_us.get(key, 0) + ran_us
-                self.run_us.setdefault(key, ran_us)
+                self.stopped_us.setdefault(key, []).append(ran_us)
+
+    def ran(self, key: JobKey) -> bool:
+        """Whether it is known how long a job ran."""
+        return key in self.whole_us or key in self.stopped_us
 
     def virtual(self) -> tuple[VirtualJob, ...]:
         """Those that ran and ended, gangs as one job, as they came."""
         together: dict[tuple[str, SpecKey] | JobKey, list[JobKey]] = {}
         for key in sorted(self.over):
-            if key in self.run_us:
+            if self.ran(key):
                 gang = self.gangs.get(key)
                 together.setdefault((gang, self.rows[key].spec) if gang else key, []).append(key)
         number_of = {key: number for number, keys in enumerate(together.values()) for key in keys}
@@ -199,8 +202,10 @@ class _Jobs:
         )
 
     def _run_us(self, key: JobKey, spec: Spec) -> int:
-        stopped_us = self.stopped_us.get(key, 0) if spec.eviction is Eviction.CHECKPOINT else 0
-        return self.run_us[key] + stopped_us
+        whole_us, stopped_us = self.whole_us.get(key, 0), self.stopped_us.get(key, [])
+        if spec.eviction is Eviction.CHECKPOINT:
+            return whole_us + sum(stopped_us)
+        return whole_us or max(stopped_us)
 
     def _parents(self, key: JobKey) -> list[JobKey]:
         """The jobs for whose end a job waited."""

@@ -58,7 +58,9 @@ def night(tmp_path: Path) -> Path:
         ["wait 1s", "end s succeeded ran=5s"],
         ["submit never cpu=64", "submit last cpu=1 after=any:a,any:g.0", "band last 2"],
         ["cancel never"],
-        ["end last succeeded ran=1s"],
+        ["end last succeeded ran=1s", "submit given cpu=1 single", "submit up cpu=1 evict=checkpoint single"],
+        ["cancel given", "cancel up"],
+        ["end given stopped ran=6s", "end up stopped ran=7s"],
         ["lost m", "node m cpu=2", "submit open cpu=1"],
     ):
         play.do(lines)
@@ -70,13 +72,14 @@ def test_what_came_is_read(night: Path) -> None:
     found = read_jobs(night)
     assert (found.never_ran, found.not_ended) == (2, 1)
     names = [job.name for job in found.jobs]
-    assert names == ["a.0", "a.1", "g.0", "s", "top", "last"]
-    first, second, gang, saver, top, last = found.jobs
+    assert names == ["a.0", "a.1", "g.0", "s", "top", "last", "given", "up"]
+    first, second, gang, saver, top, last, given, up = found.jobs
     assert (first.at_us, first.run_us, first.user, first.after) == (0, 5 * SECOND_US, "ann", ())
     assert second.run_us == 9 * SECOND_US
     assert (gang.at_us, gang.run_us, gang.members) == (5 * SECOND_US, 4 * SECOND_US, 2)
     assert (saver.run_us, saver.spec.band) == (7 * SECOND_US, 5)
     assert (top.at_us, top.run_us) == (9 * SECOND_US, 8 * SECOND_US)
+    assert (given.run_us, up.run_us) == (6 * SECOND_US, 7 * SECOND_US)
     assert (last.after, last.spec.band) == ((0, 1, 2), 2)
 
 
@@ -90,14 +93,14 @@ def test_a_night_under_another_policy(night: Path) -> None:
     policy, _ = read_policy(path)
     assert policy.discipline is Discipline.LIFO
     report = report_of(World(nodes, jobs, policy, check=True).run())
-    assert (report.jobs, report.unfinished) == (6, 0)
+    assert (report.jobs, report.unfinished) == (8, 0)
     assert read_workload(str(night / DATABASE)) == jobs
 
 
 def test_the_same_decisions_again(night: Path) -> None:
     found = rehearse_frames(read_frames(night))
     assert found.difference is None
-    assert found.frames == 14
+    assert found.frames == 16
     assert found.decisions > 20
     assert found.versions == ("0",)
 
