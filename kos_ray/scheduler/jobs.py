@@ -13,6 +13,7 @@ from kos_ray.model.job import NO_DEMANDS, Demands, Eviction, JobState, SlotKind,
 from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import Resources
 from kos_ray.model.where import ANYWHERE, Where
+from kos_ray.scheduler.learnt import UNKNOWN, Estimate
 
 if TYPE_CHECKING:
     from kos_ray.scheduler.state import Lane
@@ -117,7 +118,7 @@ class JobClass:
 class SpecEntry:
     """A spec in use: its live jobs, and its measured run time (0 until one attempt has succeeded)."""
 
-    __slots__ = ("kind", "live", "mean_us", "saves", "shrinks", "spec")
+    __slots__ = ("estimate", "kind", "live", "mean_us", "saves", "shrinks", "spec")
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
@@ -126,6 +127,8 @@ class SpecEntry:
         self.shrinks = spec.eviction is Eviction.SHRINK
         self.live = 0
         self.mean_us = 0
+        #: how long its jobs with small arguments run, as far as that was known in a version of `Learnt`; derived
+        self.estimate: tuple[int, Estimate] = (-1, UNKNOWN)
 
 
 class Waiting:

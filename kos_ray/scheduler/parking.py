@@ -8,9 +8,8 @@ those only which have enough: known at once for all classes of a size. Derived; 
 from kos_ray.model.ids import JobKey, NodeId
 from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import Resources
-from kos_ray.scheduler.claims import Claims
+from kos_ray.scheduler.claims import Claims, length_us
 from kos_ray.scheduler.jobs import Parked, Rest
-from kos_ray.scheduler.models import expected_us
 from kos_ray.scheduler.packing import shape_of
 from kos_ray.scheduler.rooms import Index, Shelf, room_of, shelf_of
 from kos_ray.scheduler.state import NodeState, State
@@ -108,7 +107,7 @@ class Parking:
         return True
 
     def _run_us(self, head: JobKey) -> int:
-        return expected_us(self._state, self._state.jobs[head].entry)
+        return length_us(self._state, self._state.jobs[head])
 
     def _may_start(self, turn: Turn, position: int, by_room: Index) -> bool:
         """Whether a node that has changed since has room for a head that is not kept for others."""

@@ -13,7 +13,7 @@ from kos_ray.model.job import SlotKind
 from kos_ray.model.reasons import Reason
 from kos_ray.scheduler import fgd, gates
 from kos_ray.scheduler.apply import apply_decision
-from kos_ray.scheduler.claims import NEVER_US, Claims, earliest
+from kos_ray.scheduler.claims import NEVER, Claims, earliest
 from kos_ray.scheduler.evict import Search
 from kos_ray.scheduler.fit import (
     able_nodes,
@@ -79,7 +79,7 @@ class Pass:
             apply_decision(self.state, decision, self.now_us)
         for key, node_id in self.state.nominated.items():
             if not self._gangs.keep_made(key):
-                self.claims.add(self.state.nodes[node_id], self.state.jobs[key].job_class, key, NEVER_US)
+                self.claims.add(self.state.nodes[node_id], self.state.jobs[key].job_class, key, NEVER)
         turns = Turns(self.state, self.now_us, idle_kinds.__contains__)
         while (turn := turns.next()) is not None:
             if self._passes_over(turn):
@@ -298,7 +298,7 @@ class Pass:
         if not turn.nominated:
             take_first(state, job_class)
         self._decide(*evictions(state, plan.victims, turn.head, plan.node))
-        self.claims.add(state.nodes[plan.node], job_class, turn.head, NEVER_US)
+        self.claims.add(state.nodes[plan.node], job_class, turn.head, NEVER)
         self.recalls.ahead(state.nodes[plan.node], turn)
         return True
 
@@ -352,9 +352,9 @@ class Pass:
         found = earliest(state, self.claims, self.sites, job_class, turn.head, self.now_us)
         if found is None:
             return
-        at_us, node = found
+        ready, node = found
         self._claimed += 1
-        self.claims.add(node, job_class, turn.head, at_us)
+        self.claims.add(node, job_class, turn.head, ready)
         self.recalls.ahead(node, turn)
 
     # --- what was done
