@@ -21,7 +21,16 @@ from kos_ray.model.ids import JobKey
 from kos_ray.model.job import JobState
 from kos_ray.model.plan import Plan
 from kos_ray.model.policy import Policy
-from kos_ray.model.views import AttemptView, ClusterStatus, EventView, Explanation, JobView, NodeStanding, NodeView
+from kos_ray.model.views import (
+    AttemptView,
+    ClusterStatus,
+    EventView,
+    Explanation,
+    JobView,
+    LearntKind,
+    NodeStanding,
+    NodeView,
+)
 from kos_ray.model.windows import Windows
 from kos_ray.spec.lower import Draft
 
@@ -113,12 +122,9 @@ class AsyncClient:
         """See `Client.submit_many`."""
         return AsyncJobs(self, await self._run(self._sync.submit_many, calls))
 
-    async def submit_drafts(
-        self, drafts: Sequence[Draft], *, code: Sequence[Path] = (), if_plan: str = ""
-    ) -> "list[AsyncJob | AsyncJobs]":
+    async def submit_drafts(self, drafts: Sequence[Draft], **options: Any) -> "list[AsyncJob | AsyncJobs]":
         """See `Client.submit_drafts`."""
-        handles = await self._run(self._sync.submit_drafts, drafts, code=code, if_plan=if_plan)
-        return [self._handle(handle) for handle in handles]
+        return [self._handle(sent) for sent in await self._run(self._sync.submit_drafts, drafts, **options)]
 
     async def plan_drafts(self, drafts: Sequence[Draft], *, code: Sequence[Path] = (), spread: float = 0) -> Plan:
         """See `Client.plan_drafts`."""
@@ -184,6 +190,10 @@ class AsyncClient:
     async def advise(self, kinds: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         """See `Client.advise`."""
         return await self._run(self._sync.advise, kinds)
+
+    async def learnt(self) -> list[LearntKind]:
+        """See `Client.learnt`."""
+        return await self._run(self._sync.learnt)
 
     async def views(self, refs: Sequence[str]) -> list[JobView]:
         """See `Client.views`."""

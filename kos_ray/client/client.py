@@ -34,6 +34,8 @@ from kos_ray.model.views import (
     EventView,
     Explanation,
     JobView,
+    LearntKind,
+    LearntKinds,
     NodeStanding,
     NodeStandings,
     NodeView,
@@ -234,12 +236,9 @@ class Client(Submitter):
             return None
         found = unpack(Explanation, packed)
         changes = unpack(Suggestions, self._ask("what_if", key)).found if suggest else ()
-        return replace(
-            found,
-            ahead_names=self._names(found.ahead_keys),
-            parent_names=self._names(found.parents),
-            suggestions=tuple(replace(change, end_names=self._names(change.ends)) for change in changes),
-        )
+        suggestions = tuple(replace(change, end_names=self._names(change.ends)) for change in changes)
+        ahead, parents = self._names(found.ahead_keys), self._names(found.parents)
+        return replace(found, ahead_names=ahead, parent_names=parents, suggestions=suggestions)
 
     def _names(self, keys: Sequence[JobKey]) -> tuple[str, ...]:
         return tuple(view.name or view.id for view in self._views(list(keys))) if keys else ()
@@ -288,6 +287,10 @@ class Client(Submitter):
         """
         packed = msgpack.packb(dict(kinds))
         return dict(msgpack.unpackb(self._call(lambda: self._connection.ask_scheduler("advise", packed))))
+
+    def learnt(self) -> list[LearntKind]:
+        """What the scheduler has learnt of run times, by kind of jobs."""
+        return list(unpack(LearntKinds, self._call(lambda: self._connection.ask_scheduler("learnt"))).kinds)
 
     def _nodes(self, wish: Mapping[str, Any]) -> list[NodeStanding]:
         packed = msgpack.packb(dict(wish))

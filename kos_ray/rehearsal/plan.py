@@ -115,13 +115,15 @@ class _Looks:
         return found
 
     def _look(self, choice: _Choice) -> dict[JobKey, Fate]:
+        state = state_from_plain(self._plain)
+
         def run_us(job: Job) -> int:
             since_us = self._entered.get((job.key, job.attempt), job.started_us)
-            time = left(job, max(0, self._now_us - since_us), self._spread)
+            time = left(state, job, max(0, self._now_us - since_us), self._spread)
             self._exact = self._exact and time.low_us == time.high_us
             return choice(time, job.key)
 
-        ahead = Ahead(state_from_plain(self._plain), self._now_us, run_us)
+        ahead = Ahead(state, self._now_us, run_us)
         fates = ahead.run([self._submitted], self._keys)
         self._passes += ahead.passes
         return fates

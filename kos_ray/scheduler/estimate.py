@@ -1,12 +1,14 @@
 """How long jobs run, as far as anybody knows: what plans are made with.
 
-`run_time` is the one place that says it: today what is declared, or else what jobs of its kind were measured to run.
+`run_time` is the one place that says it: what is declared, or what was learnt (`learnt.py`), or what a spec's mean is.
 """
 
 from typing import NamedTuple
 
 from kos_ray.model.ids import MS_US
 from kos_ray.scheduler.jobs import Job
+from kos_ray.scheduler.models import estimate_of
+from kos_ray.scheduler.state import State
 
 #: nobody knows
 NEVER_US = 1 << 62
@@ -23,18 +25,21 @@ class RunTime(NamedTuple):
     high_us: int
 
 
-def run_time(job: Job, spread: int = 0) -> RunTime:
+def run_time(state: State, job: Job, spread: int = 0) -> RunTime:
     """How long an attempt of a job runs; a timeout bounds it in any case.
 
     What is declared is taken at its word, but for a `spread` of so many thousandths to both sides.
     """
-    spec, mean_us = job.entry.spec, job.entry.mean_us
+    spec, learnt = job.entry.spec, estimate_of(state, job)
+    mean_us = job.entry.mean_us or learnt.mid_us
     if spec.run_ms:
         mid_us = spec.run_ms * MS_US
         more_us = mid_us * spread // _WHOLE
         # one that goes on from what it saved has less to do, and nobody knows how much
         goes_on = job.evictions and job.entry.saves
         found = RunTime(1 if goes_on else mid_us - more_us, mid_us, mid_us + more_us)
+    elif learnt.sure:
+        found = RunTime(learnt.low_us, learnt.mid_us, learnt.high_us)
     elif mean_us:
         found = RunTime(mean_us // _OF_MEAN, mean_us, mean_us * _OF_MEAN)
     else:
@@ -43,9 +48,9 @@ def run_time(job: Job, spread: int = 0) -> RunTime:
     return RunTime(*(min(max(1, us), most_us) for us in found))
 
 
-def left(job: Job, ran_us: int, spread: int = 0) -> RunTime:
+def left(state: State, job: Job, ran_us: int, spread: int = 0) -> RunTime:
     """What of that is still to be run when so much has been; of one that has run longer, nobody knows."""
-    low_us, mid_us, high_us = run_time(job, spread)
+    low_us, mid_us, high_us = run_time(state, job, spread)
     if high_us < ran_us:
         most_us = job.entry.spec.timeout_ms * MS_US
         return RunTime(0, 1, max(1, most_us - ran_us) if most_us else NEVER_US)
