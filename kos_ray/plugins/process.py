@@ -13,10 +13,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 from kos_ray.model.ids import JobKey
 from kos_ray.model.plugins import Advice, Question
+from kos_ray.plugins.load import orders_graphs
 
 #: bytes of one answer
 _ANSWER_MAX = 1 << 20
@@ -44,6 +46,7 @@ class PluginProcesses:
         self._hand_over = hand_over
         self._answer: Callable[[Advice], None] = lambda _: None
         self._running: dict[str, _Conversation] = {}
+        self._graphs: dict[str, bool] = {}
 
     def listen(self, answer: Callable[[Advice], None]) -> None:
         """See the port."""
@@ -51,8 +54,13 @@ class PluginProcesses:
 
     def ask(self, plugin: str, question: Question) -> None:
         """See the port."""
-        said = {"number": question.number, "keys": question.keys, "tasks": question.tasks}
-        self._conversation(plugin).say(said)
+        self._conversation(plugin).say(asdict(question))
+
+    def orders_graphs(self, plugin: str) -> bool:
+        """See the port."""
+        if plugin not in self._graphs:
+            self._graphs[plugin] = orders_graphs(plugin)
+        return self._graphs[plugin]
 
     def cancel(self, plugin: str, ids: tuple[str, ...]) -> None:
         """See the port."""

@@ -61,6 +61,8 @@ class Pass:
         self._gangs = GangTurns(state, self.claims, self.sites, self._search, now_us, self.slots.resize, self._launch)
         self._parking = Parking(state, now_us, self.claims, self._search.targets)
         self._claimed = 0
+        #: nobody claims a node that is claimed
+        self._claims_max = min(state.policy.claims_max, len(state.nodes))
         self._given_up: list[d.Decision] = []
         self._refill_us: int | None = None
 
@@ -99,7 +101,7 @@ class Pass:
 
     def _passes_over(self, turn: Turn) -> bool:
         """Whether nothing has changed for a head that had no room, and no node is to be claimed for it."""
-        if turn.job_class.parked is None or self._claimed < self.state.policy.claims_max:
+        if turn.job_class.parked is None or self._claimed < self._claims_max:
             return False
         return self._parking.stays(turn, searches=self._search.may_help(turn.job_class))
 
@@ -320,7 +322,7 @@ class Pass:
             why = self._gangs.why_not(turn) if job_class.name.gang else None
             job_class.why = why or why_not(state, job_class, turn.head, self._search, self.sites, self.now_us)
         self._parking.park(turn, searches=self._search.may_help(job_class))
-        if self._claimed < state.policy.claims_max:
+        if self._claimed < self._claims_max:
             self._claim(turn)
 
     def _claim(self, turn: Turn) -> None:
