@@ -29,7 +29,7 @@ def test_the_first_that_does_not_fit_is_not_delayed() -> None:
     """Two of three run for 10; the second needs all three; the third would delay it, the fourth is over in time."""
     project = Project([10, 5, 11, 10], [[(0, 2)], [(0, 3)], [(0, 1)], [(0, 1)]], [[]] * 4, [3])
     assert project.schedule([0, 1, 2, 3]).starts == [0, 10, 15, 0]
-    wider = Project([10, 5, 11, 10], [[(0, 2)], [(0, 2)], [(0, 1)], [(0, 1)]], [[]] * 4, [3])
+    wider = Project([10, 5, 11, 11], [[(0, 2)], [(0, 3)], [(0, 1)], [(0, 1)]], [[]] * 4, [4])
     assert wider.schedule([0, 1, 2, 3]).starts == [0, 10, 0, 11], "beside it there is room for one"
 
 

@@ -198,7 +198,7 @@ def test_policies(tmp_path: Path) -> None:
 
 
 PROJECT = """\
-{"name": "p1", "capacities": [4, 2], "tasks": [[0, [0, 0], [1, 2]], [3, [2, 0], [3]], [5, [1, 1], [3]], [0, [0, 0], []]]}
+{"name": "p1", "capacities": [4, 2], "tasks": [[0, [0, 0], [1]], [3, [2, 0], [3]], [5, [1, 1], [3]], [0, [0, 0], []]]}
 {"name": "p2", "capacities": [1], "tasks": [[2, [1], []]]}
 """
 

@@ -161,3 +161,6 @@ def test_a_graph_is_ordered_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     jobs = (job(0, 1, cpu=2), *(job(0, run_s, after=(0,)) for run_s in (5, 4, 3, 3, 3)))
     assert max(ends(rehearse("1x2cpu", *jobs, policy="scheduler_mode=dependency_graph"))) == 11
     assert max(ends(rehearse("1x2cpu", *jobs, policy="scheduler_mode=plugin:graph_search"))) == 10
+    behind = (job(0, 4), job(0, 4), job(0, 2), job(0, 6, after=(2,)))
+    found = starts(rehearse("1x2cpu", *behind, policy="scheduler_mode=plugin:graph_search"))
+    assert found[2:] == [0, 2], "what waits behind the short one is known before it starts"
