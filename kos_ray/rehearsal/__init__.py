@@ -3,6 +3,6 @@
 Covers: clusters and workloads as people write them, readers of recorded ones, the loop of events in virtual time, and
 reports on what came of it. `world.py` is the page to read first; `kos sim` is the command.
 Does not cover: faults, messages, the engine and its journal (`sim`); what happens live.
-May import: `scheduler`, `spec`, `model`, `plugins`, and of the engine who asks plug-ins. Chance comes from one seed, time
-from the workload: same inputs, same bytes.
+May import: `scheduler`, `spec`, `model`, `plugins`, and of the engine who asks plug-ins. Chance comes from one seed,
+time from the workload: same inputs, same bytes.
 """
