@@ -25,7 +25,7 @@ from kos_ray.scheduler.state import State
 #: jobs in one question
 TASKS_MAX = 500
 #: and of one for graphs
-GRAPH_TASKS_MAX = 5_000
+GRAPH_TASKS_MAX = 2_500
 #: how long that may think at least, microseconds
 GRAPH_US = 10_000_000
 #: how long a plug-in's process may take to start and to load it, microseconds
@@ -50,6 +50,8 @@ class Advisor:
         self._public_ids = public_ids
         self._number = 0
         self._open: dict[str, _Open] = {}
+        #: whether each plug-in that was asked is one for graphs
+        self._graphs: dict[str, bool] = {}
         #: plug-ins whose process is up
         self._up: set[str] = set()
         #: of jobs that a plug-in was told of: who, and what it knows them by
@@ -101,7 +103,9 @@ class Advisor:
         return max(state.policy.plugin_deadline_us, GRAPH_US if self._orders_graphs(plugin) else 0)
 
     def _orders_graphs(self, plugin: str) -> bool:
-        return self._plugins is not None and self._plugins.orders_graphs(plugin)
+        if plugin not in self._graphs:
+            self._graphs[plugin] = self._plugins is not None and self._plugins.orders_graphs(plugin)
+        return self._graphs[plugin]
 
     def _disable(self, plugin: str, why: str, state: State) -> list[e.Event]:
         return [] if plugin in state.plugins_off else [e.PluginDisabled(plugin=plugin, why=why)]

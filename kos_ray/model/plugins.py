@@ -21,6 +21,10 @@ class Question:
     #: `now`, seconds since the epoch, and `capacity`: what all nodes have together, by resource
     cluster: Mapping[str, Any] = field(default_factory=dict)
 
+    def plain(self) -> dict[str, Any]:
+        """The same as a mapping; nothing is copied."""
+        return {"number": self.number, "keys": self.keys, "tasks": self.tasks, "cluster": self.cluster}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advice:

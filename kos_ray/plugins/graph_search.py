@@ -1,6 +1,6 @@
 """A plug-in that orders whole graphs: it tries many schedules and gives the ranks that made the shortest one.
 
-A schedule is made as the scheduler would make it (`_Project.schedule`): at each instant the first of those that may
+A schedule is made as the scheduler would make it (`Project.schedule`): at each instant the first of those that may
 start takes its room; the first one that does not fit keeps the room that it needs, and those behind it start where they
 do not delay it (backfill as in EASY; Lifka, JSSPP 1995). So the scheduler, given the same ranks, does the same again.
 

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
 from kos_ray.model.ids import JobKey
@@ -46,7 +45,6 @@ class PluginProcesses:
         self._hand_over = hand_over
         self._answer: Callable[[Advice], None] = lambda _: None
         self._running: dict[str, _Conversation] = {}
-        self._graphs: dict[str, bool] = {}
 
     def listen(self, answer: Callable[[Advice], None]) -> None:
         """See the port."""
@@ -54,13 +52,11 @@ class PluginProcesses:
 
     def ask(self, plugin: str, question: Question) -> None:
         """See the port."""
-        self._conversation(plugin).say(asdict(question))
+        self._conversation(plugin).say(question.plain())
 
     def orders_graphs(self, plugin: str) -> bool:
         """See the port."""
-        if plugin not in self._graphs:
-            self._graphs[plugin] = orders_graphs(plugin)
-        return self._graphs[plugin]
+        return orders_graphs(plugin)
 
     def cancel(self, plugin: str, ids: tuple[str, ...]) -> None:
         """See the port."""

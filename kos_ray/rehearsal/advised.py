@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
 
 from kos_ray.engine.advice import Advisor
 from kos_ray.model.decisions import Decision
@@ -53,7 +52,6 @@ class _Plugins:
         self.answers: list[Advice] = []
         self.thought_s: list[float] = []
         self._loaded: dict[str, Plugin] = {}
-        self._graphs: dict[str, bool] = {}
 
     def listen(self, answer: Callable[[Advice], None]) -> None:
         """See the port: answers are taken from `answers`."""
@@ -64,7 +62,7 @@ class _Plugins:
             self._loaded[plugin] = load(plugin)
         begin_s = time.perf_counter()
         try:
-            said = answered(self._loaded[plugin], asdict(question))
+            said = answered(self._loaded[plugin], question.plain())
         except Exception as error:
             raise PluginFailed(f"the plug-in {plugin} raised {type(error).__name__}: {error}") from error
         self.thought_s.append(time.perf_counter() - begin_s)
@@ -73,9 +71,7 @@ class _Plugins:
 
     def orders_graphs(self, plugin: str) -> bool:
         """See the port."""
-        if plugin not in self._graphs:
-            self._graphs[plugin] = orders_graphs(plugin)
-        return self._graphs[plugin]
+        return orders_graphs(plugin)
 
     def cancel(self, plugin: str, ids: tuple[str, ...]) -> None:
         """See the port: nobody cancels in a rehearsal."""

@@ -62,6 +62,8 @@ class Parking:
             if self._may_fit(job_class, position, index) and self._may_search(turn, position, index):
                 return False
             self._targets.hint(rest.hint_us)
+        # what has changed by now was of no help
+        job_class.parked = (head, self._state.rooms.position, rest)
         return True
 
     def _may_start(self, turn: Turn, position: int, by_room: Index) -> bool:

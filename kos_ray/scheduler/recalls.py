@@ -6,6 +6,7 @@ from kos_ray.model.job import JobState
 from kos_ray.model.reasons import Reason
 from kos_ray.scheduler.apply import apply_decision
 from kos_ray.scheduler.jobs import Job
+from kos_ray.scheduler.queues import rank
 from kos_ray.scheduler.state import NodeState, State
 from kos_ray.scheduler.turns import Turn
 
@@ -40,7 +41,15 @@ class Recalls:
     def _stands_behind(self, key: JobKey, turn: Turn) -> bool:
         job = self._state.jobs[key]
         own, claimer = job.job_class, turn.job_class
-        return own is not claimer and (own.order, key) > (claimer.order, turn.head) and _recallable(job)
+        # what was sent in this pass had its turn before the claimer: asked back, it would be sent again for ever
+        if own is claimer or job.started_us == self._now_us or not _recallable(job):
+            return False
+        if own.account != claimer.account:
+            return (own.order, key) > (claimer.order, turn.head)
+        return (own.order, *self._place(job)) > (claimer.order, *self._place(self._state.jobs[turn.head]))
+
+    def _place(self, job: Job) -> tuple[int, JobKey]:
+        return (rank(self._state, job) if job.job_class.ranked else 0, job.key)
 
     def _recall(self, node: NodeState, keys: list[JobKey], reason: Reason) -> None:
         if not keys:

@@ -6,10 +6,12 @@ import pytest
 from small_worlds import ends, job, rehearse, report, starts
 
 from kos_ray.plugins.samples import ShortestJobFirst
+from kos_ray.rehearsal import world
 from kos_ray.rehearsal.advised import PluginFailed
 from kos_ray.rehearsal.cluster import read_cluster
 from kos_ray.rehearsal.report import PARTS, jain
 from kos_ray.rehearsal.world import START_US, World
+from kos_ray.scheduler.machine import step
 from tests.installed import install_entry_points
 
 
@@ -164,3 +166,13 @@ def test_a_graph_is_ordered_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     behind = (job(0, 4), job(0, 4), job(0, 2), job(0, 6, after=(2,)))
     found = starts(rehearse("1x2cpu", *behind, policy="scheduler_mode=plugin:graph_search"))
     assert found[2:] == [0, 2], "what waits behind the short one is known before it starts"
+
+
+def test_what_was_queued_ahead_stays_there_though_somebody_older_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Last in, first out: a short job goes to the slot's queue before the older long one, and is not asked back."""
+    passes = iter(range(1_000))
+    monkeypatch.setattr(world, "step", lambda *given: next(passes) >= 0 and step(*given))
+    jobs = (job(0, 0.01), job(0.02, 0.01), job(0.021, 5), job(0.022, 0.01))
+    record = rehearse("1x1cpu", *jobs, policy="scheduler_mode=lifo")
+    assert starts(record) == [0, 0.02, 0.04, 0.03]
+    assert record.attempts == len(jobs)
