@@ -15,7 +15,13 @@ _SCALES = (1.0, 0.7, 0.6)
 
 
 def rows(data: Path) -> Iterator[Row]:
-    """By trace: mean completion and longest wait of each policy; of the NASA log, mean and longest wait."""
+    """All of them."""
+    yield from gangs(data)
+    yield from nasa(data)
+
+
+def gangs(data: Path) -> Iterator[Row]:
+    """By trace of gangs: mean completion and longest wait of each policy."""
     folder = data / "gpu-gang-traces"
     for found in table(folder / "reference_computed.csv"):
         policy = POLICIES.get(found["policy"])
@@ -26,6 +32,10 @@ def rows(data: Path) -> Iterator[Row]:
         name = f"{found['file'].partition('.')[0]}_{found['policy'].partition('_')[0]}"
         yield _row(f"{name}_completion", report.completion_s.mean, found["mean_jct_s"])
         yield _row(f"{name}_longest_wait", report.wait_s.max, found["max_wait_s"])
+
+
+def nasa(data: Path) -> Iterator[Row]:
+    """Of the NASA log, by how close arrivals are: mean and longest wait."""
     folder = data / "swf-nasa-ipsc"
     for found in table(folder / "reference_computed.csv"):
         scale = float(found["arrival_scale"])

@@ -19,7 +19,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path)
 
 
-@pytest.mark.parametrize("rows", [psplib.rows, workflows.rows, traces.rows], ids=["psplib", "workflows", "traces"])
+@pytest.mark.parametrize("rows", [psplib.rows, workflows.rows, traces.gangs], ids=["psplib", "workflows", "traces"])
 def test_a_sample_of_each_table(rows: Callable[[Path], Iterator[Row]]) -> None:
     found = list(rows(SAMPLES))
     assert found
