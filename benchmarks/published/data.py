@@ -37,7 +37,7 @@ def find_data(named: str | None) -> Path:
 
 
 def rehearsed(nodes: Sequence[Node], jobs: Sequence[VirtualJob], policy: str) -> tuple[Report, Sequence[float]]:
-    """What came of it, and how long each answer of a plug-in took, in seconds."""
+    """What came of it, and how long each answer of a plug-in took, in seconds of processor time."""
     world = World(nodes, jobs, read_policy(policy)[0])
     report = report_of(world.run())
     assert not report.unfinished, f"{report.unfinished} jobs never ended"
@@ -45,7 +45,7 @@ def rehearsed(nodes: Sequence[Node], jobs: Sequence[VirtualJob], policy: str) ->
 
 
 def planning(name: str, thought_s: Sequence[float]) -> Row:
-    """How long a plug-in for graphs took over its answers; it has ten seconds for each."""
+    """How long a plug-in for graphs took over its answers, in processor time; it has ten seconds for each."""
     mean, longest = statistics.mean(thought_s), max(thought_s)
     unit = f"ms, longest {1e3 * longest:.0f}"
     return Row(

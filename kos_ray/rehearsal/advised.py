@@ -27,7 +27,7 @@ class Advised:
 
     @property
     def thought_s(self) -> Sequence[float]:
-        """How long each answer took."""
+        """How long each answer took, in seconds of processor time."""
         return self._plugins.thought_s
 
     def events(self, state: State, events: Sequence[Event], decisions: Iterable[Decision], now_us: int) -> list[Event]:
@@ -60,12 +60,12 @@ class _Plugins:
         """See the port."""
         if plugin not in self._loaded:
             self._loaded[plugin] = load(plugin)
-        begin_s = time.perf_counter()
+        begin_s = time.process_time()
         try:
             said = answered(self._loaded[plugin], question.plain())
         except Exception as error:
             raise PluginFailed(f"the plug-in {plugin} raised {type(error).__name__}: {error}") from error
-        self.thought_s.append(time.perf_counter() - begin_s)
+        self.thought_s.append(time.process_time() - begin_s)
         keys, ranks = map(JobKey, said["keys"]), said["ranks"]
         self.answers.append(Advice(plugin=plugin, number=question.number, keys=tuple(keys), ranks=tuple(ranks)))
 
