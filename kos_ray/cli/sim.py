@@ -21,7 +21,10 @@ Cluster = Annotated[
     typer.Option("--cluster", metavar="NODES", help="100x64cpu8gpu256GiB, several with commas, or a file."),
 ]
 Workload = Annotated[
-    str, typer.Option("--workload", metavar="FILE", help="Streams of jobs (.yaml), or a record: .swf, .csv, .json.")
+    str,
+    typer.Option(
+        "--workload", metavar="FILE", help="Streams of jobs (.yaml), or a record: .swf, .csv, .json, .jsonl#NAME."
+    ),
 ]
 Scale = Annotated[
     float, typer.Option("--arrival-scale", min=0, help="Times the instants of arrival: below 1 is more load.")

@@ -51,13 +51,13 @@ class Pass:
         self.now_us = now_us
         self.launched: dict[tuple[NodeId, SlotKind], list[JobKey]] = {}
         self.slots = Slots(state, now_us)
-        self.recalls = Recalls(state, now_us)
         self.evictions: list[d.Decision] = []
         self.claims = Claims(state, now_us)
         self.sites = Sites(state, now_us)
         self._search = Search(state, self.claims, self.sites, now_us)
         if before is not None:
             self._search.rights.fresh |= before.started()
+        self.recalls = Recalls(state, now_us, self._search.rights.fresh)
         self._gangs = GangTurns(state, self.claims, self.sites, self._search, now_us, self.slots.resize, self._launch)
         self._parking = Parking(state, now_us, self.claims, self._search.targets)
         self._claimed = 0

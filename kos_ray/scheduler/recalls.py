@@ -1,5 +1,7 @@
 """What waits ahead at a node and is asked back: what runs before it turned out long, or somebody claims the room."""
 
+from collections.abc import Set
+
 from kos_ray.model import decisions as d
 from kos_ray.model.ids import JobKey
 from kos_ray.model.job import JobState
@@ -14,9 +16,11 @@ from kos_ray.scheduler.turns import Turn
 class Recalls:
     """What one pass asks back."""
 
-    def __init__(self, state: State, now_us: int) -> None:
+    def __init__(self, state: State, now_us: int, fresh: Set[JobKey]) -> None:
+        """`fresh`: what the pass has started so far."""
         self._state = state
         self._now_us = now_us
+        self._fresh = fresh
         self.decisions: list[d.Recall] = []
 
     def behind_long(self) -> None:
@@ -42,7 +46,7 @@ class Recalls:
         job = self._state.jobs[key]
         own, claimer = job.job_class, turn.job_class
         # what was sent in this pass had its turn before the claimer: asked back, it would be sent again for ever
-        if own is claimer or job.started_us == self._now_us or not _recallable(job):
+        if own is claimer or key in self._fresh or not _recallable(job):
             return False
         if own.account != claimer.account:
             return (own.order, key) > (claimer.order, turn.head)
