@@ -22,7 +22,7 @@ class Plugins:
         #: which life of the process it is, so that what an ended one says is heard by nobody
         self._life: dict[str, int] = {}
         self._lives = 0
-        self._graphs = world.chance(0.5)
+        self._graphs = world.seed % 2 == 0
 
     def listen(self, answer: Callable[[Advice], None]) -> None:
         """See the port."""
