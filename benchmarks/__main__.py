@@ -23,12 +23,15 @@ def _rows(only: str | None) -> Iterator[report.Row]:
         yield from order.rows(wanted)
     if any(map(wanted, scale.NAMES)):
         yield from scale.rows(wanted)
+    if any(map(wanted, scale.HUGE_NAMES)):
+        yield from scale.huge_rows(wanted)
 
 
 def main() -> int:
     """Run, show, write; exit code 1 when a goal is missed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
-    parser.add_argument("--only", choices=(*_STARTUP, *_JOBS, *order.NAMES, *scale.NAMES), help="one benchmark")
+    names = (*_STARTUP, *_JOBS, *order.NAMES, *scale.NAMES, *scale.HUGE_NAMES)
+    parser.add_argument("--only", choices=names, help="one benchmark")
     arguments = parser.parse_args()
     rows = []
     for row in _rows(arguments.only):

@@ -1,9 +1,12 @@
 """The scheduler alone at a size that two cores cannot run: a full cluster, a long queue, and what one step costs."""
 
+import resource
 import statistics
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 from random import Random
 
 from benchmarks.report import Row
@@ -28,21 +31,28 @@ ENDS_PER_TICK = 4
 GANGS_EVERY, GANG = 10, 4
 STEP_US = 10_000
 SETTLE_MAX = 100
+#: the same ten times as large, and as many waiting at first and in the end
+HUGE_NODES, HUGE_SHAPES = 10_000, 1_000
+HUGE_FEW, HUGE_WAITING = 10_000, 1_000_000
+HUGE_ENDS_PER_TICK, HUGE_TICKS, HUGE_JOIN = 100, 200, 1_000
+URGENT = 20
 NAMES = ("scale_tick_p50", "scale_tick_p99", "scale_waiting_job")
+HUGE_NAMES = ("huge_placements", "huge_tick_p50", "huge_tick_p99", "huge_growth", "huge_preemption", "huge_waiting_job")
 
 
 class World:
     """Nodes with GPUs, jobs of many shapes in many accounts, and time that passes."""
 
-    def __init__(self) -> None:
+    def __init__(self, nodes: int = NODES, shapes: int = SHAPES) -> None:
         self.random = Random(1)
+        self.joined = 0
         self.state = State()
         self.now_us = 1_000_000
         self.next_key = 1
         self.evictions: list[d.Evict | d.Stop] = []
         policy = Policy(burst_jobs=0)
-        self.step([e.SchedulerStarted(epoch=1, version="0", policy=policy), e.NodesJoined(nodes=tuple(self._nodes()))])
-        self.specs = [self._spec(number) for number in range(SHAPES)]
+        self.step([e.SchedulerStarted(epoch=1, version="0", policy=policy), self.join(nodes)])
+        self.specs = [self._spec(number) for number in range(shapes)]
         self.known: set[int] = set()
 
     def step(self, events: list[e.Event]) -> list[d.Decision]:
@@ -53,10 +63,16 @@ class World:
         self.evictions = [found for found in decisions if isinstance(found, d.Evict | d.Stop)]
         return decisions
 
-    def _nodes(self) -> Iterator[Node]:
-        for number in range(NODES):
+    def join(self, count: int) -> e.NodesJoined:
+        """So many nodes more."""
+        nodes = tuple(self._nodes(self.joined, self.joined + count))
+        self.joined += count
+        return e.NodesJoined(nodes=nodes)
+
+    def _nodes(self, first: int, behind: int) -> Iterator[Node]:
+        for number in range(first, behind):
             units = {"CPU": 64.0, "memory": 256.0 * 2**30, "GPU": self.random.choice((0, 4, 8))}
-            yield Node(NodeId(f"n{number:04}"), f"n{number}", Resources.of(units), incarnation="1")
+            yield Node(NodeId(f"n{number:05}"), f"n{number}", Resources.of(units), incarnation="1")
 
     def _spec(self, number: int) -> Spec:
         gpus = self.random.choice((0, 0, 0, 1, 2, 4, 8))
@@ -74,7 +90,7 @@ class World:
 
     def submit(self, count: int) -> e.JobsSubmitted:
         """An array of so many jobs of one shape."""
-        number = self.random.randrange(SHAPES)
+        number = self.random.randrange(len(self.specs))
         gangs = number % GANGS_EVERY == 0
         if gangs:
             count = max(GANG, count // GANG * GANG)
@@ -94,6 +110,22 @@ class World:
                 e.NewGang(name=str(start), ranges=((start, GANG),), least=GANG)
                 for start in range(first, first + count * gangs, GANG)
             ),
+        )
+
+    def submit_urgent(self) -> e.JobsSubmitted:
+        """A job that is more urgent than all others."""
+        spec = replace(self.specs[0], type="urgent", namespace="team0", band=1, resources=Resources.of({"CPU": 16}))
+        key = SpecKey(len(self.specs) + 1)
+        first = JobKey(self.next_key)
+        self.next_key += 1
+        return e.JobsSubmitted(
+            request_id=str(first),
+            first=first,
+            ids=(str(first),),
+            counts=(-1,),
+            specs=(key,),
+            args=(b"",),
+            new_specs=() if key in self.state.specs else ((key, spec),),
         )
 
     def settle(self) -> None:
@@ -160,7 +192,74 @@ def rows(wanted: Callable[[str], bool]) -> Iterator[Row]:
         yield _row("scale_waiting_job", each, "bytes", 1_024)
 
 
-def _row(name: str, value: float, unit: str, at_most: float) -> Row:
-    return Row(
-        name=name, value=value, unit=unit, peer=None, ratio=None, goal=f"<= {at_most:g} {unit}", met=value <= at_most
-    )
+def huge_rows(wanted: Callable[[str], bool]) -> Iterator[Row]:
+    """The rows of `HUGE_NAMES`, of processor time."""
+    world = World(HUGE_NODES, HUGE_SHAPES)
+    while _waiting(world) < HUGE_FEW:
+        world.step([world.submit(100)])
+    world.settle()
+    _, few_us = _ticks(world)
+    before, jobs = _resident(), len(world.state.jobs)
+    while _waiting(world) < HUGE_WAITING:
+        world.step([world.submit(1_000) for _ in range(10)])
+    each = (_resident() - before) / (len(world.state.jobs) - jobs)
+    world.settle()
+    times, many_us = _ticks(world)
+    broken = invariants.check(world.state)
+    assert not broken, broken[:3]
+    urgent = statistics.median(_evicts(world) for _ in range(URGENT))
+    start = time.process_time()
+    launched = _launched(world.step([world.join(HUGE_JOIN)]))
+    found = {
+        "huge_placements": (launched / (time.process_time() - start), "placements/s", 50_000),
+        "huge_tick_p50": (statistics.median(times), "ms", 20),
+        "huge_tick_p99": (statistics.quantiles(times, n=100)[98], "ms", 20),
+        "huge_growth": (many_us / few_us, "times", 1.5),
+        "huge_preemption": (urgent, "ms", 5),
+        "huge_waiting_job": (each, "bytes", 1_024),
+    }
+    for name, (value, unit, goal) in found.items():
+        if wanted(name):
+            yield _row(name, value, unit, goal, at_least=name == "huge_placements")
+
+
+def _waiting(world: World) -> int:
+    return len(world.state.jobs) - sum(world.state.on_nodes)
+
+
+def _resident() -> int:
+    """The process's memory, bytes."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def _launched(decisions: list[d.Decision]) -> int:
+    return sum(len(found.keys) for found in decisions if isinstance(found, d.Launch))
+
+
+def _ticks(world: World) -> tuple[list[float], float]:
+    """Milliseconds of each of some steps in which attempts end and others start, and microseconds of one start."""
+    times, launched = [], 0
+    for _ in range(HUGE_TICKS):
+        events = [*world.ends(HUGE_ENDS_PER_TICK), world.submit(2)]
+        start = time.process_time()
+        decisions = world.step(events)
+        times.append((time.process_time() - start) * 1e3)
+        launched += _launched(decisions)
+    return times, sum(times) * 1e3 / launched
+
+
+def _evicts(world: World) -> float:
+    """Milliseconds of a step in which an urgent job is submitted that others make room for."""
+    event = world.submit_urgent()
+    start = time.process_time()
+    world.step([event])
+    taken = (time.process_time() - start) * 1e3
+    assert any(isinstance(found, d.Evict) for found in world.evictions)
+    world.step([])
+    return taken
+
+
+def _row(name: str, value: float, unit: str, goal: float, *, at_least: bool = False) -> Row:
+    met = value >= goal if at_least else value <= goal
+    sign = ">=" if at_least else "<="
+    return Row(name=name, value=value, unit=unit, peer=None, ratio=None, goal=f"{sign} {goal:g} {unit}", met=met)

@@ -2,10 +2,16 @@
 
 # ruff: noqa: PLC0415 - what is heavy is imported inside of the commands: `kos --help` answers at once
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from kos_ray.cli.output import emit, show_panel
 from kos_ray.cli.shell import Exit, Json, State, example, new_app
+from kos_ray.observe.tables import format_instant
+
+if TYPE_CHECKING:
+    from kos_ray.rehearsal.again import Rehearsed
 
 app = new_app("Look after the journal.")
 
@@ -33,3 +39,47 @@ def verify(state: State = None, as_json: Json = False) -> None:
         )
     if report.problems:
         raise typer.Exit(Exit.NEGATIVE)
+
+
+@app.command(
+    epilog=example("kos journal rehearse --state /var/lib/kos", "kos journal rehearse --json | jq .difference")
+)
+def rehearse(state: State = None, as_json: Json = False) -> None:
+    """Decide every frame again with this version's scheduler, and compare. Exit code 1 where a decision is another one.
+
+    Nothing is changed and nothing is started. The first difference is shown: behind it, it is another history.
+    """
+    from importlib.metadata import version
+
+    from kos_ray.rehearsal.again import rehearse_frames
+    from kos_ray.rehearsal.journal import read_frames
+    from kos_ray.runtime import connect
+
+    directory = state or connect.here()[0]
+    found = rehearse_frames(read_frames(directory))
+    if as_json:
+        emit(found)
+    else:
+        show_panel(
+            [
+                ("journal", str(directory / connect.DATABASE)),
+                ("decided again", f"{found.frames} frames, {found.decisions} decisions"),
+                ("recorded by", f"kos_ray {', '.join(found.versions)}; this is {version('kos_ray')}"),
+                *_difference(found),
+            ]
+        )
+    if found.difference:
+        raise typer.Exit(Exit.NEGATIVE)
+
+
+def _difference(found: "Rehearsed") -> list[tuple[str, str]]:
+    other = found.difference
+    if other is None:
+        return [("verdict", "every decision is the same")]
+    when = format_instant(other.now_us)
+    return [
+        ("verdict", f"decided otherwise in frame {other.first_seq}..{other.last_seq} of {when}"),
+        ("its events", ", ".join(other.events) or "none"),
+        ("recorded", other.recorded or f"{other.number} decisions, and no more"),
+        ("decided now", other.decided or f"{other.number} decisions, and no more"),
+    ]

@@ -1,4 +1,4 @@
-"""`kos scheduler show|set|load`: what the scheduler goes by, and other settings while it runs."""
+"""`kos scheduler show|set|load|learnt`: what the scheduler goes by, and other settings while it runs."""
 
 # ruff: noqa: PLC0415 - what is heavy is imported inside of the commands: `kos --help` answers at once
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kos_ray.cli.output import emit, say, show_panel
+from kos_ray.cli.output import emit, say, show_panel, show_table
 from kos_ray.cli.shell import Address, Json, example, new_app, open_client
 
 if TYPE_CHECKING:
@@ -74,6 +74,28 @@ def load(
     wanted = found.scheduling
     with open_client(address, "default") as client:
         _show(client.settings(wanted), "", as_json=as_json)
+
+
+@app.command(epilog=example("kos scheduler learnt", "kos scheduler learnt --namespace team --json"))
+def learnt(
+    namespace: Annotated[str, typer.Option("--namespace", "-n", metavar="NAME", help="Only jobs of this one.")] = "",
+    address: Address = None,
+    as_json: Json = False,
+) -> None:
+    """Show how long jobs have run, by type, by what they ask for and by the size of their arguments.
+
+    It stands in for jobs that declare no `run_time`, unless `learn_run_times` is off.
+    """
+    from kos_ray.observe.learnt import learnt_table
+
+    with open_client(address, "default") as client:
+        kinds = [kind for kind in client.learnt() if namespace in ("", kind.namespace)]
+    if as_json:
+        emit(kinds)
+    elif kinds:
+        show_table(learnt_table(kinds))
+    else:
+        say("no job has ended well yet: nothing was learnt")
 
 
 def _show(policy: "Policy", namespace: str, *, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 # ruff: noqa: PLC0415 - what is heavy is imported inside of the commands: `kos --help` answers at once
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,18 +13,21 @@ from kos_ray.model.errors import InvalidSpec
 from kos_ray.observe.tables import Table
 
 if TYPE_CHECKING:
+    from kos_ray.rehearsal.record import Record
     from kos_ray.rehearsal.report import Report
 
 app = new_app("Rehearse a workload in virtual time: the production scheduler in a cluster that need not exist.")
 
 Cluster = Annotated[
     str,
-    typer.Option("--cluster", metavar="NODES", help="100x64cpu8gpu256GiB, several with commas, or a file."),
+    typer.Option("--cluster", metavar="NODES", help="100x64cpu8gpu256GiB, several with commas, a file, or a journal."),
 ]
 Workload = Annotated[
     str,
     typer.Option(
-        "--workload", metavar="FILE", help="Streams of jobs (.yaml), or a record: .swf, .csv, .json, .jsonl#NAME."
+        "--workload",
+        metavar="FILE",
+        help="Streams of jobs (.yaml), or a record: .swf, .csv, .json, .jsonl#NAME, a journal.",
     ),
 ]
 Scale = Annotated[
@@ -48,19 +52,29 @@ def run(
     cluster: Cluster,
     workload: Workload,
     policy: Annotated[
-        str, typer.Option("--policy", metavar="POLICY", help="A settings file, or KEY=VALUE words in quotes.")
+        str,
+        typer.Option("--policy", metavar="POLICY", help="A settings file, KEY=VALUE words in quotes, or a journal."),
     ] = "default",
     seed: Annotated[int, typer.Option("--seed", min=0, help="What synthetic workloads are drawn from.")] = 0,
     arrival_scale: Scale = 1.0,
     declared: Declared = True,
     check: Check = False,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", metavar="FILE.png", help="Draw use, queues and waits (kos_ray[plots]).")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Rehearse one workload under one policy, and report waits, use, fairness and what was lost.
 
     Ends with 1 where a job never ended. The same inputs give the same bytes.
     """
-    report = _rehearsed(cluster, workload, policy, seed, arrival_scale, declared=declared, check=check)
+    from kos_ray.rehearsal.chart import check_chart, draw_chart
+
+    if plot is not None:
+        check_chart(plot)
+    record, report = _rehearsed(cluster, workload, policy, seed, arrival_scale, declared=declared, check=check)
+    if plot is not None:
+        draw_chart(record, f"{workload} on {cluster}, policy {policy}", plot)
     if as_json:
         emit(report)
     else:
@@ -72,7 +86,7 @@ def run(
 
 def _rehearsed(
     cluster: str, workload: str, policy: str, seed: int, arrival_scale: float, *, declared: bool, check: bool
-) -> "Report":
+) -> "tuple[Record, Report]":
     from kos_ray.rehearsal.cluster import read_cluster
     from kos_ray.rehearsal.read import read_policy, read_workload
     from kos_ray.rehearsal.report import report_of
@@ -82,8 +96,9 @@ def _rehearsed(
     wanted, not_yet = read_policy(policy)
     if not_yet:
         say(f"{policy}: not supported yet: {', '.join(not_yet)}")
-    jobs = read_workload(workload, seed=seed, arrival_scale=arrival_scale, declared=declared)
-    return report_of(World(nodes, jobs, wanted, check=check).run())
+    jobs = read_workload(workload, seed=seed, arrival_scale=arrival_scale, declared=declared, remark=say)
+    record = World(nodes, jobs, wanted, check=check).run()
+    return record, report_of(record)
 
 
 def _show(report: "Report") -> None:
@@ -95,7 +110,11 @@ def _show(report: "Report") -> None:
     show_table(Table(("", *COLUMNS), tuple(group_rows(report)), numbers=frozenset(COLUMNS)))
     if report.timeline:
         typer.echo(f"\n{report.main} in use over {report.makespan_s:g} s")
-        for line in plot_lines(report.timeline):
+        for line in plot_lines([100 * share for share in report.timeline], 100, " %"):
+            typer.echo(line)
+    if any(report.waiting):
+        typer.echo("\njobs that wait")
+        for line in plot_lines(report.waiting, max(report.waiting)):
             typer.echo(line)
 
 
@@ -135,7 +154,8 @@ def compare(
     reports: dict[str, list[Report]] = {policy: [] for policy in policies}
     for seed in range(first_seed, first_seed + seeds):
         for policy, found in reports.items():
-            found.append(_rehearsed(cluster, workload, policy, seed, arrival_scale, declared=declared, check=check))
+            _, report = _rehearsed(cluster, workload, policy, seed, arrival_scale, declared=declared, check=check)
+            found.append(report)
     result = compared(reports)
     if as_json:
         emit({"seeds": seeds, "first_seed": first_seed, "policies": result})

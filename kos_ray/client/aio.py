@@ -20,7 +20,16 @@ from kos_ray.model.errors import JobFailed, KosError
 from kos_ray.model.ids import JobKey
 from kos_ray.model.job import JobState
 from kos_ray.model.policy import Policy
-from kos_ray.model.views import AttemptView, ClusterStatus, EventView, Explanation, JobView, NodeStanding, NodeView
+from kos_ray.model.views import (
+    AttemptView,
+    ClusterStatus,
+    EventView,
+    Explanation,
+    JobView,
+    LearntKind,
+    NodeStanding,
+    NodeView,
+)
 from kos_ray.model.windows import Windows
 from kos_ray.spec.lower import Draft
 
@@ -178,6 +187,10 @@ class AsyncClient:
     async def advise(self, kinds: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         """See `Client.advise`."""
         return await self._run(self._sync.advise, kinds)
+
+    async def learnt(self) -> list[LearntKind]:
+        """See `Client.learnt`."""
+        return await self._run(self._sync.learnt)
 
     async def views(self, refs: Sequence[str]) -> list[JobView]:
         """See `Client.views`."""

@@ -34,6 +34,8 @@ from kos_ray.model.views import (
     EventView,
     Explanation,
     JobView,
+    LearntKind,
+    LearntKinds,
     NodeStanding,
     NodeStandings,
     NodeView,
@@ -278,6 +280,10 @@ class Client(Submitter):
         """
         packed = msgpack.packb(dict(kinds))
         return dict(msgpack.unpackb(self._call(lambda: self._connection.ask_scheduler("advise", packed))))
+
+    def learnt(self) -> list[LearntKind]:
+        """What the scheduler has learnt of run times, by kind of jobs."""
+        return list(unpack(LearntKinds, self._call(lambda: self._connection.ask_scheduler("learnt"))).kinds)
 
     def _nodes(self, wish: Mapping[str, Any]) -> list[NodeStanding]:
         packed = msgpack.packb(dict(wish))

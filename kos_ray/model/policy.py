@@ -161,6 +161,11 @@ class Policy:
     #: whether jobs that say neither run time nor timeout start in a window that ends
     unknown_length: bool = False
 
+    # --- run times
+
+    #: whether learnt run times are used where none is declared; see `scheduler/learnt.py`
+    learn_run_times: bool = True
+
     # --- taking back
 
     #: whether work is taken back at all for what is more urgent

@@ -50,14 +50,19 @@ class Resources:
     def times_in(self, free: Mapping[str, int], at_most: int) -> int:
         """How many times this vector fits into `free` (amounts by name), bounded by `at_most`."""
         for name, amount in self.amounts:
-            at_most = min(at_most, free.get(name, 0) // amount)
-            if at_most <= 0:
-                return 0
-        return at_most
+            times = free.get(name, 0) // amount
+            if times < at_most:
+                if times <= 0:
+                    return 0
+                at_most = times
+        return max(0, at_most)
 
     def fits(self, free: Mapping[str, int]) -> bool:
         """Whether it fits once."""
-        return self.times_in(free, 1) == 1
+        for name, amount in self.amounts:  # noqa: SIM110 - asked more often than anything else
+            if free.get(name, 0) < amount:
+                return False
+        return True
 
     def lacking(self, free: Mapping[str, int]) -> tuple[str, ...]:
         """The names of which `free` has too little."""

@@ -136,6 +136,42 @@ class NodeVerdict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunTime:
+    """How long a job is expected to run, in microseconds; 0 where nobody knows. `runs` is what a learnt one rests on.
+
+    One run in ten is shorter than `low_us`, one in ten longer than `high_us`, half of them than `mid_us`.
+    """
+
+    low_us: int = 0
+    mid_us: int = 0
+    high_us: int = 0
+    source: str = "unknown"  #: declared; size, shape or type (learnt of jobs alike in that); limit (its timeout)
+    runs: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearntKind:
+    """What was learnt of one kind of jobs; see `RunTime`."""
+
+    namespace: str
+    type: str
+    resources: tuple[tuple[str, int], ...] | None = None  #: None: whatever they ask for
+    arguments_from: int = 0  #: bytes
+    arguments_below: int = 0  #: 0: of whatever size
+    runs: int = 0
+    low_us: int = 0
+    mid_us: int = 0
+    high_us: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearntKinds:
+    """All of them."""
+
+    kinds: tuple[LearntKind, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
     """Why a job waits, read off the scheduler's state at one instant."""
 
@@ -167,6 +203,7 @@ class Explanation:
     deadline: str = ""
     earliest_us: int = 0
     likely_us: int = 0
+    run_time: RunTime = RunTime()
     #: agents of lower bands that run and are not to give way
     spared: int = 0
     #: of a gang that waits: its name, how many members have to start together, how many may, and how many would fit now

@@ -2,6 +2,7 @@
 
 from kos_ray.model.job import BANDS
 from kos_ray.model.views import Explanation, JobView
+from kos_ray.observe.learnt import run_time_text
 from kos_ray.observe.tables import DEADLINES, Table, format_duration
 
 #: shares are in millionths
@@ -22,6 +23,7 @@ def explained_panel(found: Explanation, view: JobView, now_us: int) -> list[tupl
         ("order", _order(found, view)),
         ("ahead of it", _ahead(found)),
         ("deadline", _deadline(found, now_us)),
+        ("run time", run_time_text(found.run_time)),
         ("spared", _spared(found)),
     ]
     return [(label, text) for label, text in lines if text]

@@ -35,6 +35,7 @@ def settings_in_force(policy: Policy, namespace: str = "") -> dict[str, str]:
         "max_memory_usage": f"{policy.memory_share / 10:g}%",
         "strategy": (policy.strategy or Strategy.PACK).name.lower(),
         "unknown_length": "true" if policy.unknown_length else "false",
+        "learn_run_times": _flag(policy.learn_run_times),
         "idle_slot": _time(policy.idle_slot_us),
         "claims": str(policy.claims_max),
         "max_concurrent_agents": str(policy.agents_max or "none"),

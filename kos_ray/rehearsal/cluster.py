@@ -9,6 +9,7 @@ from kos_ray.model.errors import InvalidSpec
 from kos_ray.model.ids import NodeId
 from kos_ray.model.node import HOST, Node
 from kos_ray.model.resources import UNIT, Resources
+from kos_ray.rehearsal.journal import is_journal, read_nodes
 from kos_ray.spec.parse import parse_integer, parse_mapping, parse_text
 from kos_ray.spec.places import Source, read_text
 from kos_ray.spec.units import describe, parse_amount, parse_bytes
@@ -19,17 +20,19 @@ _NAMES = {"cpu": "CPU", "gpu": "GPU"}
 _IN_BYTES = ("memory", "disk")
 _SHORT = re.compile(r"(\d+)x((?:\d+(?:\.\d+)?[A-Za-z]+)+)")
 _PART = re.compile(r"(\d+(?:\.\d+)?)([A-Za-z]+)")
-_FORM = "nodes such as 100x64cpu8gpu or 4x16cpu64GiB,2x8cpu, or a file with `nodes:`"
+_FORM = "nodes such as 100x64cpu8gpu or 4x16cpu64GiB,2x8cpu, a file with `nodes:`, or the directory of a journal"
 _OF_KIND = ("count", "labels")
 
 
 def read_cluster(text: str) -> tuple[Node, ...]:
-    """The nodes of a file, or of the short form.
+    """The nodes of a file, of a journal, or of the short form.
 
     Raises:
         InvalidSpec: it is neither, with the place.
 
     """
+    if is_journal(text):
+        return read_nodes(Path(text))
     if Path(text).suffix in (".yaml", ".yml", ".json"):
         return _from_file(Source(text, read_text(text)))
     kinds: list[tuple[int, Resources, tuple[tuple[str, str], ...]]] = []

@@ -1,13 +1,14 @@
 """Any workload by its file's name, and policies as `kos scheduler` takes them."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from kos_ray.model.errors import InvalidSpec, Refused
 from kos_ray.model.policy import Policy, changed
 from kos_ray.plugins.load import load
+from kos_ray.rehearsal.journal import is_journal, read_jobs, read_last_policy
 from kos_ray.rehearsal.psplib import read_project
 from kos_ray.rehearsal.recorded import read_gangs, read_workflow
 from kos_ray.rehearsal.swf import read_swf
@@ -21,17 +22,23 @@ BUILT_IN = "default"
 
 
 def read_workload(
-    path: str, *, seed: int = 0, arrival_scale: float = 1.0, declared: bool = True
+    path: str,
+    *,
+    seed: int = 0,
+    arrival_scale: float = 1.0,
+    declared: bool = True,
+    remark: Callable[[str], None] = lambda _: None,
 ) -> tuple[VirtualJob, ...]:
-    """The jobs of a file, as they arrive, by the end of its name.
+    """The jobs of a file, as they arrive, by the end of its name; or of a cluster's journal.
 
-    `arrival_scale` multiplies the instants of arrival; without `declared`, no run times are declared.
+    `arrival_scale` multiplies the instants of arrival; without `declared`, no run times are declared. `remark` is told
+    what is left out.
 
     Raises:
         InvalidSpec: nobody reads such files, or the place where one is wrong.
 
     """
-    jobs = _read(path, seed)
+    jobs = _read(path, seed, remark)
     if arrival_scale != 1.0:
         jobs = tuple(replace(job, at_us=round(job.at_us * arrival_scale)) for job in jobs)
     if not declared:
@@ -44,7 +51,12 @@ def seeded(path: str) -> bool:
     return Path(path).suffix in (".yaml", ".yml")
 
 
-def _read(path: str, seed: int) -> tuple[VirtualJob, ...]:
+def _read(path: str, seed: int, remark: Callable[[str], None]) -> tuple[VirtualJob, ...]:
+    if is_journal(path):
+        found = read_jobs(Path(path))
+        if found.never_ran or found.not_ended:
+            remark(f"{path}: left out are {found.never_ran} jobs that never ran, and {found.not_ended} not over yet")
+        return found.jobs
     if seeded(path):
         return read_synthetic(path, seed)
     name = Path(path).name.removesuffix(".gz")
@@ -59,12 +71,12 @@ def _read(path: str, seed: int) -> tuple[VirtualJob, ...]:
         return read_workflow(Path(path))
     raise InvalidSpec(
         f"{path}: expected a workload: .yaml (synthetic), .json (WfFormat), .jsonl#PROJECT (PSPLIB), .swf or .csv "
-        "(also .jsonl.gz, .swf.gz, .csv.gz); found another name"
+        "(also .jsonl.gz, .swf.gz, .csv.gz), or the directory of a journal; found another name"
     )
 
 
 def read_policy(text: str) -> tuple[Policy, Sequence[str]]:
-    """A policy, and the keys of its file that nothing acts on: a settings file, KEY=VALUE words, or `default`.
+    """A policy, and the keys of its file that nothing acts on: a settings file, words, `default`, or a journal.
 
     Raises:
         InvalidSpec: it is none of them, or names a plug-in that cannot be loaded.
@@ -82,6 +94,8 @@ def read_policy(text: str) -> tuple[Policy, Sequence[str]]:
 def _policy(text: str) -> tuple[Policy, Sequence[str]]:
     if text == BUILT_IN:
         return Policy(), ()
+    if is_journal(text):
+        return read_last_policy(Path(text)), ()
     if Path(text).suffix in (".yaml", ".yml", ".json"):
         settings = load_settings(text)
         return changed(Policy(), settings.scheduling), settings.not_yet

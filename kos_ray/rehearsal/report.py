@@ -61,9 +61,10 @@ class Report:
     deadlines_met: int
     attempts: int
     passes: int
-    #: the resource of fragmentation and timeline, and its utilisation in equal parts of the time
+    #: the resource of fragmentation and timeline; its utilisation, and how many jobs waited, in equal parts of the time
     main: str
     timeline: tuple[float, ...]
+    waiting: tuple[float, ...]
 
 
 def report_of(record: Record) -> Report:
@@ -72,7 +73,7 @@ def report_of(record: Record) -> Report:
     for job, times in pairs:
         times.ready_us = _ready_us(record, job)
     begin_us = record.start_us
-    end_us = max([begin_us, *(times.end_us for times in record.times)])
+    end_us = end_of(record)
     done = [(job, times) for job, times in pairs if times.end_us >= 0]
     span_us = end_us - begin_us
     namespaces = _grouped(pairs, lambda job: job.spec.namespace)
@@ -101,7 +102,8 @@ def report_of(record: Record) -> Report:
         attempts=record.attempts,
         passes=record.passes,
         main=record.main,
-        timeline=_timeline(record, begin_us, end_us),
+        timeline=tuple(round(one, 4) for one in utilisation_over_time(record, PARTS)),
+        waiting=tuple(round(sum(parts), 2) for parts in zip(*waiting_over_time(record, PARTS).values(), strict=True)),
     )
 
 
@@ -177,19 +179,60 @@ def _dominant(record: Record, namespace: str, span_us: int) -> float:
     return max((_share(record, amount, name, span_us) for name, amount in used.items()), default=0.0)
 
 
-def _timeline(record: Record, begin_us: int, end_us: int) -> tuple[float, ...]:
+def end_of(record: Record) -> int:
+    """When the last job ended, or at the latest when nothing had happened yet."""
+    return max([record.start_us, *(times.end_us for times in record.times)])
+
+
+def utilisation_over_time(record: Record, parts: int) -> list[float]:
     """The mean use of the main resource in each part of the time, as a share of what there is."""
+    capacity = record.capacity[record.main]
+    return [min(1.0, used / capacity) for used in means(record.timeline, record.start_us, end_of(record), parts)]
+
+
+def waiting_over_time(record: Record, parts: int) -> dict[str, list[float]]:
+    """By band, the most urgent one first: how many jobs that could have started waited, on average in each part."""
+    end_us = end_of(record)
+    changes: dict[str, list[tuple[int, int]]] = {}
+    for job, times in zip(record.jobs, record.times, strict=True):
+        found = changes.setdefault(BANDS[job.spec.band], [])
+        found += [(times.ready_us, 1), (times.start_us if times.start_us >= 0 else end_us, -1)]
+    return {
+        band: means(_sums(sorted(changes[band])), record.start_us, end_us, parts) for band in BANDS if band in changes
+    }
+
+
+def waits_by_band(record: Record) -> dict[str, list[float]]:
+    """By band, the most urgent one first: how long each job that started had waited, in seconds, the shortest first."""
+    found = _grouped(list(zip(record.jobs, record.times, strict=True)), lambda job: BANDS[job.spec.band])
+    return {
+        band: sorted(_seconds(times.start_us - times.ready_us) for _, times in found[band] if times.start_us >= 0)
+        for band in BANDS
+        if band in found
+    }
+
+
+def means(values: Sequence[tuple[int, int]], begin_us: int, end_us: int, parts: int) -> list[float]:
+    """The means over equal parts of the time of what is `(instant, value from then on)`; none where no time passed."""
     span_us = end_us - begin_us
-    if not span_us:
-        return ()
-    used = [0.0] * PARTS
-    stretches = pairwise([*record.timeline, (end_us, 0)])
-    for (since_us, amount), (until_us, _) in stretches:
+    if span_us <= 0:
+        return []
+    sums = [0.0] * parts
+    for (since_us, value), (until_us, _) in pairwise([*values, (end_us, 0)]):
         since, until = (max(since_us, begin_us) - begin_us), (min(until_us, end_us) - begin_us)
-        part = since * PARTS // span_us
-        while amount and since < until:
-            next_us = min(until, -(-(part + 1) * span_us // PARTS))
-            used[part] += amount * (next_us - since)
+        part = since * parts // span_us
+        while value and since < until:
+            next_us = min(until, -(-(part + 1) * span_us // parts))
+            sums[part] += value * (next_us - since)
             since, part = next_us, part + 1
-    whole = record.capacity[record.main] * span_us / PARTS
-    return tuple(round(min(1.0, one / whole), 4) for one in used)
+    return [one * parts / span_us for one in sums]
+
+
+def _sums(changes: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """What changes come to, from each instant on."""
+    found: dict[int, int] = {}
+    value = 0
+    for at_us, change in changes:
+        value += change
+        found[at_us] = value
+    return list(found.items())

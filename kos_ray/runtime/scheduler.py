@@ -23,7 +23,7 @@ import ray
 import kos_ray
 from kos_ray.engine.engine import Engine
 from kos_ray.engine.inbox import NodesWish, SettingsWish, Touched, WindowsWish, plugins_named
-from kos_ray.engine.overview import overview
+from kos_ray.engine.overview import learnt, overview
 from kos_ray.engine.ports import Frame
 from kos_ray.engine.telemetry import Telemetry
 from kos_ray.engine.wishes import advised, standings
@@ -233,6 +233,10 @@ class SchedulerActor:
     async def overview(self) -> bytes:
         """How the scheduling stands, as a `SchedulingView`."""
         return pack(overview(self._engine.state, self._telemetry.counts(), self._engine.now_us()))
+
+    async def learnt(self) -> bytes:
+        """What was learnt of run times, as `LearntKinds`."""
+        return pack(learnt(self._engine.state))
 
     async def explain(self, key: int) -> bytes:
         """How a live job stands, as an `Explanation`; nothing for one that has ended."""

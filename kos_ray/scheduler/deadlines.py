@@ -1,7 +1,8 @@
 """Deadlines: whether each can still be met, and when it is too late for a job that waits.
 
-The verdict is computed when somebody asks. For a job that waits, only the instant at which it becomes too late is kept
-(its deadline less its declared run time): then a decision says so. Jobs without a deadline cost nothing.
+The verdict is computed when somebody asks, by what is declared or learnt. For a job that waits, only the instant at
+which it becomes too late is kept (its deadline less its declared run time): then a decision says so. Jobs without a
+deadline cost nothing.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from kos_ray.model.resources import add
 from kos_ray.scheduler.apply import apply_decision
 from kos_ray.scheduler.fit import able_nodes, wanted_kind
 from kos_ray.scheduler.jobs import LATER, Job
-from kos_ray.scheduler.models import expected_us, must_start_us
+from kos_ray.scheduler.models import estimate_of, must_start_us
 from kos_ray.scheduler.queues import order_of
 from kos_ray.scheduler.state import NodeState, State
 
@@ -33,7 +34,7 @@ class Verdict(IntEnum):
     NONE = 0  #: there is none
     UNKNOWN = 1  #: nobody said how long it runs, or what runs before it
     MEETS = 2  #: with all work ahead of it, at the best use of the cluster
-    AT_RISK = 3  #: it could if it started now, but there is too much ahead of it
+    AT_RISK = 3  #: it could if it started now, but there is too much ahead of it, or others like it have run longer
     MISSED = 4  #: it cannot any more, whatever happens
 
 
@@ -80,8 +81,8 @@ def forecast(state: State, job: Job, ahead: Sequence[Job], now_us: int) -> Forec
         return Forecast(Verdict.NONE, 0, 0)
     if job.state in _ON_NODE:
         return _of_running(state, job, now_us)
-    run_us = _length_us(state, job)
-    earliest_us = now_us + _chain_us(state, job, now_us) + run_us
+    least_us, _, run_us = _length(state, job)
+    earliest_us = now_us + _chain_us(state, job, now_us) + least_us
     if earliest_us > deadline_us:
         return Forecast(Verdict.MISSED, earliest_us, 0)
     able = able_nodes(state, wanted_kind(state, job.job_class), job.job_class.where)
@@ -95,21 +96,33 @@ def forecast(state: State, job: Job, ahead: Sequence[Job], now_us: int) -> Forec
 
 
 def _of_running(state: State, job: Job, now_us: int) -> Forecast:
-    run_us = _length_us(state, job)
-    end_us = max(now_us, job.started_us + run_us)
-    known = Verdict.MEETS if run_us else Verdict.UNKNOWN
-    missed = end_us > job.entry.spec.deadline_us
-    return Forecast(Verdict.MISSED if missed else known, end_us, end_us if run_us else 0)
+    deadline_us = job.entry.spec.deadline_us
+    least_us, _, run_us = _length(state, job)
+    earliest_us = max(now_us, job.started_us + least_us)
+    if earliest_us > deadline_us:
+        return Forecast(Verdict.MISSED, earliest_us, 0)
+    if not run_us:
+        return Forecast(Verdict.UNKNOWN, earliest_us, 0)
+    likely_us = max(now_us, job.started_us + run_us)
+    return Forecast(Verdict.AT_RISK if likely_us > deadline_us else Verdict.MEETS, earliest_us, likely_us)
 
 
-def _length_us(state: State, job: Job) -> int:
-    """How long a job runs, as declared or else as its kind was measured to; 0 where nobody knows."""
-    return expected_us(state, job.entry) or job.entry.mean_us
+def _length(state: State, job: Job) -> tuple[int, int, int]:
+    """How long a job runs: at least, in the middle, hardly longer than; 0 where nobody knows.
+
+    As declared or learnt; where nothing is, as its own spec was measured to.
+    """
+    found = estimate_of(state, job)
+    if found.mid_us:
+        return found.low_us, found.mid_us, found.high_us
+    measured_us = job.entry.mean_us
+    return measured_us, measured_us, measured_us
 
 
-def _left_us(state: State, job: Job, now_us: int) -> int:
+def _left_us(state: State, job: Job, now_us: int, *, least: bool = False) -> int:
     """What of that is left to be done, at least a microsecond; 0 where nobody knows."""
-    run_us = _length_us(state, job)
+    least_us, run_us, _ = _length(state, job)
+    run_us = least_us if least else run_us
     if not run_us or job.state not in _ON_NODE:
         return run_us
     return max(1, job.started_us + run_us - now_us)
@@ -131,8 +144,8 @@ def _chain_us(state: State, job: Job, now_us: int) -> int:
         parents = [state.jobs[key] for key in keys if key in state.jobs]
         if not parents:
             break
-        job = max(parents, key=lambda parent: (_left_us(state, parent, now_us), -parent.key))
-        found += _left_us(state, job, now_us)
+        job = max(parents, key=lambda parent: (_left_us(state, parent, now_us, least=True), -parent.key))
+        found += _left_us(state, job, now_us, least=True)
     return found
 
 

@@ -18,7 +18,7 @@ from typing import TypeVar
 from kos_ray.model.ids import JobKey, NodeId
 from kos_ray.model.job import SlotKind
 from kos_ray.model.policy import Against
-from kos_ray.model.resources import Resources, add
+from kos_ray.model.resources import Resources, add, total
 from kos_ray.scheduler.claims import NEVER_US, Claims
 from kos_ray.scheduler.fit import wanted_kind
 from kos_ray.scheduler.jobs import Job, JobClass
@@ -72,21 +72,22 @@ class Search:
         return None
 
     def plan_together(
-        self, job_class: JobClass, head: JobKey, wanted: Resources, fits: Fits[Found]
+        self, job_class: JobClass, head: JobKey, members: Iterable[Resources], fits: Fits[Found]
     ) -> tuple[list[Victim], Found] | None:
-        """The least harmful victims for a gang that wants so much together, and what `fits` then finds for it."""
+        """The least harmful victims for so many members of a gang, and what `fits` then finds for it."""
         if self._left <= 0 or not self.may_help(job_class) or not self.targets.begin(job_class, head):
             return None
         claimer = self._state.jobs[head]
+        wanted = list(members)
         self.rights.used = self._use_to_come(head)
-        self.rights.begin(wanted)
+        self.rights.begin(Resources.from_amounts(total(wanted)))
 
         def found(gone: list[Victim]) -> Found | None:
             return fits([*chain(*self._going.values()), *leaving(gone)], self._without(gone))
 
         if found([]):
             return None  # it comes by itself
-        nodes = islice((node for node in self._state.nodes.values() if node.lanes), _NODES_MAX)
+        nodes = islice(self.targets.together(job_class, set(wanted)), _NODES_MAX)
         victims = self._chosen(once(self.rights.victims(claimer, nodes)), claimer, found)
         placement = found(victims)
         if not victims or placement is None:

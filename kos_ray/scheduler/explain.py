@@ -9,13 +9,13 @@ from kos_ray.model.ids import JobKey
 from kos_ray.model.job import JobState, SlotKind
 from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import UNIT, add
-from kos_ray.model.views import Explanation, NodeVerdict
+from kos_ray.model.views import Explanation, NodeVerdict, RunTime
 from kos_ray.scheduler import gangs, gates
 from kos_ray.scheduler.advice import awaits_advice
 from kos_ray.scheduler.deadlines import forecast
 from kos_ray.scheduler.fit import pausing, usable, wanted_kind
 from kos_ray.scheduler.jobs import OVERDUE, Gang, Job
-from kos_ray.scheduler.models import order_now
+from kos_ray.scheduler.models import estimate, order_now
 from kos_ray.scheduler.packing import Packing, counted
 from kos_ray.scheduler.queues import rank
 from kos_ray.scheduler.shares import standing
@@ -60,6 +60,7 @@ def explain(state: State, job: Job, now_us: int) -> Explanation:
         deadline=verdict.name.lower() if verdict else "",
         earliest_us=earliest_us,
         likely_us=likely_us,
+        run_time=_run_time(state, job),
         spared=_spared(state, job),
         **_gang(state, job, now_us),
     )
@@ -129,6 +130,11 @@ def _spared(state: State, job: Job) -> int:
         return 0
     held = [state.jobs[key] for node in state.nodes.values() for lane in node.lanes.values() for key in lane.held]
     return sum(other.job_class.demands.agent and other.job_class.band > job.job_class.band for other in held)
+
+
+def _run_time(state: State, job: Job) -> RunTime:
+    low_us, mid_us, high_us, source, runs = estimate(state, job.entry.spec, state.sizes.get(job.key, 0))
+    return RunTime(low_us=low_us, mid_us=mid_us, high_us=high_us, source=source.value, runs=runs)
 
 
 def _parents(state: State, job: Job) -> tuple[JobKey, ...]:

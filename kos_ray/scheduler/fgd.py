@@ -62,7 +62,10 @@ def _of_no_use(free: dict[str, int], there: list[int], shape: Resources) -> int:
 
 def gpus_of(resources: Resources) -> int:
     """The GPUs in a vector, as an amount."""
-    return next((amount for name, amount in resources.amounts if name == GPU), 0)
+    for name, amount in resources.amounts:
+        if name == GPU:
+            return amount
+    return 0
 
 
 def sharing(kind: SlotKind, share: int) -> SlotKind:
@@ -105,9 +108,9 @@ def taken(there: list[int], wanted: int) -> list[int] | None:
 def times(node: NodeState, kind: SlotKind, at_most: int) -> int:
     """How many slots of a kind a node's devices have room for: two halves of two GPUs are no whole one."""
     wanted = gpus_of(kind.resources)
-    if not wanted or (
-        all(gpus_of(lane.kind.resources) % UNIT == 0 for lane in node.lanes.values()) and not wanted % UNIT
-    ):
+    if not wanted:
+        return at_most
+    if not wanted % UNIT and all(gpus_of(lane.kind.resources) % UNIT == 0 for lane in node.lanes.values()):
         return at_most
     there: list[int] | None = devices(node)
     for count in range(at_most):

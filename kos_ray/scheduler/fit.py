@@ -11,7 +11,7 @@ from kos_ray.model.resources import Resources
 from kos_ray.model.where import ANYWHERE, Where
 from kos_ray.scheduler import fgd
 from kos_ray.scheduler.jobs import JobClass
-from kos_ray.scheduler.rooms import room_of
+from kos_ray.scheduler.rooms import room_of, rounded
 from kos_ray.scheduler.sites import Sites, gpu_share, matches
 from kos_ray.scheduler.state import NodeState, State
 
@@ -54,26 +54,41 @@ def able_nodes(state: State, kind: SlotKind, where: Where = ANYWHERE) -> list[No
     found = state.able.get((kind, where))
     if found is None:
         if where == ANYWHERE:
-            found = _of_shapes(state, _able_shapes(state, kind))
+            found = _able_anywhere(state, kind)
         else:
             found = [node for node in able_nodes(state, kind) if matches(node, where, kind)]
         state.able[kind, where] = found
     return found
 
 
-def _able_shapes(state: State, kind: SlotKind) -> frozenset[Resources]:
-    """What nodes have in all that could hold a slot of a kind: nodes are many, and of few shapes."""
-    share = state.policy.memory_share
-    return frozenset(
-        shape for shape in state.rooms.shapes if kind.resources.fits(_usable(dict(shape.amounts), shape, kind, share))
-    )
+def _able_anywhere(state: State, kind: SlotKind) -> list[NodeState]:
+    """Nodes are many, and of few shapes; those are looked at one by one where it is a close thing."""
+    rooms = state.rooms
+    able, close = set(), set()
+    for shape in rooms.shapes:
+        if _could_hold(state, shape, kind):
+            able.add(shape)
+        elif _could_hold(state, rounded(shape, up=True), kind):
+            close.add(shape)
+    if not close:
+        return _of_shapes(state, frozenset(able))
+    return [
+        node
+        for node in state.nodes.values()
+        if (shape := rooms.shape_of(node)) in able or (shape in close and _could_hold(state, node.node.resources, kind))
+    ]
+
+
+def _could_hold(state: State, whole: Resources, kind: SlotKind) -> bool:
+    """Whether a slot of a kind fits where there is so much in all."""
+    return kind.resources.fits(_usable(dict(whole.amounts), whole, kind, state.policy.memory_share))
 
 
 def _of_shapes(state: State, shapes: frozenset[Resources]) -> list[NodeState]:
-    """The nodes that have so much in all; one list for all kinds that fit the same ones."""
+    """The nodes of these shapes; one list for all kinds that fit the same ones."""
     found = state.of_shapes.get(shapes)
     if found is None:
-        found = [node for node in state.nodes.values() if node.node.resources in shapes]
+        found = [node for node in state.nodes.values() if state.rooms.shape_of(node) in shapes]
         state.of_shapes[shapes] = found
     return found
 
@@ -83,8 +98,15 @@ def near_nodes(state: State, kind: SlotKind, where: Where, at_most: int) -> Iter
     able = able_nodes(state, kind, where)
     if len(able) <= at_most:
         return able
-    known = {id(node) for node in able}
-    return islice((node for node in state.rooms.by_room().nearest(kind.resources) if id(node) in known), at_most)
+    anywhere = where == ANYWHERE
+    return islice(
+        (
+            node
+            for node in state.rooms.by_room().nearest(kind.resources)
+            if _could_hold(state, node.node.resources, kind) and (anywhere or matches(node, where, kind))
+        ),
+        at_most,
+    )
 
 
 def roomy_nodes(state: State, kind: SlotKind, where: Where) -> Iterable[NodeState]:
@@ -133,17 +155,17 @@ def _usable(free: dict[str, int], whole: Resources, kind: SlotKind, share: int) 
 
 def pausing(node: NodeState, kind: SlotKind, now_us: int) -> bool:
     """Whether Ray has just given the kind's room on this node to others."""
-    return node.taken.get(kind, (0, 0))[0] > now_us
+    return bool(node.taken) and node.taken.get(kind, (0, 0))[0] > now_us
 
 
 def leftover(node: NodeState, kind: SlotKind) -> float:
     """Best fit: the shares of the node that stay free after one more slot, summed over what is asked, CPU and GPU."""
     wanted = dict(kind.resources.amounts)
-    return sum(
-        (node.free.get(name, 0) - wanted.get(name, 0)) / amount
-        for name, amount in node.node.resources.amounts
-        if name in wanted or name in ("CPU", "GPU")
-    )
+    left = 0.0
+    for name, amount in node.node.resources.amounts:
+        if name in wanted or name in ("CPU", "GPU"):
+            left += (node.free.get(name, 0) - wanted.get(name, 0)) / amount
+    return left
 
 
 def deficit(node: NodeState, kind: SlotKind) -> float:

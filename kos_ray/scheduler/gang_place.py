@@ -11,7 +11,7 @@ from kos_ray.model.resources import Resources, add, total
 from kos_ray.model.where import ANYWHERE
 from kos_ray.scheduler import gangs, gates
 from kos_ray.scheduler.apply import apply_decision
-from kos_ray.scheduler.claims import NEVER_US, Claims, ready_us
+from kos_ray.scheduler.claims import NEVER, Claims, Ready, ready_at
 from kos_ray.scheduler.evict import Search
 from kos_ray.scheduler.fit import usable
 from kos_ray.scheduler.jobs import Gang, Job
@@ -60,7 +60,7 @@ class GangTurns:
         gang = self._state.gang_of.get(key)
         if gang is None or gang.leader != key:
             return False
-        self._keep(gang, gang.room, NEVER_US)
+        self._keep(gang, gang.room, NEVER)
         return True
 
     def may_start_there(self, gang: Gang) -> bool:
@@ -239,13 +239,14 @@ class GangTurns:
         if placement is None:
             return []
         needs = _by_node(placement)
-        self._keep(gang, needs, max(ready_us(state, state.nodes[n], r, self._now_us) for n, r in needs.items()))
+        at = [ready_at(state, state.nodes[node_id], kept, self._now_us) for node_id, kept in needs.items()]
+        self._keep(gang, needs, Ready(max(one.declared_us for one in at), max(one.likely_us for one in at)))
         return [state.nodes[node_id] for node_id in needs]
 
-    def _keep(self, gang: Gang, needs: Mapping[NodeId, Resources], at_us: int) -> None:
+    def _keep(self, gang: Gang, needs: Mapping[NodeId, Resources], ready: Ready) -> None:
         leader = self._state.jobs[gang.leader]
         for node_id, resources in needs.items():
-            self._claims.add(self._state.nodes[node_id], leader.job_class, leader.key, at_us, resources)
+            self._claims.add(self._state.nodes[node_id], leader.job_class, leader.key, ready, resources)
 
     def drop_claims(self, key: JobKey) -> None:
         """A gang has its room, or other room is being made for it."""
@@ -266,10 +267,8 @@ class GangTurns:
                 wanted, least, self._let_after(gang, turn.head), beside=self._beside(gang)
             )
 
-        needs: dict[str, int] = {}
-        for job in members[: max(1, least)]:
-            add(needs, job.entry.kind.resources, 1)
-        found = self._search.plan_together(turn.job_class, turn.head, Resources.from_amounts(needs), fits)
+        needs = [job.entry.kind.resources for job in members[: max(1, least)]]
+        found = self._search.plan_together(turn.job_class, turn.head, needs, fits)
         if found is None:
             return None
         victims, placement = found

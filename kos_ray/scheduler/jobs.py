@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kos_ray.model.dependency import Ended, Rule
 from kos_ray.model.events import JobDependency
@@ -13,6 +13,7 @@ from kos_ray.model.job import NO_DEMANDS, Demands, Eviction, JobState, SlotKind,
 from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import Resources
 from kos_ray.model.where import ANYWHERE, Where
+from kos_ray.scheduler.learnt import UNKNOWN, Estimate
 
 if TYPE_CHECKING:
     from kos_ray.scheduler.state import Lane
@@ -60,6 +61,19 @@ class Rest:
     position: int
 
 
+class Parked(NamedTuple):
+    """A head that had no room, and what that depended on; see `parking.py`."""
+
+    head: JobKey
+    #: changes of nodes before this one are known
+    position: int
+    #: for how long it was expected to run
+    run_us: int
+    #: whether it may have victims, and its search for them that was in vain; None: that is to be done
+    searches: bool
+    rest: Rest | None
+
+
 class JobClass:
     """Waiting jobs that are alike for placement. `ready` is a heap.
 
@@ -97,14 +111,14 @@ class JobClass:
         self.why = Reason.NONE
         #: heads whose last searches for victims were in vain; derived
         self.rests: dict[JobKey, Rest] = {}
-        #: a head that had no room, changes of nodes before which are known, and its search; derived, see `parking.py`
-        self.parked: tuple[JobKey, int, Rest | None] | None = None
+        #: its head, where that is passed over until something changes; derived
+        self.parked: Parked | None = None
 
 
 class SpecEntry:
     """A spec in use: its live jobs, and its measured run time (0 until one attempt has succeeded)."""
 
-    __slots__ = ("kind", "live", "mean_us", "saves", "shrinks", "spec")
+    __slots__ = ("estimate", "kind", "live", "mean_us", "saves", "shrinks", "spec")
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
@@ -113,6 +127,8 @@ class SpecEntry:
         self.shrinks = spec.eviction is Eviction.SHRINK
         self.live = 0
         self.mean_us = 0
+        #: how long its jobs with small arguments run, as far as that was known in a version of `Learnt`; derived
+        self.estimate: tuple[int, Estimate] = (-1, UNKNOWN)
 
 
 class Waiting:

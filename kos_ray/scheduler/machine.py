@@ -3,11 +3,13 @@
     state, events, now  ──step──>  decisions          (and the state is moved by both)
 
 `step` is what runs in the live cluster, in the simulator and in a rehearsal. `recover` folds a journal's frames
-without deciding anything again, so that a new policy never breaks an old journal.
+without deciding anything again, so that a new policy never breaks an old journal; `rehearse` decides them again.
 """
 
 from collections.abc import Iterable, Sequence
 from heapq import heappop
+from itertools import zip_longest
+from typing import NamedTuple
 
 from kos_ray.model.decisions import Decision
 from kos_ray.model.events import Event
@@ -63,6 +65,26 @@ def recover(state: State, events: Iterable[Event], decisions: Iterable[Decision]
     for heap in (state.aging, state.deadlines):
         while heap and heap[0][0] <= now_us:
             heappop(heap)
+
+
+class Difference(NamedTuple):
+    """Where a frame was decided otherwise: the number of its first other decision, from 0; None: there is none."""
+
+    number: int
+    recorded: Decision | None
+    decided: Decision | None
+
+
+def rehearse(state: State, events: Sequence[Event], recorded: Sequence[Decision], now_us: int) -> Difference | None:
+    """Decide one frame of the journal again, and compare: None where all decisions are the recorded ones.
+
+    The state is moved by what is decided now, so behind a difference it is another history's.
+    """
+    decided = step(state, events, now_us)
+    for number, (before, now) in enumerate(zip_longest(recorded, decided)):
+        if before != now:
+            return Difference(number, before, now)
+    return None
 
 
 def next_due_us(state: State, now_us: int) -> int | None:

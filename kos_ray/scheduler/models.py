@@ -14,7 +14,8 @@ from heapq import heappush
 from kos_ray.model.ids import JobKey
 from kos_ray.model.job import Spec
 from kos_ray.model.policy import Model
-from kos_ray.scheduler.jobs import LATER, OVERDUE, ClassKey, JobClass, SpecEntry
+from kos_ray.scheduler.jobs import LATER, OVERDUE, ClassKey, Job, JobClass, SpecEntry
+from kos_ray.scheduler.learnt import UNKNOWN, Estimate, estimated
 from kos_ray.scheduler.state import NodeState, State
 
 #: thousandths
@@ -41,6 +42,13 @@ def note_deadline(state: State, spec: Spec, keys: Iterable[int], *, later: bool)
     heappush(state.deadlines, (spec.deadline_us - spec.run_ms * 1_000 + 1, named))
     if later:
         heappush(state.deadlines, (must_start_us(state, spec), named))
+
+
+def waits_again(state: State, job: Job) -> None:
+    """A job is on no node any more, and not over: whether it is too late for it is asked once more."""
+    spec = job.entry.spec
+    if spec.deadline_us:
+        note_deadline(state, spec, (job.key,), later=False)
 
 
 # --- just in time
@@ -132,10 +140,32 @@ def _reserved_share(node: NodeState) -> int:
 
 
 def expected_us(state: State, entry: SpecEntry) -> int:
-    """How long a job is expected to run, 0 where nobody knows: as declared, or as predicted where its model does that.
+    """How long a job is expected to run, 0 where nobody knows: as declared, or the mean of its spec's runs.
 
-    Today a prediction is the mean of what its kind has run. This is where forecasts come in.
+    A namespace whose model is predictive takes the mean at its word.
     """
     if entry.spec.run_ms:
         return entry.spec.run_ms * 1_000
     return entry.mean_us if state.model(entry.spec.namespace) is Model.PREDICTIVE else 0
+
+
+def estimate(state: State, spec: Spec, size: int = 0) -> Estimate:
+    """How long a job runs as far as anybody knows: as declared, or as learnt. `size`: `learnt.size_of` its arguments.
+
+    It need not have been submitted: this is for whoever plans as well.
+    """
+    return estimated(spec, state.learnt.of(spec, size) if state.policy.learn_run_times else UNKNOWN)
+
+
+def estimate_of(state: State, job: Job) -> Estimate:
+    """The same for a live job."""
+    if job.key in state.sizes:
+        return estimate(state, job.entry.spec, state.sizes[job.key])
+    return estimate_in(state, job.entry)
+
+
+def estimate_in(state: State, entry: SpecEntry) -> Estimate:
+    """The same for jobs of a spec with small arguments."""
+    if entry.estimate[0] != state.learnt.version:
+        entry.estimate = state.learnt.version, estimate(state, entry.spec)
+    return entry.estimate[1]

@@ -23,6 +23,7 @@ from kos_ray.scheduler.ledger import (
     settled,
     stops,
 )
+from kos_ray.scheduler.models import waits_again
 from kos_ray.scheduler.queues import (
     class_named,
     first_ready,
@@ -44,6 +45,7 @@ def _make_ready(state: State, decision: d.MakeReady, now_us: int) -> None:
         settled(state, key)
         move(job, JobState.READY)
         job.losses += lost
+        waits_again(state, job)
         queue(state, job)
     start_waiting(state, (state.jobs[key] for key in decision.keys), now_us)
 
@@ -56,6 +58,7 @@ def _hold(state: State, decision: d.Hold, _now_us: int) -> None:
         state.nominated.pop(key, None)
         move(job, JobState.HELD)
         job.losses += lost
+        waits_again(state, job)
 
 
 def _retry_later(state: State, decision: d.RetryLater, _now_us: int) -> None:
@@ -63,6 +66,7 @@ def _retry_later(state: State, decision: d.RetryLater, _now_us: int) -> None:
         job = state.jobs[key]
         settled(state, key)
         move(job, JobState.BACKOFF)
+        waits_again(state, job)
         job.failures += reason != Reason.UNDELIVERED
         job.due_us = due_us
         heappush(state.due, (due_us, key))
@@ -77,6 +81,8 @@ def _finish(state: State, decision: d.Finish, _now_us: int) -> None:
         job = state.jobs.pop(key)
         settled(state, key)
         state.nominated.pop(key, None)
+        if state.sizes:
+            state.sizes.pop(key, None)
         move(job, outcome)
         entry = job.entry
         entry.live -= 1

@@ -1,6 +1,6 @@
 """What happened, folded into the state: one function for each event. Nothing here chooses anything."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,13 +16,14 @@ from kos_ray.scheduler.family import born
 from kos_ray.scheduler.fit import reconsider
 from kos_ray.scheduler.groups import demands_of, join
 from kos_ray.scheduler.jobs import LATER, OVERDUE, ClassKey, Job, JobClass, SpecEntry
+from kos_ray.scheduler.learnt import large_arguments
 from kos_ray.scheduler.ledger import (
     count_on_nodes,
     lane_of,
     leave_lane,
     move,
 )
-from kos_ray.scheduler.models import note_deadline, under_model
+from kos_ray.scheduler.models import estimate_in, note_deadline, under_model
 from kos_ray.scheduler.on_node_events import node_condition, node_lost, nodes_joined, nodes_marked, windows_changed
 from kos_ray.scheduler.paths import lengthen_paths
 from kos_ray.scheduler.queues import (
@@ -43,6 +44,8 @@ from kos_ray.scheduler.state import State
 
 #: weight of the newest run in a spec's mean run time, as 1/n
 _MEAN_WEIGHT = 8
+#: attempts that end together of whose run times something is learnt
+_LEARNT_MAX = 64
 
 
 def _scheduler_started(state: State, event: e.SchedulerStarted, now_us: int) -> None:
@@ -68,6 +71,7 @@ def _use(state: State, policy: Policy, now_us: int) -> bool:
     state.steps.clear()
     state.shares_now.clear()
     state.rooms.reset()
+    state.learnt.version += 1
     # room that was made under other settings may be of no use under these
     for key in list(state.nominated):
         withdraw(state, key)
@@ -123,6 +127,7 @@ def _jobs_submitted(state: State, event: e.JobsSubmitted, now_us: int) -> None:
     all_limits = {limits.index: limits for limits in event.limits}
     for gang in event.gangs:
         gangs.join(state, gang)
+    state.sizes.update(large_arguments(event))
     key = event.first
     for index, (count, spec_key) in enumerate(zip(event.counts, event.specs, strict=True)):
         entry = state.specs[spec_key]
@@ -164,7 +169,7 @@ def _add_jobs(
     """The new jobs that are ready."""
     jobs, entry = state.jobs, state.specs[spec_key]
     ready: list[Job] = []
-    run_us = entry.spec.run_ms * 1_000
+    run_us = estimate_in(state, entry).mid_us
     for number in keys:
         key = JobKey(number)
         dependency = dependencies.get(key)
@@ -209,6 +214,7 @@ def _attempts_ended(state: State, event: e.AttemptsEnded, now_us: int) -> None:
     jobs, ended = state.jobs, state.todo.ended
     node = state.nodes.get(event.node)
     taken = node.taken if node else {}
+    ran: list[tuple[Job, int]] = []
     for i, key in enumerate(event.keys):
         job = jobs.get(key)
         if job is None or job.attempt != event.attempts[i] or job.node != event.node:
@@ -222,12 +228,28 @@ def _attempts_ended(state: State, event: e.AttemptsEnded, now_us: int) -> None:
             run_us = max(1, event.ended_us[i] - event.entered_us[i])
             entry.mean_us = (entry.mean_us * (_MEAN_WEIGHT - 1) + run_us) // _MEAN_WEIGHT if entry.mean_us else run_us
             entry.mean_us = max(1, entry.mean_us)
+            ran.append((job, run_us))
             if taken:
                 _room_is_ours(state, event.node, job.kind)
         elif end is AttemptEnd.NOT_ADMITTED:
             _room_was_taken(state, event.node, job.kind, now_us)
         elif event.entered_us[i] and end.entered:
             _has_started(state, job)
+            if end is AttemptEnd.TIMED_OUT:
+                ran.append((job, max(1, event.ended_us[i] - event.entered_us[i])))
+    if ran:
+        _learn(state, ran)
+
+
+def _learn(state: State, ran: Sequence[tuple[Job, int]]) -> None:
+    """Jobs have run so long: what is known of jobs alike may change with that. Of many, some speak for all."""
+    alike: dict[tuple[SpecEntry, int], list[int]] = {}
+    for job, run_us in ran[:: 1 + len(ran) // _LEARNT_MAX]:
+        # what goes on from a checkpoint has less to do
+        if job.attempt == 1 or not job.entry.saves:
+            alike.setdefault((job.entry, state.sizes.get(job.key, 0)), []).append(run_us)
+    for (entry, size), runs_us in alike.items():
+        state.learnt.add(entry.spec, size, runs_us)
 
 
 def _has_started(state: State, job: Job) -> None:

@@ -60,10 +60,10 @@ def node_lost(state: State, event: e.NodeLost, now_us: int) -> None:
         not_idle(state, event.node, kind)
         state.todo.long_lanes.pop((event.node, kind), None)
         state.lanes[kind].pop(event.node)
-        for key in lane.held:
-            job = state.jobs[key]
-            off_node(state, job)
-            state.todo.ended[key] = AttemptEnd.LOST
+    # in an order that does not depend on when lanes were made, which a snapshot does not tell
+    for key in sorted(key for lane in lost.lanes.values() for key in lane.held):
+        off_node(state, state.jobs[key])
+        state.todo.ended[key] = AttemptEnd.LOST
     for nodes in state.left.values():
         nodes.pop(event.node, None)
     made = {gang.leader for gang in state.gangs.values() if event.node in gang.room}

@@ -2,16 +2,17 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import chain
+from functools import partial
 from typing import NamedTuple
 
 from kos_ray.model.ids import NodeId
 from kos_ray.model.job import SlotKind
-from kos_ray.model.resources import add
+from kos_ray.model.resources import Resources, add
 from kos_ray.model.where import ANYWHERE, Where
 from kos_ray.scheduler import fgd
 from kos_ray.scheduler.fit import able_nodes, near_nodes, pausing, usable
 from kos_ray.scheduler.jobs import Job
+from kos_ray.scheduler.rooms import Index
 from kos_ray.scheduler.shares import step_of
 from kos_ray.scheduler.state import Lane, NodeState, State
 from kos_ray.scheduler.victims import Used, count
@@ -25,6 +26,11 @@ class Shape(NamedTuple):
     words: tuple[str, ...] = ()
 
 
+_MANY = 1 << 30
+#: nodes that are compared for one part of a gang
+_SCORED = 4
+#: how many jobs a node takes
+_Times = Callable[[NodeState], int]
 #: so many jobs of a shape on a node each
 Placement = list[tuple[NodeId, Shape, int]]
 #: so many jobs of a shape others let start on a node
@@ -88,11 +94,10 @@ class Packing:
         for shape in sorted(wanted, key=lambda shape: (-step_of(self._state, shape.kind.resources), shape.kind)):
             kind = shape.kind
             left = self._quota(used, kind, wanted[shape]) if quota else wanted[shape]
-            rooms = {node.node.id: self._times(nodes, node, shape, let) for node in self._nodes(kind)}
-            rooms = {node: times for node, times in rooms.items() if times > 0}
-            while left and rooms:
-                node_id = self._next(rooms, left, first)
-                times = rooms.pop(node_id)
+            enough = left if beside is None and first is None else _MANY
+            rooms = self._rooms(shape, partial(self._times, nodes, shape, let), first, enough)
+            while left and (best := rooms.next(left)) is not None:
+                node_id, times = best
                 if beside is not None:
                     times = min(times, beside(self._state.nodes[node_id], shape, found))
                     if times <= 0:
@@ -106,25 +111,22 @@ class Packing:
                 left -= times
         return found if sum(times for *_, times in found) >= max(1, least) else None
 
-    def _nodes(self, kind: SlotKind) -> Iterable[NodeState]:
-        """The nodes that may have room for one slot of a kind."""
+    def _rooms(
+        self, shape: Shape, times: _Times, first: Callable[[NodeState], object] | None, enough: int
+    ) -> "_AllRooms | _Rooms":
+        """The nodes that may take jobs of a shape."""
+        state, kind = self._state, shape.kind
         if self._empty:
-            return near_nodes(self._state, kind, ANYWHERE, self._near) if self._near else able_nodes(self._state, kind)
-        roomy = self._state.rooms.by_room().large_enough(kind.resources)
-        left = (self._state.nodes[node_id] for node_id in sorted(self._left))
-        return {node.node.id: node for node in chain(roomy, left)}.values()
-
-    def _next(self, rooms: Mapping[NodeId, int], left: int, first: Callable[[NodeState], object] | None) -> NodeId:
-        if first is not None:
-            return min(rooms, key=lambda node: (first(self._state.nodes[node]), node))
-        holding = [(times, node) for node, times in rooms.items() if times >= left]
-        return min(holding)[1] if holding else min(rooms, key=lambda node: (-rooms[node], node))
+            near = self._near
+            able = near_nodes(state, kind, ANYWHERE, near) if near else able_nodes(state, kind)
+            return _AllRooms(able, times, first, enough)
+        return _Rooms(state.rooms.by_room(), [state.nodes[node] for node in sorted(self._left)], kind.resources, times)
 
     def _quota(self, used: Used, kind: SlotKind, at_most: int) -> int:
         tree = self._state.tree
         return tree.times(used, kind.namespace, kind.resources, at_most) if tree.matters else at_most
 
-    def _times(self, nodes: Mapping[NodeId, NodeState], node: NodeState, shape: Shape, let: Let) -> int:
+    def _times(self, nodes: Mapping[NodeId, NodeState], shape: Shape, let: Let, node: NodeState) -> int:
         """How many jobs of a shape a node takes, beside those of other shapes that are placed there already."""
         kind = shape.kind
         if not self._empty and pausing(node, kind, self._now_us):
@@ -150,6 +152,84 @@ class Packing:
                     if fgd.gpus_of(lane.kind.resources):
                         found.lanes[lane.kind] = _lane(lane.kind, lane.slots - lane.idle)
         return found
+
+
+class _AllRooms:
+    """How many jobs of one shape each of some nodes takes."""
+
+    def __init__(
+        self, nodes: Iterable[NodeState], times: _Times, first: Callable[[NodeState], object] | None, enough: int
+    ) -> None:
+        """Nodes are looked at until they hold `enough`."""
+        self._left: dict[NodeId, tuple[NodeState, int]] = {}
+        self._first = first
+        for node in nodes:
+            count = times(node)
+            if count > 0:
+                self._left[node.node.id] = (node, count)
+                enough -= count
+                if enough <= 0:
+                    break
+
+    def next(self, left: int) -> tuple[NodeId, int] | None:
+        """The node that is to take its part of so many, and how many it takes; each node once."""
+        if not self._left:
+            return None
+        if self._first is not None:
+            first = self._first
+            node_id = min(self._left, key=lambda node_id: (first(self._left[node_id][0]), node_id))
+        else:
+            node_id = _best({node_id: count for node_id, (_, count) in self._left.items()}, left)
+        return node_id, self._left.pop(node_id)[1]
+
+
+class _Rooms:
+    """The same of all nodes, of which only those are looked at that come into question, by the room that they have."""
+
+    def __init__(self, index: Index, more: Sequence[NodeState], wanted: Resources, times: _Times) -> None:
+        """`more`: nodes that have more room than the index knows."""
+        self._index = index
+        self._more = more
+        self._wanted = wanted
+        self._times = times
+        self._known: dict[NodeId, int] = {}
+
+    def next(self, left: int) -> tuple[NodeId, int] | None:
+        """The node that is to take its part of so many, and how many it takes; each node once."""
+        all_left = Resources(tuple((name, amount * left) for name, amount in self._wanted.amounts))
+        found = self._some(self._index.large_enough(all_left), left)
+        if not found:
+            found = self._some(self._index.roomiest(self._wanted), 1)
+        if not found:
+            return None
+        node_id = _best(found, left)
+        self._known[node_id] = 0
+        return node_id, found[node_id]
+
+    def _some(self, nodes: Iterable[NodeState], least: int) -> dict[NodeId, int]:
+        """The first of these nodes, and all whose room is not known to the index, that take at least so many."""
+        found: dict[NodeId, int] = {}
+        for node in self._more:
+            self._note(node, least, found)
+        for node in nodes:
+            self._note(node, least, found)
+            if len(found) >= _SCORED + len(self._more):
+                break
+        return found
+
+    def _note(self, node: NodeState, least: int, found: dict[NodeId, int]) -> None:
+        node_id = node.node.id
+        times = self._known.get(node_id)
+        if times is None:
+            times = self._known[node_id] = self._times(node)
+        if times >= least:
+            found[node_id] = times
+
+
+def _best(rooms: Mapping[NodeId, int], left: int) -> NodeId:
+    """The tightest node that holds all that is left, else the roomiest."""
+    holding = [(times, node) for node, times in rooms.items() if times >= left]
+    return min(holding)[1] if holding else min(rooms, key=lambda node: (-rooms[node], node))
 
 
 def shape_of(job: Job) -> Shape:

@@ -1,10 +1,14 @@
-"""Critical paths: declared run times from a job's start to the end of the longest chain behind it (its b-level)."""
+"""Critical paths: run times from a job's start to the end of the longest chain behind it (its b-level).
+
+A run time is what is declared, else the median of what was learnt when the path was found.
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
 
 from kos_ray.model.events import JobDependency
 from kos_ray.model.ids import JobKey
 from kos_ray.scheduler.jobs import Job
+from kos_ray.scheduler.models import estimate_in
 from kos_ray.scheduler.queues import queue_anew
 from kos_ray.scheduler.state import State
 
@@ -25,7 +29,7 @@ def _lengthen(state: State, key: JobKey) -> Iterable[JobKey]:
     child = state.jobs[key]
     grown: list[JobKey] = []
     for parent in _parents(state, child):
-        path_us = parent.entry.spec.run_ms * 1_000 + child.path_us
+        path_us = estimate_in(state, parent.entry).mid_us + child.path_us
         if path_us > parent.path_us:
             parent.path_us = path_us
             grown.append(parent.key)

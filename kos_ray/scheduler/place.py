@@ -6,7 +6,6 @@ only where they do not delay it (`claims.py`).
 """
 
 from collections.abc import Iterable, Iterator
-from itertools import chain
 
 from kos_ray.model import decisions as d
 from kos_ray.model.ids import JobKey, NodeId
@@ -14,20 +13,18 @@ from kos_ray.model.job import SlotKind
 from kos_ray.model.reasons import Reason
 from kos_ray.scheduler import fgd, gates
 from kos_ray.scheduler.apply import apply_decision
-from kos_ray.scheduler.claims import NEVER_US, Claims, ready_us
+from kos_ray.scheduler.claims import NEVER, Claims, earliest
 from kos_ray.scheduler.evict import Search
 from kos_ray.scheduler.fit import (
     able_nodes,
-    deficit,
     kinds_of,
     leftover,
-    near_nodes,
     roomy_nodes,
     usable,
-    wanted_kind,
     why_not,
 )
 from kos_ray.scheduler.gang_place import GangTurns
+from kos_ray.scheduler.jobs import JobClass
 from kos_ray.scheduler.ledger import launch
 from kos_ray.scheduler.models import load_of, slot_end_us
 from kos_ray.scheduler.nominations import of_no_use
@@ -60,9 +57,10 @@ class Pass:
         self.recalls = Recalls(state, now_us, self._search.rights.fresh)
         self._gangs = GangTurns(state, self.claims, self.sites, self._search, now_us, self.slots.resize, self._launch)
         self._parking = Parking(state, now_us, self.claims, self._search.targets)
-        self._claimed = 0
-        #: nobody claims a node that is claimed
-        self._claims_max = min(state.policy.claims_max, len(state.nodes))
+        #: where jobs of a class have started in this pass
+        self._last: dict[JobClass, NodeState] = {}
+        self._claims_max = min(state.policy.claims_max, len(state.nodes))  # nobody claims a node that is claimed
+        self._claimed, self._compared = 0, False
         self._given_up: list[d.Decision] = []
         self._refill_us: int | None = None
 
@@ -72,6 +70,7 @@ class Pass:
         self.slots.release_taken()
         self.slots.release_idle()
         drop_unused(self.state)
+        self._parking.forget_placed()
         idle_kinds = set(self.state.idle_lanes)
         for job_class in self.state.classes.values():
             job_class.why = Reason.NONE
@@ -80,20 +79,23 @@ class Pass:
             apply_decision(self.state, decision, self.now_us)
         for key, node_id in self.state.nominated.items():
             if not self._gangs.keep_made(key):
-                self.claims.add(self.state.nodes[node_id], self.state.jobs[key].job_class, key, NEVER_US)
+                self.claims.add(self.state.nodes[node_id], self.state.jobs[key].job_class, key, NEVER)
         turns = Turns(self.state, self.now_us, idle_kinds.__contains__)
         while (turn := turns.next()) is not None:
             if self._passes_over(turn):
-                turn.job_class.why = Reason.GANG_NO_ROOM if turn.job_class.name.gang else Reason.NO_ROOM
+                if not turn.nominated:
+                    turn.job_class.why = Reason.GANG_NO_ROOM if turn.job_class.name.gang else Reason.NO_ROOM
                 turns.pass_over()
-            elif self._place(turn) or self._make_room(turn):
+                continue
+            turns.bound(turn)
+            if self._place(turn) or self._make_room(turn):
                 turns.placed()
             else:
                 self._hold(turn)
                 turns.pass_over()
         while self.sites.somebody_came():
             self._follow()
-        self.state.rooms.claimed = self.claims.nodes()
+        self.state.rooms.keep_claims(self.claims.names())
         slot_us = slot_end_us(self.state, self.now_us)
         hints = [self._search.targets.retry_us, self._refill_us, self.sites.opens_us, slot_us]
         self.state.retry_us = min((at_us for at_us in hints if at_us is not None), default=None)
@@ -101,9 +103,14 @@ class Pass:
 
     def _passes_over(self, turn: Turn) -> bool:
         """Whether nothing has changed for a head that had no room, and no node is to be claimed for it."""
-        if turn.job_class.parked is None or self._claimed < self._claims_max:
+        if self._parking.parked(turn) is None:
             return False
-        return self._parking.stays(turn, searches=self._search.may_help(turn.job_class))
+        if self._claimed < self._claims_max and not turn.nominated:
+            return False
+        if not self._compared:  # once: all heads that claim have done so by then
+            self._compared = True
+            self.state.rooms.compare_claims(self.claims.names())
+        return self._parking.stays(turn, searches=not turn.nominated and self._search.may_help(turn.job_class))
 
     def _follow(self) -> None:
         """Let those have their turn again that wait to be near others: somebody has come since."""
@@ -168,10 +175,9 @@ class Pass:
         if best:
             yield best, min(quota, self._times(best, turn))
         if self.state.idle_lanes:
-            index = self.state.rooms.by_room()
-            for node_id in dict.fromkeys(chain.from_iterable(self.state.idle_lanes.values())):
-                node = self.state.nodes[node_id]
-                if index.holds(node, kind.resources) and self._let(node, turn) and self.slots.close_idle(node, kind):
+            for node in self.state.rooms.by_room().large_enough(kind.resources):
+                idle = any(lane.noted for lane in node.lanes.values())
+                if idle and self._let(node, turn) and self.slots.close_idle(node, kind):
                     yield node, 1
 
     def _in_rotation(self, turn: Turn) -> Iterator[tuple[NodeState, int]]:
@@ -193,17 +199,25 @@ class Pass:
 
     def _best_fit(self, turn: Turn) -> NodeState | None:
         """The node on which a new slot leaves the least over, of the tightest ones."""
-        kind = turn.kind
+        kind, job_class = turn.kind, turn.job_class
+        last = self._last.get(job_class)
+        if last is not None and kind is job_class.kind and self._fits_anew(last, kind) and self._let(last, turn):
+            return last  # it was the tightest, and is tighter now
         best: tuple[float, NodeId] | None = None
         left = _SCORED
-        for node in roomy_nodes(self.state, kind, turn.job_class.where):
+        for node in roomy_nodes(self.state, kind, job_class.where):
             if self._fits_anew(node, kind) and self._let(node, turn):
                 rank = (leftover(node, kind), node.node.id)
                 best = min(best, rank) if best else rank
                 left -= 1
                 if not left:
                     break
-        return self.state.nodes[best[1]] if best else None
+        if best is None:
+            return None
+        node = self.state.nodes[best[1]]
+        if kind is job_class.kind:
+            self._last[job_class] = node
+        return node
 
     def _fits_anew(self, node: NodeState, kind: SlotKind) -> bool:
         """Whether a new slot of a kind can be opened on a node as far as its room goes."""
@@ -284,7 +298,7 @@ class Pass:
         if not turn.nominated:
             take_first(state, job_class)
         self._decide(*evictions(state, plan.victims, turn.head, plan.node))
-        self.claims.add(state.nodes[plan.node], job_class, turn.head, NEVER_US)
+        self.claims.add(state.nodes[plan.node], job_class, turn.head, NEVER)
         self.recalls.ahead(state.nodes[plan.node], turn)
         return True
 
@@ -312,6 +326,7 @@ class Pass:
         """Say why a head waits, and keep the node for it where it can start first."""
         job_class, state = turn.job_class, self.state
         if turn.nominated:
+            self._parking.set_aside(turn)
             return
         if job_class.why is Reason.RATE_LIMIT:
             demands = self._gangs.demands(turn.head) if job_class.name.gang else job_class.demands
@@ -334,17 +349,12 @@ class Pass:
                 self.recalls.ahead(node, turn)
         if job_class.why is not Reason.NO_ROOM:
             return
-        kind = wanted_kind(state, job_class)
-        best: tuple[int, float, NodeId] | None = None
-        for node in near_nodes(state, kind, job_class.where, _NEAR):
-            if not self.claims.taken(node) and self.sites.times(node, job_class, kind, turn.head):
-                rank = (ready_us(state, node, kind.resources, self.now_us), deficit(node, kind), node.node.id)
-                best = min(best, rank) if best else rank
-        if best is None:
+        found = earliest(state, self.claims, self.sites, job_class, turn.head, self.now_us)
+        if found is None:
             return
-        node = state.nodes[best[2]]
+        ready, node = found
         self._claimed += 1
-        self.claims.add(node, job_class, turn.head, best[0])
+        self.claims.add(node, job_class, turn.head, ready)
         self.recalls.ahead(node, turn)
 
     # --- what was done
@@ -387,6 +397,4 @@ class Pass:
 
 _MANY = 1 << 30
 #: nodes that are compared for one start: of the tightest ones that have room
-_SCORED = 16
-#: nodes that are compared for one claim: of those that lack the least
-_NEAR = 16
+_SCORED = 4

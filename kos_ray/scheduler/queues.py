@@ -170,8 +170,8 @@ def drop_unused(state: State) -> None:
     """Forget classes that no live job is of, once there are twice as many as were left the last time."""
     if len(state.classes) <= max(_CLASSES_MIN, 2 * state.classes_left):
         return
-    used = {job.job_class.name for job in state.jobs.values()}
-    state.classes = {name: found for name, found in state.classes.items() if name in used}
+    used = {job.job_class for job in state.jobs.values()}
+    state.classes = {name: found for name, found in state.classes.items() if found in used}
     state.classes_left = len(state.classes)
 
 

@@ -6,6 +6,7 @@ what fits nowhere is known after a look at the few shelves that are large enough
 what a node would have if others gave way. All of it is derived from the nodes, and in no snapshot.
 """
 
+from bisect import bisect_left, insort
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from heapq import heappop, heappush
@@ -23,6 +24,8 @@ Shelf = tuple[int, int, int]
 NOTHING: Shelf = (-1, -1, -1)
 #: bits kept behind the highest one of an amount: finer shelves hold fewer nodes that do not fit after all
 _GPU_BITS, _CPU_BITS, _MEMORY_BITS = 2, 3, 1
+#: amounts of a node that are not rounded in its shape, and bits that are kept of others
+_EXACT, _SHAPE_BITS = 1 << 40, 6
 #: changes of nodes that are remembered
 _CHANGES_MAX = 8_192
 
@@ -30,12 +33,14 @@ _CHANGES_MAX = 8_192
 class Index:
     """Nodes on shelves by one measure of them; brought up to date when it is asked."""
 
-    __slots__ = ("_at", "_measure", "_shelves", "pending")
+    __slots__ = ("_at", "_measure", "_nodes", "_shelves", "pending")
 
     def __init__(self, measure: "Callable[[NodeState], Mapping[str, int]]") -> None:
         self._measure = measure
-        self._shelves: dict[int, dict[int, dict[int, dict[NodeId, NodeState]]]] = {}
+        #: by GPU, CPU and memory, nodes in the order of their ids: the one in which they came there is in no snapshot
+        self._shelves: dict[int, dict[int, dict[int, list[NodeId]]]] = {}
         self._at: dict[NodeId, Shelf] = {}
+        self._nodes: dict[NodeId, NodeState] = {}
         #: nodes that have changed since it was asked last
         self.pending: dict[NodeId, NodeState] = {}
 
@@ -46,8 +51,9 @@ class Index:
             if self._at.get(node_id) != shelf:
                 self.take(node_id)
                 self._at[node_id] = shelf
+                self._nodes[node_id] = node
                 gpu, cpu, memory = shelf
-                self._shelves.setdefault(gpu, {}).setdefault(cpu, {}).setdefault(memory, {})[node_id] = node
+                insort(self._shelves.setdefault(gpu, {}).setdefault(cpu, {}).setdefault(memory, []), node_id)
         self.pending.clear()
 
     def take(self, node_id: NodeId) -> None:
@@ -55,10 +61,12 @@ class Index:
         shelf = self._at.pop(node_id, None)
         if shelf is None:
             return
+        del self._nodes[node_id]
         gpu, cpu, memory = shelf
         cpus = self._shelves[gpu]
         memories = cpus[cpu]
-        del memories[memory][node_id]
+        nodes = memories[memory]
+        del nodes[bisect_left(nodes, node_id)]
         if not memories[memory]:
             del memories[memory]
             if not memories:
@@ -68,33 +76,44 @@ class Index:
 
     def large_enough(self, wanted: Resources) -> "Iterator[NodeState]":
         """Nodes that may have room for a vector, the tightest first. Those on a shelf of its own size may be short."""
-        gpu, cpu, memory = _shelf_of(wanted)
+        gpu, cpu, memory = shelf_of(wanted)
         for gpus in sorted([size for size in self._shelves if size >= gpu]):
             cpus = self._shelves[gpus]
             for size in sorted([size for size in cpus if size >= cpu]):
                 memories = cpus[size]
                 for found in sorted([size for size in memories if size >= memory]):
-                    yield from memories[found].values()
+                    yield from map(self._nodes.__getitem__, memories[found])
 
-    def holds(self, node: "NodeState", wanted: Resources) -> bool:
-        """Whether a node may have room for a vector."""
-        shelf = self._at.get(node.node.id)
-        return shelf is not None and self.within(wanted, shelf)
+    def roomiest(self, wanted: Resources) -> "Iterator[NodeState]":
+        """Nodes that may have room for a vector, those first on whose shelves it fits most often."""
+        gpu, cpu, memory = shelf_of(wanted)
+        amounts = dict(wanted.amounts)
+        needs = amounts.get("GPU", 0), amounts.get("CPU", 0), amounts.get("memory", 0)
+        shelves = [
+            (-_times_on((gpus, size, found), needs), gpus, size, found)
+            for gpus, cpus in self._shelves.items()
+            if gpus >= gpu
+            for size, memories in cpus.items()
+            if size >= cpu
+            for found in memories
+            if found >= memory
+        ]
+        for _, gpus, size, found in sorted(shelves):
+            yield from map(self._nodes.__getitem__, self._shelves[gpus][size][found])
 
-    def largest(self, nodes: "Iterable[NodeState]") -> Shelf:
-        """The most that any of these nodes has of each."""
-        shelves = [self._at[node.node.id] for node in nodes if node.node.id in self._at]
-        return tuple(map(max, zip(*shelves, strict=True))) if shelves else NOTHING
-
-    @staticmethod
-    def within(wanted: Resources, shelf: Shelf) -> bool:
-        """Whether a vector may fit where there is so much."""
-        gpu, cpu, memory = _shelf_of(wanted)
-        return shelf[0] >= gpu and shelf[1] >= cpu and shelf[2] >= memory
+    def holding(self, nodes: "Iterable[NodeState]", wanted: Resources) -> "list[NodeState]":
+        """Which of these nodes may have room for a vector."""
+        gpu, cpu, memory = shelf_of(wanted)
+        found = []
+        for node in nodes:
+            gpus, size, memories = self._at.get(node.node.id, NOTHING)
+            if gpus >= gpu and size >= cpu and memories >= memory:
+                found.append(node)
+        return found
 
     def nearest(self, wanted: Resources) -> "Iterator[NodeState]":
         """All nodes, from the shelves that are the least too small for a vector."""
-        gpu, cpu, memory = _shelf_of(wanted)
+        gpu, cpu, memory = shelf_of(wanted)
         shelves = [
             (max(0, gpu - gpus) + max(0, cpu - size) + max(0, memory - found), gpus, size, found)
             for gpus, cpus in self._shelves.items()
@@ -102,25 +121,32 @@ class Index:
             for found in memories
         ]
         for _, gpus, size, found in sorted(shelves):
-            yield from self._shelves[gpus][size][found].values()
+            yield from map(self._nodes.__getitem__, self._shelves[gpus][size][found])
 
 
 class Rooms:
     """All indexes, and the nodes by what they have when they are empty."""
 
-    __slots__ = ("_changes", "_first", "_indexes", "_nodes", "_wakes", "claimed", "now_us", "shapes", "touched")
+    __slots__ = (
+        *("_changes", "_claims", "_first", "_indexes", "_nodes", "_shape_of", "_since", "_wakes"),
+        *("now_us", "shapes", "touched"),
+    )
 
     def __init__(self) -> None:
         #: whoever changes what is free or held on a node puts it here
         self.touched: dict[NodeId, NodeState] = {}
         self._nodes: dict[NodeId, NodeState] = {}
+        #: nodes by what they have in all, rounded down; see `rounded`
         self.shapes: dict[Resources, dict[NodeId, NodeState]] = {}
-        #: nodes that were claimed in the last pass
-        self.claimed: list[NodeState] = []
+        self._shape_of: dict[NodeId, Resources] = {}
+        #: what the nodes were claimed for in the last pass
+        self._claims: Mapping[NodeId, Hashable] = {}
         self._indexes: dict[Hashable, Index] = {}
         #: nodes that have changed, the last ones; the number of the first of them
         self._changes: list[NodeState] = []
         self._first = 0
+        #: of this pass: what has changed between two positions
+        self._since: dict[tuple[int, int], list[NodeState]] = {}
         #: the instant of the present pass; nodes that change by then though nothing happens, a heap
         self.now_us = 0
         self._wakes: list[tuple[int, NodeId]] = []
@@ -129,7 +155,8 @@ class Rooms:
         """A node has come, or what it has in all has changed."""
         self._forget_shape(node)
         self._nodes[node.node.id] = node
-        self.shapes.setdefault(node.node.resources, {})[node.node.id] = node
+        shape = self._shape_of[node.node.id] = rounded(node.node.resources)
+        self.shapes.setdefault(shape, {})[node.node.id] = node
         self.touched[node.node.id] = node
 
     def leave(self, node: "NodeState") -> None:
@@ -143,9 +170,15 @@ class Rooms:
             index.take(node_id)
 
     def _forget_shape(self, node: "NodeState") -> None:
-        for shape, nodes in list(self.shapes.items()):
-            if nodes.pop(node.node.id, None) is not None and not nodes:
+        shape = self._shape_of.pop(node.node.id, None)
+        if shape is not None:
+            del self.shapes[shape][node.node.id]
+            if not self.shapes[shape]:
                 del self.shapes[shape]
+
+    def shape_of(self, node: "NodeState") -> Resources:
+        """Under which of the shapes a node stands."""
+        return self._shape_of[node.node.id]
 
     def index(self, name: Hashable, measure: "Callable[[NodeState], Mapping[str, int]]") -> Index:
         """The index of that name, up to date; `measure` tells what it goes by and makes it when it is new."""
@@ -181,18 +214,29 @@ class Rooms:
         return position >= self._first
 
     def changed_since(self, position: int) -> "list[NodeState] | None":
-        """The nodes that have changed since a position and are still there; None: that is too long ago.
-
-        Nodes that were claimed in the last pass may be free for others in this one.
-        """
+        """The nodes that have changed since a position and are still there; None: that is too long ago."""
         if not self.knows(position):
             return None
-        changed = {node.node.id: node for node in (*self._changes[position - self._first :], *self.claimed)}
-        return [node for node_id, node in changed.items() if self._nodes.get(node_id) is node]
+        span = (position, self.position)
+        if span not in self._since:
+            changed = {node.node.id: node for node in self._changes[position - self._first :]}
+            self._since[span] = [node for node_id, node in changed.items() if self._nodes.get(node_id) is node]
+        return self._since[span]
+
+    def compare_claims(self, claims: Mapping[NodeId, Hashable]) -> None:
+        """What nodes are claimed for in this pass: where that is not what it was in the last one, they have changed."""
+        for node_id in {*claims, *self._claims}:
+            if claims.get(node_id) != self._claims.get(node_id) and node_id in self._nodes:
+                self.touched[node_id] = self._nodes[node_id]
+
+    def keep_claims(self, claims: Mapping[NodeId, Hashable]) -> None:
+        """A pass is over."""
+        self._claims = claims
 
     def tick(self, now_us: int) -> None:
         """Time has gone on: what was to change by now has changed."""
         self.now_us = now_us
+        self._since.clear()
         while self._wakes and self._wakes[0][0] <= now_us:
             _, node_id = heappop(self._wakes)
             node = self._nodes.get(node_id)
@@ -222,7 +266,7 @@ class Rooms:
         self.touched.clear()
         self.stir()
         self._wakes.clear()
-        self.claimed = []
+        self._claims = {}
         for node in self._nodes.values():
             node.forget()
             node.wake_us = 0
@@ -237,8 +281,24 @@ def room_of(node: "NodeState") -> dict[str, int]:
     return room
 
 
+def rounded(resources: Resources, *, up: bool = False) -> Resources:
+    """The shape of a node: large amounts, bytes that is, are another on each node, and are rounded to a share of them.
+
+    What fits where there is so much fits on all nodes of the shape; what does not where it is rounded `up`, on none.
+    """
+    return Resources(tuple((name, _round(amount, up=up)) for name, amount in resources.amounts))
+
+
+def _round(amount: int, *, up: bool) -> int:
+    if amount < _EXACT:
+        return amount
+    dropped = amount.bit_length() - _SHAPE_BITS
+    return ((amount >> dropped) + up << dropped) - up
+
+
 @lru_cache(maxsize=8_192)
-def _shelf_of(wanted: Resources) -> Shelf:
+def shelf_of(wanted: Resources) -> Shelf:
+    """The magnitudes of a vector: of equal ones, the same nodes may have room for it."""
     return _shelf(dict(wanted.amounts))
 
 
@@ -248,6 +308,20 @@ def _shelf(amounts: Mapping[str, int]) -> Shelf:
         _magnitude(amounts.get("CPU", 0), _CPU_BITS),
         _magnitude(amounts.get("memory", 0), _MEMORY_BITS),
     )
+
+
+def _times_on(shelf: Shelf, needs: tuple[int, int, int]) -> int:
+    """How often amounts fit into the least that stands on a shelf."""
+    places = zip(shelf, needs, (_GPU_BITS, _CPU_BITS, _MEMORY_BITS), strict=True)
+    return min((_amount(place, bits) // need for place, need, bits in places if need), default=0)
+
+
+def _amount(magnitude: int, bits: int) -> int:
+    """The least amount of a magnitude."""
+    length = magnitude >> bits
+    if length <= bits:
+        return magnitude
+    return (1 << (length - 1)) | ((magnitude & ((1 << bits) - 1)) << (length - 1 - bits))
 
 
 def _magnitude(amount: int, bits: int) -> int:

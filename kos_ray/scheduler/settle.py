@@ -182,13 +182,13 @@ def wake(state: State, now_us: int) -> list[d.Decision]:
 
 def age(state: State, now_us: int) -> list[d.Decision]:
     """Let the jobs go first that have been ready as long as their band allows."""
-    keys: list[JobKey] = []
+    keys: dict[JobKey, None] = {}
     while state.aging and state.aging[0][0] <= now_us:
         _, waited = heappop(state.aging)
         for key in waited:
             job = state.jobs.get(key)
             if job is not None and job.job_class.order != OVERDUE and _overdue(state, job, now_us):
-                keys.append(key)
+                keys[key] = None
     if not keys:
         return []
     decision = d.Promote(keys=tuple(keys))

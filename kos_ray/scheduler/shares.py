@@ -6,6 +6,8 @@ account's share runs after its present dominant share with a half-life, and each
 on their order, so a replay has the same.
 """
 
+from functools import lru_cache
+
 from kos_ray.model.resources import Resources, add
 from kos_ray.scheduler.jobs import JobClass
 from kos_ray.scheduler.quota import ROOT
@@ -23,6 +25,7 @@ def account_of(state: State, name: str) -> Account:
     return account
 
 
+@lru_cache(maxsize=4_096)
 def paths(name: str) -> tuple[str, ...]:
     """An account and all above it, the highest first: a user's in `a/b` has `a`, `a/b`, and itself."""
     namespace, _, user = name.partition("\0")

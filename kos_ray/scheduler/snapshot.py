@@ -14,6 +14,7 @@ from kos_ray.model.resources import Resources, add
 from kos_ray.model.windows import Windows
 from kos_ray.model.wire import from_plain, to_plain
 from kos_ray.scheduler.jobs import ClassKey, Gang, Group, Job, SpecEntry, Waiting
+from kos_ray.scheduler.learnt import Histogram, Kind
 from kos_ray.scheduler.ledger import count_on_nodes
 from kos_ray.scheduler.marks import set_marks
 from kos_ray.scheduler.queues import class_named, rebuild
@@ -71,6 +72,8 @@ def state_to_plain(state: State) -> Any:
         "deadlines": state.deadlines,
         "missed": list(state.missed),
         "starts": list(state.starts.items()),
+        "learnt": [_kind_to_plain(kind, histogram) for kind, histogram in state.learnt.kinds.items()],
+        "sizes": list(state.sizes.items()),
         "retry_us": state.retry_us,
         "marks": [to_plain(mark) for mark in state.marks.values()],
         "windows": [to_plain(windows) for windows in state.windows.values()],
@@ -126,6 +129,8 @@ def state_from_plain(plain: Any) -> State:
     state.deadlines = [(at_us, tuple(keys)) for at_us, keys in plain["deadlines"]]
     state.missed = dict.fromkeys(plain["missed"])
     state.starts = dict(plain["starts"])
+    state.learnt.kinds = dict(_kind_from_plain(*kind) for kind in plain["learnt"])
+    state.sizes = {JobKey(key): size for key, size in plain["sizes"]}
     state.nominated = {JobKey(key): NodeId(node) for key, node in plain["nominated"]}
     for name, share, at_us, burst in plain["accounts"]:
         account = account_of(state, name)
@@ -173,6 +178,20 @@ def _waits_from_plain(state: State, plain: Any) -> None:
         group = state.groups[name] = Group(max_failures)
         group.failed, group.given_up, group.live = failed, is_given_up, dict.fromkeys(keys)
         state.group_of.update(dict.fromkeys(keys, name))
+
+
+def _kind_to_plain(kind: Kind, found: Histogram) -> Any:
+    namespace, job_type, shape, size = kind
+    asked = None if shape is None else to_plain(shape)
+    return (namespace, job_type, asked, size), list(found.weights.items()), found.runs, found.quantiles, found.due
+
+
+def _kind_from_plain(kind: Any, weights: Any, runs: int, quantiles: Any, due: int) -> tuple[Kind, Histogram]:
+    namespace, job_type, asked, size = kind
+    found = Histogram()
+    found.weights, found.runs, found.due = dict(weights), runs, due
+    found.quantiles = (quantiles[0], quantiles[1], quantiles[2])
+    return (namespace, job_type, None if asked is None else from_plain(Resources, asked), size), found
 
 
 def _gang_to_plain(gang: Gang) -> Any:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from kos_ray.model.dependency import Ended
 from kos_ray.model.ids import JobKey, NodeId, SpecKey
@@ -12,7 +13,8 @@ from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import Resources
 from kos_ray.model.where import Where
 from kos_ray.model.windows import Windows
-from kos_ray.scheduler.jobs import ClassKey, Gang, Group, Job, JobClass, SpecEntry
+from kos_ray.scheduler.jobs import ClassKey, Gang, Group, Job, JobClass, Parked, SpecEntry
+from kos_ray.scheduler.learnt import Learnt
 from kos_ray.scheduler.quota import Tree
 from kos_ray.scheduler.rooms import Rooms
 
@@ -66,8 +68,8 @@ class NodeState:
         #: see `NodeCondition`
         self.battery = -1
         self.gpu_free: tuple[int, ...] = ()
-        #: by when which room will be free, as declared; derived, see `claims.ready_us`
-        self.ends: list[tuple[int, Resources]] | None = None
+        #: by when which room will be free; derived, see `claims.py`
+        self.ends: Ends | None = None
         #: what those that can give way hold, by declared band, and of that the savers'; derived, see `evict.gives`
         self.gives: tuple[list[dict[str, int]], list[dict[str, int]]] | None = None
         #: heads for which nobody here could give way, until when that holds, and when somebody may; derived
@@ -79,6 +81,15 @@ class NodeState:
         """What runs here has changed: nothing that was derived from it holds."""
         self.ends = self.gives = None
         self.tried.clear()
+
+
+class Ends(NamedTuple):
+    """When what runs on a node is over, the first first: as declared, and as learnt where nothing is."""
+
+    #: of `Learnt`
+    version: int
+    declared: list[tuple[int, Resources]]
+    likely: list[tuple[int, Resources]]
 
 
 class Account:
@@ -199,6 +210,9 @@ class State:
     deadlines: list[tuple[int, tuple[JobKey, ...]]] = field(default_factory=list)
     #: jobs that could not meet their deadlines any more while they waited
     missed: dict[JobKey, None] = field(default_factory=dict)
+    #: how long jobs have run, and of what size the arguments of live jobs are that are not small; see `learnt.py`
+    learnt: Learnt = field(default_factory=Learnt)
+    sizes: dict[JobKey, int] = field(default_factory=dict)
     #: how many jobs of classes that rotate were started on each node
     starts: dict[NodeId, int] = field(default_factory=dict)
     todo: Todo = field(default_factory=Todo)
@@ -213,6 +227,8 @@ class State:
     retry_us: int | None = None
     #: nodes by the room they have; derived
     rooms: Rooms = field(default_factory=Rooms)
+    #: jobs for which room is being made, and who had none elsewhere meanwhile; derived, see `parking.py`
+    aside: dict[JobKey, Parked] = field(default_factory=dict)
     #: nodes that could hold a slot of a kind when empty, and lists of nodes by what they have in all; forgotten when
     #: nodes or policy change
     able: dict[tuple[SlotKind, Where], list[NodeState]] = field(default_factory=dict)

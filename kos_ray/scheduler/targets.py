@@ -5,13 +5,14 @@ found in vain is remembered: by node until something changes there, and by class
 Nothing of it is in a snapshot: a search that is done again finds the same.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import chain
 
-from kos_ray.model.ids import JobKey
+from kos_ray.model.ids import JobKey, NodeId
 from kos_ray.model.job import BANDS, Eviction, Guarantee, JobState, SlotKind
 from kos_ray.model.policy import Against, Namespace, Policy
-from kos_ray.model.resources import add
-from kos_ray.scheduler.claims import NEVER_US, Claims
+from kos_ray.model.resources import Resources, add
+from kos_ray.scheduler.claims import NEVER_US, Claim, Claims
 from kos_ray.scheduler.fit import wanted_kind
 from kos_ray.scheduler.jobs import Job, JobClass, Rest
 from kos_ray.scheduler.quota import ROOT
@@ -22,8 +23,13 @@ from kos_ray.scheduler.state import NodeState, State
 
 #: nodes that one search looks at, of those where enough could give way
 _NODES_MAX = 16
-#: a search that found nothing is not done again for this long, unless something changes there
-_REST_US = 1_000_000
+#: a search that found nothing is not done again for this long, unless something changes there; and for up to as long
+#: again, so that the searches of one pass are not all done again in one
+_REST_US = 2_000_000
+#: heads that follow each other rest for times that are far apart: a share of the time that is no simple fraction
+_STEP_US = 618_034
+#: a search for a gang that cost too much to be done in every pass is not done again for this long, whatever changes
+_LONG_REST_US = 1_000_000
 #: attempts that the searches of one pass may look at, and when the next pass goes on with it
 _LOOKS_MAX = 1_024
 _NEXT_US = 1_000
@@ -56,12 +62,14 @@ class Targets:
         self._until_us = NEVER_US
         self._hint_us: int | None = None
         self._complete = False
+        #: what nodes have beside all claims, by rights, and what that depends on
+        self._known: dict[tuple[NodeId, tuple[int, int]], tuple[dict[str, int], dict[str, int]]] = {}
+        self._stamp = (-1, -1)
 
     def find(self, job_class: JobClass, head: JobKey) -> list[NodeState] | None:
         """The nodes to look at for the head of a class, the tightest first; None: enough was done in this pass."""
         state, wanted = self._state, wanted_kind(self._state, job_class).resources
-        if self._looks >= _LOOKS_MAX:
-            self.hint(self._now_us + _NEXT_US)
+        if self.exhausted():
             return None
         index = self.index(job_class)
         rest = job_class.rests.get(head)
@@ -70,30 +78,44 @@ class Targets:
             changed = state.rooms.changed_since(rest.position)
             if changed is not None:
                 self._until_us, self._hint_us = rest.until_us, rest.hint_us
-                near = [node for node in changed if index.holds(node, wanted)]
-                return self._choose(job_class, head, near)
+                return self._choose(job_class, head, index.holding(changed, wanted))
         return self._choose(job_class, head, index.large_enough(wanted))
+
+    def exhausted(self) -> bool:
+        """Whether enough was looked at in this pass; then another one goes on with it."""
+        if self._looks < _LOOKS_MAX:
+            return False
+        self.hint(self._now_us + _NEXT_US)
+        return True
 
     def begin(self, job_class: JobClass, head: JobKey) -> bool:
         """Whether victims for a gang are to be looked for: not where that was in vain a moment ago."""
-        if self._looks >= _LOOKS_MAX:
-            self.hint(self._now_us + _NEXT_US)
+        if self.exhausted():
             return False
         rest = job_class.rests.get(head)
         if rest is not None and self._now_us < rest.until_us:
             wanted, index, rooms = job_class.kind.resources, self.index(job_class), self._state.rooms
             changed = rooms.changed_since(rest.position) if rest.position <= rooms.position else ()
-            if changed is not None and not any(index.holds(node, wanted) for node in changed):
+            if changed is not None and not index.holding(changed, wanted):
                 self.hint(rest.hint_us)
                 return False
         self._began = self._looks
         return True
 
+    def together(self, job_class: JobClass, members: Iterable[Resources]) -> Iterable[NodeState]:
+        """The nodes where enough may give way for a member of a gang; with quotas all that run anything."""
+        if self._state.tree.matters:
+            return (node for node in self._state.nodes.values() if node.lanes)
+        index = self.index(job_class)
+        found = chain.from_iterable(index.large_enough(wanted) for wanted in sorted(members))
+        return {node.node.id: node for node in found if node.lanes}.values()
+
     def wait(self, job_class: JobClass, head: JobKey, hint_us: int | None) -> None:
         """A search for a gang was in vain: it rests until something changes, and after a long one for a while."""
         self.hint(hint_us)
-        until_us = self._now_us + _REST_US
+        until_us = self._rest_until_us(head)
         if self._looks - self._began >= _LONG_SEARCH:
+            until_us = self._now_us + _LONG_REST_US
             self.hint(until_us)
             _remember(job_class, head, Rest(until_us, until_us, _ANY_POSITION))
         elif not self._state.tree.matters:  # else what a namespace uses elsewhere counts as well
@@ -119,16 +141,40 @@ class Targets:
         return found
 
     def _may_be_target(self, node: NodeState, job_class: JobClass, kind: SlotKind, head: JobKey) -> bool:
-        enough = node.lanes and kind.resources.fits(self.most(node, head))
-        return bool(enough and self._sites.times(node, job_class, kind, head))
+        return self.may_gain(node, head, kind.resources) and bool(self._sites.times(node, job_class, kind, head))
 
-    def most(self, node: NodeState, head: JobKey) -> dict[str, int]:
-        """What a node would have at most for a head of the class `index` was asked for, beside what others claim."""
-        free = _with_gifts(self._state, node, *self._rights)
-        for claim in self._claims.by_node.get(node.node.id, ()):
-            if claim.key != head:
-                add(free, claim.resources, -1)
-        return free
+    def may_gain(self, node: NodeState, head: JobKey, wanted: Resources) -> bool:
+        """Whether a head of the class `index` was asked for would fit on a node if all gave way, beside others' claims.
+
+        Where it fits anyway it is held off by a claim or a quota; victims on the node help against quotas only.
+        """
+        if not node.lanes:
+            return False
+        claims = self._claims.by_node.get(node.node.id, ())
+        if any(claim.key == head for claim in claims):
+            most, least = self._free(node, [claim.resources for claim in claims if claim.key != head])
+        else:
+            most, least = self._free_beside_all(node, claims)
+        return wanted.fits(most) and (self._state.tree.matters or not wanted.fits(least))
+
+    def _free_beside_all(self, node: NodeState, claims: Sequence[Claim]) -> tuple[dict[str, int], dict[str, int]]:
+        """The same for whoever claims nothing there; kept until something changes."""
+        stamp = self._state.rooms.position, self._claims.changes
+        if stamp != self._stamp:
+            self._stamp = stamp
+            self._known.clear()
+        name = node.node.id, self._rights
+        if name not in self._known:
+            self._known[name] = self._free(node, [claim.resources for claim in claims])
+        return self._known[name]
+
+    def _free(self, node: NodeState, claimed: list[Resources]) -> tuple[dict[str, int], dict[str, int]]:
+        """What a node has beside claims if all gave way, and as it is."""
+        most, least = _with_gifts(self._state, node, *self._rights), room_of(node)
+        for resources in claimed:
+            add(most, resources, -1)
+            add(least, resources, -1)
+        return most, least
 
     def looked(self, attempts: int) -> None:
         """A search has looked at so many attempts."""
@@ -146,7 +192,7 @@ class Targets:
             return  # what a namespace uses elsewhere counts as well
         if self._claims.taken(node):
             return  # it is looked at in every pass
-        until_us = min(NEVER_US if hint_us is None else hint_us, barred_us, self._now_us + _REST_US)
+        until_us = min(NEVER_US if hint_us is None else hint_us, barred_us, self._rest_until_us(head))
         if len(node.tried) >= _HEADS_MAX:
             node.tried.clear()
         node.tried[head] = (until_us, hint_us)
@@ -167,8 +213,11 @@ class Targets:
             job_class.rests.pop(head, None)
             self.hint(self._now_us + _NEXT_US)
             return
-        until_us = min(self._until_us, self._now_us + _REST_US)
+        until_us = min(self._until_us, self._rest_until_us(head))
         _remember(job_class, head, Rest(until_us, self._hint_us, self._state.rooms.position))
+
+    def _rest_until_us(self, head: JobKey) -> int:
+        return self._now_us + _REST_US + head * _STEP_US % _REST_US
 
     def index(self, job_class: JobClass) -> Index:
         """Nodes by what they would have if everybody gave way who may be asked by jobs of a class."""

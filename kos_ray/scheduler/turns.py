@@ -9,12 +9,15 @@ from kos_ray.model.reasons import Reason
 from kos_ray.scheduler.jobs import OVERDUE, JobClass
 from kos_ray.scheduler.models import order_now
 from kos_ray.scheduler.queues import first_ready, place_in_class, rank
-from kos_ray.scheduler.shares import standing, step_of
+from kos_ray.scheduler.shares import WHOLE, standing, step_of
 from kos_ray.scheduler.state import State
 
 _Place = tuple[int, JobKey]
 _LAST: _Place = (1 << 62, JobKey(1 << 62))
 _MANY = 1 << 30
+#: so much of the cluster an account may have more than the next one after a turn: on a large one several jobs start at
+#: once, on a small one it is less than a job
+_AHEAD = WHOLE // 2_000
 #: the one account of those that have waited too long: they go in the order in which they became overdue
 _ALL = ""
 
@@ -24,24 +27,26 @@ class Turn:
 
     __slots__ = ("at_most", "before", "head", "job_class", "kind", "nominated")
 
-    def __init__(self, job_class: JobClass, head: JobKey, before: _Place, at_most: int, *, nominated: bool) -> None:
+    def __init__(self, job_class: JobClass, head: JobKey, *, nominated: bool = False) -> None:
         self.job_class = job_class
         self.head = head
         #: of those that would do, the one that is being tried
         self.kind = job_class.kind
         #: jobs of the class have their turn as long as they stand before this in it
-        self.before = before
+        self.before = _LAST
         #: and so many of them, so that no account runs ahead of another
-        self.at_most = at_most
+        self.at_most = _MANY
         self.nominated = nominated
 
 
 class _Group:
     """The classes of one account in one order, as a heap of `(place of the head, number, class, nominated)`."""
 
-    __slots__ = ("account", "entries", "order")
+    __slots__ = ("account", "entries", "order", "share_changes")
 
     def __init__(self, order: int, account: str) -> None:
+        #: how often shares had changed when its place was found
+        self.share_changes = -1
         self.order = order
         self.account = account
         self.entries: list[tuple[_Place, int, JobClass, bool]] = []
@@ -89,6 +94,7 @@ class Turns:
 
     def _entry(self, group: _Group, number: int) -> _Entry:
         place, _, job_class, _ = group.entries[0]
+        group.share_changes = self._state.share_changes
         # ranks of two disciplines have nothing to do with each other: of equal accounts the older head goes first
         if not self._shared or group.order == OVERDUE:
             return (group.order, (), place[1], number, group)
@@ -109,25 +115,30 @@ class Turns:
         """The first turn; the same again until `placed` or `pass_over` is told."""
         while self._groups:
             *was, number, group = self._groups[0]
-            entry = self._entry(group, number)
-            if tuple(was) != entry[:3]:
-                heapreplace(self._groups, entry)
-                continue
+            if group.share_changes != self._state.share_changes:
+                entry = self._entry(group, number)
+                if tuple(was) != entry[:3]:
+                    heapreplace(self._groups, entry)
+                    continue
             place, _, job_class, nominated = group.entries[0]
-            before = min((entry[0] for entry in group.entries[1:3]), default=_LAST)
-            at_most = 1 if nominated else self._at_most(group, entry[1])
-            return Turn(job_class, place[1], before, at_most, nominated=nominated)
+            return Turn(job_class, place[1], nominated=nominated)
         return None
 
+    def bound(self, turn: Turn) -> None:
+        """Tell the turn that is next how far it may go on."""
+        _, mine, *_, group = self._groups[0]
+        turn.before = min((entry[0] for entry in group.entries[1:3]), default=_LAST)
+        turn.at_most = 1 if turn.nominated else self._at_most(group, mine)
+
     def _at_most(self, group: _Group, mine: tuple[int, ...]) -> int:
-        """How many starts it takes to come up to the next account."""
+        """How many starts it takes to come up to the next account, and a little ahead of it."""
         rivals = [entry[1] for entry in self._groups[1:3] if entry[0] == group.order]
         if not rivals or not mine:
             return _MANY
         rival = min(rivals)
         gap = next((theirs - own for own, theirs in zip(mine, rival, strict=False) if own != theirs), 0)
         step = step_of(self._state, group.entries[0][2].kind.resources)
-        return max(1, gap // step) if step else _MANY
+        return max(1, (gap + _AHEAD) // step) if step else _MANY
 
     def placed(self) -> None:
         """Jobs of the turn were started, or set aside: the class goes on with its next head, if it has one."""
@@ -159,4 +170,4 @@ def turns_of(state: State, why: Reason, now_us: int) -> list[Turn]:
         if found.why is why and (head := first_ready(state, found)) is not None
     ]
     classes = list(state.classes.values())
-    return [Turn(classes[number], head, _LAST, _MANY, nominated=False) for _, head, number in sorted(heads)]
+    return [Turn(classes[number], head) for _, head, number in sorted(heads)]

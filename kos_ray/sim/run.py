@@ -16,7 +16,7 @@ from kos_ray.sim.agent import Agent
 from kos_ray.sim.auditor import Auditor
 from kos_ray.sim.client import Client
 from kos_ray.sim.faults import Faults
-from kos_ray.sim.folds import check_folds, check_journal, fold
+from kos_ray.sim.folds import check_again, check_folds, check_journal, fold
 from kos_ray.sim.machine import Machine
 from kos_ray.sim.network import Network
 from kos_ray.sim.process import Crash, Process
@@ -146,6 +146,7 @@ class Simulation:
         judge(self.auditor)
         check_journal(self.journal)
         check_folds(self.journal, self.snapshots, process.engine.state)
+        check_again(self.journal)
         self._check_known()
 
     def _quiet(self) -> bool:

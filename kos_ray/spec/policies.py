@@ -220,6 +220,7 @@ CLUSTER: dict[str, tuple[str, _Parse]] = {
     "idle_slot": ("idle_slot_us", _us),
     "strategy": ("strategy", _strategy),
     "unknown_length": ("unknown_length", parse_flag),
+    "learn_run_times": ("learn_run_times", parse_flag),
     "claims": ("claims_max", integer_between(0, 1_000)),
     "max_concurrent_agents": ("agents_max", integer_between(1, _AGENTS_MAX)),
     "allow_agent_preemption": ("agents_give_way", parse_flag),

@@ -219,6 +219,9 @@ class SettingsFile(BaseModel):
     unknown_length: Any = Field(
         default=None, description="Whether jobs without run time and timeout start in a window that ends."
     )
+    learn_run_times: Any = Field(
+        default=None, description="Whether learnt run times are used for jobs that declare none."
+    )
     claims: Any = Field(default=None, description="For so many jobs that do not fit at most, a node is kept free.")
     namespaces: Annotated[Any, BeforeValidator(_checked_namespaces)] = Field(
         default=None,

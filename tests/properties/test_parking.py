@@ -63,6 +63,7 @@ def forget(state: State) -> None:
     state.of_shapes.clear()
     state.never.clear()
     state.shares_now.clear()
+    state.aside.clear()
     for job_class in state.classes.values():
         job_class.rests.clear()
         job_class.parked = None

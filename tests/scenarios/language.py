@@ -13,7 +13,7 @@
            licence=matlab:2 rate=tokens:100 key=db:1 agent tag=web
            on=zone:z1|z2,!slow,gpu (labels) prefer=5*disk:ssd node=a,b not_node=c
            apart=tag:web,zone/tag:db (on no node, in no zone with them) near=job:j prefer_near=5*tag:x data=5*job:j
-           timeout=5s battery=30 gpu_memory=20
+           timeout=5s battery=30 gpu_memory=20 type=t (its name) args=5000 (bytes)
            strategy=pack|spread|fgd or=cpu:8+mem:4,cpu:16 (what would do as well)
            gang=4 (in gangs of 4) quorum=3 effort=best on_failure=abort|compensate bundle=b (its last job says gang=)
     enter j                       its code runs           end j failed ran=2ms how its attempt ends
@@ -71,7 +71,8 @@ class Play:
     """One scenario being played. Every step is checked against the invariants and against a fold of what happened."""
 
     def __init__(self, policy: dict[str, Any] | None = None) -> None:
-        self.state, self.folded = State(), State()
+        #: `lasting` is never taken from a snapshot, so it has all that is derived
+        self.state, self.folded, self.lasting = State(), State(), State()
         self.now_us = 0
         self.keys: dict[str, JobKey] = {}
         self.arrays: dict[str, tuple[JobKey, int]] = {}
@@ -100,6 +101,7 @@ class Play:
     def step(self, events: list[e.Event]) -> list[d.Decision]:
         attempts = {key: job.attempt for key, job in self.state.jobs.items()}
         decisions = step(self.state, events, self.now_us)
+        assert step(self.lasting, events, self.now_us) == decisions
         assert invariants.check(self.state) == []
         recover(self.folded, events, decisions, self.now_us)
         assert invariants.check(self.folded) == []
@@ -156,7 +158,7 @@ class Play:
         count = next((int(word[1:]) for word in words if re.fullmatch(r"x\d+", word)), -1)
         options = dict(word.split("=", 1) for word in words if "=" in word)
         spec = Spec(
-            type=name,
+            type=options.get("type", name),
             entry="module:function",
             band=int(options.get("band", 3)),
             resources=resources(words),
@@ -197,7 +199,7 @@ class Play:
             ids=(name,),
             counts=(count,),
             specs=(spec_key,),
-            args=(b"",) * abs(count),
+            args=(b"\0" * int(options.get("args", 0)),) * abs(count),
             new_specs=() if known else ((spec_key, spec),),
             names=((0, name),),
             neighbours=tuple(

@@ -23,3 +23,16 @@ def test_scenario(scenario: dict[str, Any]) -> None:
 def test_titles_are_different() -> None:
     titles = [scenario["title"] for scenario in SCENARIOS]
     assert len(titles) == len(set(titles)) > 20
+
+
+def test_victims_for_a_gang_are_found_on_whichever_nodes_they_run() -> None:
+    """Behind more nodes than one search looks at, on which nobody may be asked."""
+    play = Play({"exempt_us": 0})
+    safe = [f"submit safe{number} cpu=1 evict=never single" for number in range(70)]
+    play.do([*(f"node a{number:02} cpu=1" for number in range(70)), *safe])
+    play.do(["node z0 cpu=1", "node z1 cpu=1", "submit low x2 cpu=1 band=4 single"])
+    assert play.do(["submit g x2 cpu=1 gang=2 band=1 single"]) == [
+        "keep z0,z1 for gang g",
+        "evict low.0 on z0 for g.0: preempted",
+        "evict low.1 on z1 for g.0 on z0: preempted",
+    ]

@@ -24,7 +24,7 @@ ARROWS: dict[str, set[str]] = {
     "observe": {"model"},
     "client": {"model", "spec", "runtime", "facade"},
     "cli": {"model", "spec", "observe", "client", "runtime", "rehearsal", "facade"},
-    "rehearsal": {"model", "spec", "scheduler", "engine", "plugins"},
+    "rehearsal": {"model", "spec", "scheduler", "journal", "engine", "plugins"},
     "sim": {"model", "engine", "scheduler", "journal", "spec"},
 }
 

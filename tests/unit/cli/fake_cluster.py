@@ -16,6 +16,7 @@ from kos_ray.model.views import (
     EventView,
     Explanation,
     JobView,
+    LearntKind,
     NodeStanding,
     NodeView,
     SchedulingView,
@@ -60,6 +61,7 @@ class World:
         self.scheduling: SchedulingView | None = None
         self.explanation: Explanation | None = None
         self.policy = Policy()
+        self.learnt: list[LearntKind] = []
         #: what whoever waits is told instead
         self.interrupt: BaseException | None = None
 
@@ -229,6 +231,9 @@ class FakeClient:
     def advise(self, kinds: dict[str, Any]) -> dict[str, Any]:
         self._world.calls.append(("advise", kinds))
         return {"add": dict.fromkeys(kinds, 2), "waiting": 0 if kinds else 3}
+
+    def learnt(self) -> list[LearntKind]:
+        return self._world.learnt
 
     def cancel(self, refs: Sequence[str]) -> int:
         return self._act("cancel", refs)

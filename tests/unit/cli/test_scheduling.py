@@ -7,7 +7,7 @@ import pytest
 from fake_cluster import Kos, World, record
 
 from kos_ray.model.ids import JobKey
-from kos_ray.model.views import Explanation, SchedulingView
+from kos_ray.model.views import Explanation, LearntKind, RunTime, SchedulingView
 
 JOB = "{id: late, run: sleep 9, run_time: 9s, deadline: 2030-01-01T00:00:00Z}\n"
 
@@ -115,3 +115,39 @@ def test_explain_says_whether_the_deadline_can_be_met_and_who_is_spared(world: W
 def test_explain_says_who_waits_for_its_time(world: World, kos: Kos) -> None:
     world.explanation = Explanation(key=JobKey(1), state="ready", order=6)
     assert "it is to start just in time" in " ".join(kos("explain", "late")[1].split())
+
+
+def test_what_was_learnt_is_shown(world: World, kos: Kos) -> None:
+    train = {"namespace": "team", "type": "train", "runs": 40, "low_us": 900_000, "mid_us": 1_000_000}
+    world.learnt = [
+        LearntKind(**train, high_us=2_000_000),
+        LearntKind(**train, high_us=2_000_000, resources=(("GPU", 10_000),), arguments_from=1024, arguments_below=4096),
+        LearntKind(namespace="default", type="other"),
+    ]
+    code, out, _ = kos("scheduler", "learnt", "--namespace", "team")
+    rows = [" ".join(line.split()) for line in out.splitlines()]
+    assert code == 0
+    assert "team train any any 40 900 ms 1.0 s 2.0 s" in rows
+    assert "team train GPU 1 1.0 KiB, below 4.0 KiB 40 900 ms 1.0 s 2.0 s" in rows
+    assert not any("other" in row for row in rows)
+    code, out, _ = kos("scheduler", "learnt", "--json")
+    assert [kind["type"] for kind in json.loads(out)] == ["train", "train", "other"]
+    assert json.loads(out)[0]["resources"] is None
+
+
+def test_nothing_learnt_is_said(world: World, kos: Kos) -> None:
+    assert "nothing was learnt" in kos("scheduler", "learnt")[2]
+
+
+@pytest.mark.parametrize(
+    ("run_time", "text"),
+    [
+        (RunTime(low_us=9_000_000, mid_us=9_000_000, high_us=9_000_000, source="declared"), "9.0 s, as declared"),
+        (RunTime(low_us=1_000_000, mid_us=2_000_000, high_us=3_000_000, source="type", runs=1),
+         "about 2.0 s (1.0 s to 3.0 s), learnt from 1 run of its type"),
+        (RunTime(high_us=3_000_000, source="limit"), "at most 3.0 s (its timeout)"),
+    ],
+)  # fmt: skip
+def test_how_long_a_job_runs_is_explained(world: World, kos: Kos, run_time: RunTime, text: str) -> None:
+    world.explanation = Explanation(key=JobKey(1), state="ready", run_time=run_time)
+    assert text in " ".join(kos("explain", "late")[1].split())

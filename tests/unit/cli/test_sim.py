@@ -34,6 +34,7 @@ def test_a_rehearsal_as_text_and_as_json(kos: Kos, tmp_path: Path) -> None:
     assert "namespace b" in out
     assert "CPU in use over" in out
     assert "█" in out
+    assert "jobs that wait" in out
     code, out, _ = kos(*words, "--json", "--check")
     found = json.loads(out)
     assert code == 0
@@ -87,3 +88,12 @@ def test_policies_side_by_side(kos: Kos, tmp_path: Path) -> None:
     assert worse["mean"] > worse["half"] > 0
     code, _, err = kos(*words)
     assert (code, "expected two or more different ones" in err) == (2, True)
+
+
+def test_a_rehearsal_is_drawn(kos: Kos, tmp_path: Path) -> None:
+    words = ("sim", "run", "--cluster", "2x4cpu", "--workload", workload(tmp_path), "--plot")
+    assert kos(*words, str(tmp_path / "a.png"))[0] == 0
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    code, _, err = kos(*words, str(tmp_path / "a.jpg"))
+    assert code == 2
+    assert "ends in .png" in err

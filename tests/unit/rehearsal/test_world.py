@@ -9,6 +9,7 @@ from kos_ray.plugins.samples import ShortestJobFirst
 from kos_ray.rehearsal import world
 from kos_ray.rehearsal.advised import PluginFailed
 from kos_ray.rehearsal.cluster import read_cluster
+from kos_ray.rehearsal.read import read_workload
 from kos_ray.rehearsal.report import PARTS, jain
 from kos_ray.rehearsal.world import START_US, World
 from kos_ray.scheduler.machine import step
@@ -176,3 +177,21 @@ def test_what_was_queued_ahead_stays_there_though_somebody_older_waits(monkeypat
     record = rehearse("1x1cpu", *jobs, policy="scheduler_mode=lifo")
     assert starts(record) == [0, 0.02, 0.04, 0.03]
     assert record.attempts == len(jobs)
+
+
+def test_learnt_run_times_let_short_jobs_pass(tmp_path: Path) -> None:
+    """Nobody declares anything; what was learnt of the first ones lets later ones into the gaps before wide jobs."""
+    file = tmp_path / "w.yaml"
+    file.write_text("""\
+streams:
+  - {name: short, jobs: 300, arrivals: {poisson: 20/1m}, run_time: {lognormal: {median: 20s, sigma: 0.5}},
+     declared: none}
+  - {name: long, jobs: 30, arrivals: {poisson: 2/1m}, run_time: {lognormal: {median: 5m, sigma: 0.3}},
+     resources: {cpu: 4}, declared: none}
+  - {name: wide, jobs: 12, arrivals: {poisson: 1/1m}, run_time: {lognormal: {median: 2m, sigma: 0.3}},
+     resources: {cpu: 16}, declared: none}
+""")
+    jobs = read_workload(str(file), seed=2)
+    learnt, unlearnt = (report("4x16cpu", *jobs, policy=f"learn_run_times={on}") for on in ("true", "false"))
+    assert learnt.wait_s.mean < 0.7 * unlearnt.wait_s.mean
+    assert learnt.unfinished == unlearnt.unfinished == 0

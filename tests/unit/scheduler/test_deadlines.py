@@ -75,6 +75,21 @@ def test_a_running_job_is_judged_by_when_it_started() -> None:
     assert ask(play, "j").deadline == "missed"
 
 
+@pytest.mark.parametrize(("deadline", "verdict"), [("500ms", "missed"), ("30s", "at_risk"), ("70s", "meets")])
+@pytest.mark.parametrize("runs", [True, False])
+def test_the_verdict_by_what_was_learnt(deadline: str, verdict: str, runs: bool) -> None:
+    """Of ten like it, two ran for 1 s, six for 10 s, two for 60 s: quantiles of about 0.9, 10 and 67 s."""
+    play = Play({"ahead_us": 0})
+    play.do(["node n cpu=10", "submit x x10 cpu=1 type=j single"])
+    play.do([f"end x.{i} succeeded ran={(1, 1, 10, 10, 10, 10, 10, 10, 60, 60)[i]}s" for i in range(10)])
+    play.do([f"submit j cpu=1 deadline={deadline} single", *([] if runs else ["hold j"])])
+    found = ask(play, "j")
+    assert found.deadline == verdict
+    assert found.earliest_us - play.now_us == found.run_time.low_us == 917_504
+    assert (found.run_time.source, found.run_time.runs) == ("size", 10)
+    assert found.likely_us in (0, play.now_us + found.run_time.high_us)
+
+
 def test_jobs_without_deadlines_leave_nothing_behind() -> None:
     play = Play()
     play.do([NODE, "submit j x9 cpu=1 run=10s single"])

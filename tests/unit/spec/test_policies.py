@@ -147,6 +147,15 @@ HISTORIES: dict[str, tuple[str, list[list[str]]]] = {
     "rates": ("{x: 1/1m}", [["node n cpu=4", "submit a x2 cpu=1 rate=x:1 single"]]),
     "idle_slot": ("1ms", [["node n cpu=1", "submit a cpu=1"], ["end a"], ["wait 10ms"]]),
     "claims": ("0", [["node n cpu=2", "submit a cpu=1"], ["submit b cpu=2 band=0", "submit c cpu=1 band=5 single"]]),
+    "learn_run_times": (
+        "false",
+        [
+            ["node n cpu=9", "submit a x8 cpu=1 type=short single"],
+            [f"end a.{i} succeeded ran=1s" for i in range(8)],
+            ["wait 2s", "submit long cpu=8 run=20s single"],
+            ["submit big cpu=9 single", "submit b cpu=1 type=short single"],
+        ],
+    ),
     "scheduling_model": (
         "just_in_time",
         [["submit late cpu=1 run=1s deadline=60s band=0 single", "submit a cpu=1 single", "node n cpu=1"]],
