@@ -6,10 +6,10 @@ FIRST_SEED ?= 1
 ONLY ?=
 PYTEST_ARGS ?=
 
-.PHONY: help venv demo test lint format bench simulate clean
+.PHONY: help venv demo test lint format bench bench-published simulate clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
 
 venv: .venv/.installed ## make .venv with everything in it; again only when pyproject.toml has changed
 
@@ -34,6 +34,9 @@ format: venv ## write the code in the house's form
 
 bench: venv ## measure; ONLY=name for one benchmark
 	$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))
+
+bench-published: venv ## published tables by the scheduler in virtual time; ONLY=psplib for one
+	$(BIN)/python -m benchmarks.published $(ONLY)
 
 simulate: venv ## rehearse random worlds: SEEDS=100 FIRST_SEED=1
 	$(BIN)/python -m kos_ray.sim --seeds $(SEEDS) --first-seed $(FIRST_SEED)

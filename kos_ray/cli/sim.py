@@ -25,7 +25,9 @@ Cluster = Annotated[
 Workload = Annotated[
     str,
     typer.Option(
-        "--workload", metavar="FILE", help="Streams of jobs (.yaml), or a record: .swf, .csv, .json, a journal."
+        "--workload",
+        metavar="FILE",
+        help="Streams of jobs (.yaml), or a record: .swf, .csv, .json, .jsonl#NAME, a journal.",
     ),
 ]
 Scale = Annotated[

@@ -83,7 +83,7 @@ class Engine:
         self._spec_keys: dict[str, SpecKey] = {}
         self._payloads = Payloads(journal)
         self._dispatch = Dispatch(links, self._payloads, journal.cluster_id)
-        self._advisor = Advisor(plugins, journal)
+        self._advisor = Advisor(plugins, journal.public_ids)
         if plugins is not None:
             plugins.listen(self.advised)
         self._last_us = 0

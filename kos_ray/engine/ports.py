@@ -155,6 +155,10 @@ class Plugins(Protocol):
         """Ask a plug-in, whose process is started where there is none."""
         ...
 
+    def orders_graphs(self, plugin: str) -> bool:
+        """Whether it ranks whole graphs: it is asked of jobs together with those that wait for them."""
+        ...
+
     def cancel(self, plugin: str, ids: tuple[str, ...]) -> None:
         """Tell it that jobs that it was asked about were cancelled."""
         ...

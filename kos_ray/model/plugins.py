@@ -1,12 +1,14 @@
 """What the engine and a plug-in's process say to each other."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from kos_ray.model.ids import JobKey
 
-#: the entry points that plug-ins are found by
+#: the entry points that plug-ins are found by: those that rank each job for itself, and those that rank whole graphs
 ENTRY_POINTS = "kos_ray.disciplines"
+GRAPH_ENTRY_POINTS = "kos_ray.graph_disciplines"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +18,12 @@ class Question:
     number: int
     keys: tuple[JobKey, ...]
     tasks: tuple[dict[str, Any], ...]
+    #: `now`, seconds since the epoch, and `capacity`: what all nodes have together, by resource
+    cluster: Mapping[str, Any] = field(default_factory=dict)
+
+    def plain(self) -> dict[str, Any]:
+        """The same as a mapping; nothing is copied."""
+        return {"number": self.number, "keys": self.keys, "tasks": self.tasks, "cluster": self.cluster}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

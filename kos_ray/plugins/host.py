@@ -39,27 +39,35 @@ def main(words: list[str]) -> int:
     for line in sys.stdin:
         question = json.loads(line)
         try:
-            answer = _answer(plugin, question)
+            if "cancel" in question:
+                for id_ in question["cancel"]:
+                    plugin.cancel(id_)
+                continue
+            answer = answered(plugin, question)
         except Exception as error:  # noqa: BLE001 - it is anybody's code
             _say(answers, {"failed": f"it raised {type(error).__name__}: {error}"})
             return 1
-        if answer is not None:
-            _say(answers, answer)
+        _say(answers, answer)
     return 0
 
 
-def _answer(plugin: Plugin, question: Mapping[str, Any]) -> dict[str, Any] | None:
-    if "cancel" in question:
-        for id_ in question["cancel"]:
-            plugin.cancel(id_)
-        return None
-    keys, ranks = [], []
-    for key, task in zip(question["keys"], question["tasks"], strict=True):
-        rank = plugin.schedule(task) if plugin.can_handle(task) else None
-        if rank is not None:
-            keys.append(key)
-            ranks.append(_checked(rank, task))
-    return {"number": question["number"], "keys": keys, "ranks": ranks}
+def answered(plugin: Plugin, question: Mapping[str, Any]) -> dict[str, Any]:
+    """A plug-in's answer: the ranks, in thousandths, of those tasks that it has a say about.
+
+    Raises:
+        Exception: whatever its code raises; TypeError where a rank is none, or their number is wrong.
+
+    """
+    tasks = question["tasks"]
+    found = plugin.rank(tasks, question["cluster"])
+    if len(found) != len(tasks):
+        raise TypeError(f"expected {len(tasks)} ranks, one for each task, found {len(found)}")
+    ranked = [
+        (key, _checked(rank, task))
+        for key, task, rank in zip(question["keys"], tasks, found, strict=True)
+        if rank is not None
+    ]
+    return {"number": question["number"], "keys": [key for key, _ in ranked], "ranks": [rank for _, rank in ranked]}
 
 
 def _checked(rank: object, task: Mapping[str, Any]) -> int:

@@ -17,6 +17,7 @@ from typing import Any
 
 from kos_ray.model.ids import JobKey
 from kos_ray.model.plugins import Advice, Question
+from kos_ray.plugins.load import orders_graphs
 
 #: bytes of one answer
 _ANSWER_MAX = 1 << 20
@@ -51,8 +52,11 @@ class PluginProcesses:
 
     def ask(self, plugin: str, question: Question) -> None:
         """See the port."""
-        said = {"number": question.number, "keys": question.keys, "tasks": question.tasks}
-        self._conversation(plugin).say(said)
+        self._conversation(plugin).say(question.plain())
+
+    def orders_graphs(self, plugin: str) -> bool:
+        """See the port."""
+        return orders_graphs(plugin)
 
     def cancel(self, plugin: str, ids: tuple[str, ...]) -> None:
         """See the port."""

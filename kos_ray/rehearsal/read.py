@@ -5,9 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from kos_ray.model.errors import InvalidSpec
-from kos_ray.model.policy import Discipline, Policy, changed
+from kos_ray.model.errors import InvalidSpec, Refused
+from kos_ray.model.policy import Policy, changed
+from kos_ray.plugins.load import load
 from kos_ray.rehearsal.journal import is_journal, read_jobs, read_last_policy
+from kos_ray.rehearsal.psplib import read_project
 from kos_ray.rehearsal.recorded import read_gangs, read_workflow
 from kos_ray.rehearsal.swf import read_swf
 from kos_ray.rehearsal.synthetic import read_synthetic
@@ -62,11 +64,14 @@ def _read(path: str, seed: int, remark: Callable[[str], None]) -> tuple[VirtualJ
         return read_swf(Path(path))
     if name.endswith(".csv"):
         return read_gangs(Path(path))
+    file, _, project = path.partition("#")
+    if file.removesuffix(".gz").endswith(".jsonl"):
+        return read_project(file, project).jobs
     if path.endswith(".json"):
         return read_workflow(Path(path))
     raise InvalidSpec(
-        f"{path}: expected a workload: .yaml (synthetic), .json (WfFormat), .swf or .csv (also .swf.gz, .csv.gz), or "
-        "the directory of a journal; found another name"
+        f"{path}: expected a workload: .yaml (synthetic), .json (WfFormat), .jsonl#PROJECT (PSPLIB), .swf or .csv "
+        "(also .jsonl.gz, .swf.gz, .csv.gz), or the directory of a journal; found another name"
     )
 
 
@@ -74,15 +79,15 @@ def read_policy(text: str) -> tuple[Policy, Sequence[str]]:
     """A policy, and the keys of its file that nothing acts on: a settings file, words, `default`, or a journal.
 
     Raises:
-        InvalidSpec: it is none of them, or asks for what no rehearsal has.
+        InvalidSpec: it is none of them, or names a plug-in that cannot be loaded.
 
     """
     policy, not_yet = _policy(text)
-    disciplines = [policy.discipline, *(one.discipline for one in policy.namespaces)]
-    if Discipline.PLUGIN in disciplines:
-        raise InvalidSpec(
-            f"--policy: {text}: expected a built-in scheduler_mode, found a plug-in's: no plug-in runs in a rehearsal"
-        )
+    for plugin in {policy.plugin, *(one.plugin for one in policy.namespaces)} - {""}:
+        try:
+            load(plugin)
+        except Refused as refused:
+            raise InvalidSpec(f"--policy: {text}: {refused}") from None
     return policy, not_yet
 
 

@@ -42,7 +42,7 @@ def read_workflow(path: Path) -> tuple[VirtualJob, ...]:
                 type=task.program,
                 entry=ENTRY,
                 resources=Resources.of({"CPU": max(1.0, task.cores)}),
-                run_ms=math.ceil(task.cpu_seconds * 1_000),
+                run_ms=max(1, math.ceil(task.cpu_seconds * 1_000)),
             ),
             after=tuple(number_of[parent] for parent in task.parents),
         )
@@ -92,7 +92,7 @@ def _gang(row: dict[str, str], place: str) -> VirtualJob | None:
         entry=ENTRY,
         resources=Resources.of({"GPU": 1}),
         single_use=True,
-        run_ms=math.ceil(run_s * 1_000),
+        run_ms=max(1, math.ceil(run_s * 1_000)),
     )
     return VirtualJob(
         name=row.get("job_id", place),

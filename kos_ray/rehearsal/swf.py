@@ -58,7 +58,8 @@ def _job(columns: list[float]) -> VirtualJob | None:
     if processors <= 0 or run_us < 0:
         return None
     asked_s = columns[8] if columns[8] > 0 else columns[3]
-    spec = Spec(type="swf", entry=ENTRY, resources=Resources.of({"CPU": processors}), run_ms=round(asked_s * 1_000))
+    run_ms = max(1, round(asked_s * 1_000))  # 0 would declare nothing
+    spec = Spec(type="swf", entry=ENTRY, resources=Resources.of({"CPU": processors}), run_ms=run_ms)
     user = f"u{int(columns[11])}" if columns[11] >= 0 else ""
     return VirtualJob(
         name=f"{int(columns[0])}", at_us=round(columns[1] * SECOND_US), run_us=run_us, spec=spec, user=user

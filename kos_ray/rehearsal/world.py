@@ -16,6 +16,7 @@ from kos_ray.model.ids import MS_US, JobKey, SpecKey
 from kos_ray.model.job import After, AttemptEnd, JobState, Spec
 from kos_ray.model.node import Node
 from kos_ray.model.policy import Policy
+from kos_ray.rehearsal.advised import Advised
 from kos_ray.rehearsal.nodes import Attempt, Nodes, attempt_of
 from kos_ray.rehearsal.record import Record
 from kos_ray.rehearsal.workload import VirtualJob
@@ -46,6 +47,7 @@ class World:
         self._jobs = tuple(jobs)
         self._check_always = check
         self._nodes = Nodes()
+        self.advised = Advised()
         self._specs: dict[Spec, SpecKey] = {}
         #: specs that are told in this pass
         self._told: set[SpecKey] = set()
@@ -61,6 +63,8 @@ class World:
 
         Raises:
             RehearsalFailed: an invariant of the scheduler was broken.
+            PluginFailed: a plug-in that the policy names failed.
+            Refused: there is none of that name.
 
         """
         events: list[e.Event] = [
@@ -77,11 +81,12 @@ class World:
             if idle > _IDLE_PASSES_MAX:
                 break
             self._note_attempts()
-            self._carry_out(step(self.state, events, now_us), now_us)
+            decisions = step(self.state, events, now_us)
+            self._carry_out(decisions, now_us)
             if self._check_always:
                 self._check(now_us)
-            events = []
-            now_us = self._next_us(now_us)
+            events = self.advised.events(self.state, events, decisions, now_us)
+            now_us = now_us if events else self._next_us(now_us)
         self._check(self._nodes.now_us)
         self.record.close()
         return self.record

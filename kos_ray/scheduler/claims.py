@@ -1,7 +1,8 @@
 """Room that is kept: for heads that do not fit yet, and for jobs for which others were asked to make room.
 
-What stands behind may use a claimed node only where it leaves what the claimer waits for, or where it is declared to
-be over before the claimer could start (backfill as in EASY; Lifka, JSSPP 1995): nothing higher is delayed.
+What stands behind may use a claimed node only where it leaves what the claimer waits for, where it is declared to be
+over before the claimer could start, or where there is room for both by then (backfill as in EASY; Lifka, JSSPP 1995):
+nothing higher is delayed.
 
 Where nothing is declared, learnt run times stand in among jobs of the same order: what runs is taken to end early, and
 what is to run to end late. They are forecasts, so they let nobody pass what is more urgent, or has waited as long as
@@ -92,8 +93,13 @@ class Claims:
         """Whether somebody claims the node."""
         return bool(self.by_node.get(node.node.id))
 
-    def times(self, node: NodeState, head: JobKey, wanted: Resources, *, opens: bool) -> int:
-        """How many jobs alike to `head` the claims on a node let start there; `opens`: in slots yet to be made."""
+    def times(
+        self, node: NodeState, head: JobKey, wanted: Resources, *, opens: bool, gang_us: int | None = None
+    ) -> int:
+        """How many jobs alike to `head` the claims on a node let start there; `opens`: in slots yet to be made.
+
+        `gang_us`: the longest that a member of its gang is expected to run, 0 where nobody knows.
+        """
         claims = self.by_node.get(node.node.id)
         if not claims:
             return _MANY
@@ -101,8 +107,12 @@ class Claims:
         others = [claim for claim in claims if claim.key != head and self._holds_off(claim, job)]
         if not others:
             return _MANY
-        found = self._beside(node, others, wanted, opens=opens)
-        return found or int(self._over_before(self._state.jobs[head], others))
+        run_us = expected_us(self._state, job.entry) if gang_us is None else gang_us
+        over = self._over_before(job, run_us, others)
+        if over and gang_us is not None:
+            return _MANY
+        # those behind the head may run longer: where it is over in time, each is looked at for itself
+        return self._beside(node, others, wanted, opens=opens) or int(over) or self._left_over(node, others, wanted)
 
     def _holds_off(self, claim: Claim, job: Job) -> bool:
         """Whether a claim stands before a job: of the same order, or more urgent, or what the job made room for."""
@@ -123,9 +133,8 @@ class Claims:
             add(free, claim.resources, -1)
         return wanted.times_in(free, _MANY)
 
-    def _over_before(self, job: Job, others: list[Claim]) -> bool:
-        """Whether a job is over before any of these could start."""
-        run_us = expected_us(self._state, job.entry)
+    def _over_before(self, job: Job, run_us: int, others: list[Claim]) -> bool:
+        """Whether a job that is declared to run so long (0: not declared) is over before any of these could start."""
         if not run_us:
             found = estimate_of(self._state, job)
             return found.sure and all(
@@ -139,6 +148,28 @@ class Claims:
             if not self._now_us + run_us <= ready_us < NEVER_US:
                 return False
         return True
+
+    def _left_over(self, node: NodeState, others: list[Claim], wanted: Resources) -> int:
+        """So many leave all claims what they wait for though they run on: there is more than that when they start."""
+        found = _MANY
+        for at_us in {claim.ready.declared_us for claim in others}:
+            if at_us == NEVER_US:
+                return 0
+            room = room_at(self._state, node, at_us)
+            for claim in others:
+                add(room, claim.resources, -1)
+            found = wanted.times_in(room, found)
+        return found
+
+
+def room_at(state: State, node: NodeState, at_us: int) -> dict[str, int]:
+    """What a node could give at an instant by declared run times, if nothing else started there."""
+    room = room_of(node)
+    for end, resources in _ends(state, node).declared:
+        if end > at_us:
+            break
+        add(room, resources, 1)
+    return room
 
 
 def length_us(state: State, job: Job) -> int:

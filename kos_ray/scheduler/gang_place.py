@@ -15,6 +15,7 @@ from kos_ray.scheduler.claims import NEVER, Claims, Ready, ready_at
 from kos_ray.scheduler.evict import Search
 from kos_ray.scheduler.fit import usable
 from kos_ray.scheduler.jobs import Gang, Job
+from kos_ray.scheduler.models import expected_us
 from kos_ray.scheduler.packing import Beside, Let, Packing, Placement, Shape, assigned, counted, shape_of
 from kos_ray.scheduler.queues import first_ready, take_first
 from kos_ray.scheduler.sites import Sites, matches
@@ -108,9 +109,12 @@ class GangTurns:
 
     def _let(self, gang: Gang, head: JobKey) -> Let:
         site = self._site(gang)
+        lengths = [expected_us(self._state, entry) for entry in {job.entry for job in gangs.ready(self._state, gang)}]
+        longest_us = max(lengths) if all(lengths) else 0
 
         def let(node: NodeState, shape: Shape) -> int:
-            return min(site(node, shape), self._claims.times(node, head, shape.kind.resources, opens=True))
+            wanted = shape.kind.resources
+            return min(site(node, shape), self._claims.times(node, head, wanted, opens=True, gang_us=longest_us))
 
         return let
 

@@ -48,19 +48,19 @@ class Pass:
         self.now_us = now_us
         self.launched: dict[tuple[NodeId, SlotKind], list[JobKey]] = {}
         self.slots = Slots(state, now_us)
-        self.recalls = Recalls(state, now_us)
         self.evictions: list[d.Decision] = []
         self.claims = Claims(state, now_us)
         self.sites = Sites(state, now_us)
         self._search = Search(state, self.claims, self.sites, now_us)
         if before is not None:
             self._search.rights.fresh |= before.started()
+        self.recalls = Recalls(state, now_us, self._search.rights.fresh)
         self._gangs = GangTurns(state, self.claims, self.sites, self._search, now_us, self.slots.resize, self._launch)
         self._parking = Parking(state, now_us, self.claims, self._search.targets)
         #: where jobs of a class have started in this pass
         self._last: dict[JobClass, NodeState] = {}
-        self._claimed = 0
-        self._compared = False
+        self._claims_max = min(state.policy.claims_max, len(state.nodes))  # nobody claims a node that is claimed
+        self._claimed, self._compared = 0, False
         self._given_up: list[d.Decision] = []
         self._refill_us: int | None = None
 
@@ -105,7 +105,7 @@ class Pass:
         """Whether nothing has changed for a head that had no room, and no node is to be claimed for it."""
         if self._parking.parked(turn) is None:
             return False
-        if self._claimed < self.state.policy.claims_max and not turn.nominated:
+        if self._claimed < self._claims_max and not turn.nominated:
             return False
         if not self._compared:  # once: all heads that claim have done so by then
             self._compared = True
@@ -337,7 +337,7 @@ class Pass:
             why = self._gangs.why_not(turn) if job_class.name.gang else None
             job_class.why = why or why_not(state, job_class, turn.head, self._search, self.sites, self.now_us)
         self._parking.park(turn, searches=self._search.may_help(job_class))
-        if self._claimed < state.policy.claims_max:
+        if self._claimed < self._claims_max:
             self._claim(turn)
 
     def _claim(self, turn: Turn) -> None:

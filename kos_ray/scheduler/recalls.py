@@ -1,11 +1,14 @@
 """What waits ahead at a node and is asked back: what runs before it turned out long, or somebody claims the room."""
 
+from collections.abc import Set
+
 from kos_ray.model import decisions as d
 from kos_ray.model.ids import JobKey
 from kos_ray.model.job import JobState
 from kos_ray.model.reasons import Reason
 from kos_ray.scheduler.apply import apply_decision
 from kos_ray.scheduler.jobs import Job
+from kos_ray.scheduler.queues import rank
 from kos_ray.scheduler.state import NodeState, State
 from kos_ray.scheduler.turns import Turn
 
@@ -13,9 +16,11 @@ from kos_ray.scheduler.turns import Turn
 class Recalls:
     """What one pass asks back."""
 
-    def __init__(self, state: State, now_us: int) -> None:
+    def __init__(self, state: State, now_us: int, fresh: Set[JobKey]) -> None:
+        """`fresh`: what the pass has started so far."""
         self._state = state
         self._now_us = now_us
+        self._fresh = fresh
         self.decisions: list[d.Recall] = []
 
     def behind_long(self) -> None:
@@ -40,7 +45,15 @@ class Recalls:
     def _stands_behind(self, key: JobKey, turn: Turn) -> bool:
         job = self._state.jobs[key]
         own, claimer = job.job_class, turn.job_class
-        return own is not claimer and (own.order, key) > (claimer.order, turn.head) and _recallable(job)
+        # what was sent in this pass had its turn before the claimer: asked back, it would be sent again for ever
+        if own is claimer or key in self._fresh or not _recallable(job):
+            return False
+        if own.account != claimer.account:
+            return (own.order, key) > (claimer.order, turn.head)
+        return (own.order, *self._place(job)) > (claimer.order, *self._place(self._state.jobs[turn.head]))
+
+    def _place(self, job: Job) -> tuple[int, JobKey]:
+        return (rank(self._state, job) if job.job_class.ranked else 0, job.key)
 
     def _recall(self, node: NodeState, keys: list[JobKey], reason: Reason) -> None:
         if not keys:

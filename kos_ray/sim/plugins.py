@@ -22,6 +22,7 @@ class Plugins:
         #: which life of the process it is, so that what an ended one says is heard by nobody
         self._life: dict[str, int] = {}
         self._lives = 0
+        self._graphs = world.seed % 2 == 0
 
     def listen(self, answer: Callable[[Advice], None]) -> None:
         """See the port."""
@@ -62,6 +63,10 @@ class Plugins:
         if self._life.get(advice.plugin) == life:
             self._answer(advice)
             self._kick()
+
+    def orders_graphs(self, _plugin: str) -> bool:
+        """See the port."""
+        return self._graphs
 
     def cancel(self, plugin: str, ids: tuple[str, ...]) -> None:
         """See the port: nobody answers to this."""

@@ -24,7 +24,7 @@ ARROWS: dict[str, set[str]] = {
     "observe": {"model"},
     "client": {"model", "spec", "runtime", "facade"},
     "cli": {"model", "spec", "observe", "client", "runtime", "rehearsal", "facade"},
-    "rehearsal": {"model", "spec", "scheduler", "journal"},
+    "rehearsal": {"model", "spec", "scheduler", "journal", "engine", "plugins"},
     "sim": {"model", "engine", "scheduler", "journal", "spec"},
 }
 
@@ -32,6 +32,7 @@ ARROWS: dict[str, set[str]] = {
 ONLY: dict[tuple[str, str], set[str]] = {
     ("client", "runtime"): {"kos_ray.runtime.connect"},
     ("cli", "runtime"): {"kos_ray.runtime.connect"},
+    ("rehearsal", "engine"): {"kos_ray.engine.advice"},
     ("worker", "spec"): {"kos_ray.spec.options"},
     ("runtime", "rehearsal"): {"kos_ray.rehearsal.plan"},
     ("runtime", "scheduler"): {

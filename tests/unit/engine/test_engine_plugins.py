@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kos_ray.engine.advice import START_US, TASKS_MAX
+from kos_ray.engine.advice import GRAPH_US, START_US, TASKS_MAX
 from kos_ray.engine.engine import Engine
 from kos_ray.engine.inbox import SettingsWish
 from kos_ray.engine.overview import overview
@@ -15,6 +15,7 @@ from kos_ray.engine.telemetry import Telemetry
 from kos_ray.journal.store import Journal
 from kos_ray.model import events as e
 from kos_ray.model.ids import JobKey
+from kos_ray.model.job import After
 from kos_ray.model.plugins import Advice, Question
 from kos_ray.model.policy import Policy
 from kos_ray.scheduler import invariants
@@ -32,12 +33,16 @@ class Plugins:
         self.cancelled: list[tuple[str, ...]] = []
         self.over: list[str] = []
         self.say: Callable[[Advice], None] = lambda _: None
+        self.graphs = False
 
     def listen(self, answer: Callable[[Advice], None]) -> None:
         self.say = answer
 
     def ask(self, plugin: str, question: Question) -> None:
         self.asked.append((plugin, question))
+
+    def orders_graphs(self, plugin: str) -> bool:
+        return self.graphs and plugin == "p"
 
     def cancel(self, plugin: str, ids: tuple[str, ...]) -> None:
         self.cancelled.append(ids)
@@ -326,3 +331,30 @@ def test_telemetry_counts_while_it_is_wanted() -> None:
 def test_the_overview_says_which_queue_is_in_use() -> None:
     view = overview(State(policy=Policy(queue="redis")), (), 0)
     assert (view.queue, view.queue_wanted) == ("sqlite", "redis")
+
+
+def test_one_for_graphs_is_asked_of_those_behind_and_has_more_time() -> None:
+    hands = Ordered()
+    hands.plugins.graphs = True
+    behind = (array(name, after=((parent, int(After.OK)),)) for name, parent in (("child", "root"), ("leaf", "child")))
+    hands.submit(array("root"), *behind, array("other"))
+    _, question = hands.plugins.asked[-1]
+    assert [(task["id"], task["after"], task["ready_at"] is None) for task in question.tasks] == [
+        ("root", [], False),
+        ("child", ["root"], True),
+        ("leaf", ["child"], True),
+        ("other", [], False),
+    ]
+    hands.greet()
+    hands.up()
+    assert question.cluster["capacity"] == {}
+    hands.time_us += GRAPH_US - 2_000
+    hands.tick()
+    assert hands.off == {}, "200 ms are for those that rank each job for itself"
+    hands.answer({1: 1, 2: 2, 3: 3, 4: 4})
+    assert hands.launched() == [("root", 1), ("other", 1)]
+    hands.report(ended(1))
+    hands.tick()
+    assert hands.launched()[2:] == [("child", 1)]
+    assert len(hands.plugins.asked) == 1, "nobody is asked about a job that has its rank"
+    hands.checked()

@@ -9,6 +9,7 @@ import pytest
 from kos_ray.model.ids import JobKey
 from kos_ray.model.plugins import Advice, Question
 from kos_ray.plugins.process import PluginProcesses, check
+from tests.installed import install_entry_points
 
 #: modules of plug-ins, as people would write them; each is an entry point of its own name
 SOURCES = {
@@ -67,6 +68,13 @@ SOURCES = {
     """,
     "broken": "raise ImportError('no such thing')",
 }
+#: and of plug-ins for graphs
+GRAPHS = """
+class backwards:
+    def order(self, tasks, cluster): return [-len(task["after"]) * cluster["capacity"]["CPU"] for task in tasks]
+class short:
+    def order(self, tasks, cluster): return [1]
+"""
 TASK = {"id": "a", "type": "t", "deadline": 5.5, "run_time": 2.0, "measured_run_time": None}
 PATIENCE_S = 30.0
 
@@ -80,10 +88,9 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         text = "\n".join(line.removeprefix(indent) for line in source.splitlines())
         (tmp_path / f"plugin_{name}.py").write_text(text)
         lines.append(f"{name} = plugin_{name}" + (":Plugin" if "class Plugin" in source else ""))
-    info = tmp_path / "plugins_of_tests-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: plugins-of-tests\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("\n".join(lines))
+    lines += ["[kos_ray.graph_disciplines]", *(f"{name} = plugin_graphs:{name}" for name in ("backwards", "short"))]
+    (tmp_path / "plugin_graphs.py").write_text(GRAPHS)
+    install_entry_points(tmp_path, "\n".join(lines))
     package = Path(__file__).parents[3]
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{package}")
 
@@ -116,6 +123,27 @@ def test_one_that_answers(plugins: PluginProcesses, heard: "queue.Queue[Advice]"
     assert heard.get(timeout=PATIENCE_S).ranks == (7_000,)
 
 
+def test_one_for_graphs(
+    plugins: PluginProcesses,
+    heard: "queue.Queue[Advice]",
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It gets all tasks and the cluster in one call; who is of which kind is known without its code."""
+    monkeypatch.syspath_prepend(tmp_path)
+    assert [plugins.orders_graphs(name) for name in ("backwards", "good", "absent")] == [True, False, False]
+    tasks = ({**TASK, "after": []}, {**TASK, "after": ["a"]})
+    question = Question(
+        number=1, keys=(JobKey(1), JobKey(2)), tasks=tasks, cluster={"now": 5.0, "capacity": {"CPU": 2}}
+    )
+    plugins.ask("backwards", question)
+    assert heard.get(timeout=PATIENCE_S) == Advice(plugin="backwards")
+    assert heard.get(timeout=PATIENCE_S).ranks == (0, -2_000)
+    plugins.ask("short", question)
+    assert heard.get(timeout=PATIENCE_S) == Advice(plugin="short")
+    assert "expected 2 ranks, one for each task, found 1" in heard.get(timeout=PATIENCE_S).failed
+
+
 def test_one_in_functions_that_has_nothing_to_say(plugins: PluginProcesses, heard: "queue.Queue[Advice]") -> None:
     plugins.ask("snake", asked(TASK))
     assert heard.get(timeout=PATIENCE_S) == Advice(plugin="snake")
@@ -141,7 +169,7 @@ def test_the_sample(plugins: PluginProcesses, heard: "queue.Queue[Advice]") -> N
         ("forges", "its answer makes no sense"),
         ("lacking", "found plugin_lacking:Plugin without cancel"),
         ("broken", "cannot be loaded: ImportError: no such thing"),
-        ("absent", "expected the name of an entry point of the group kos_ray.disciplines, found 'absent'"),
+        ("absent", "expected the name of an entry point of the group kos_ray.disciplines or kos_ray.graph_disciplines"),
     ],
 )
 def test_one_that_is_found_wanting(plugins: PluginProcesses, heard: "queue.Queue[Advice]", name: str, why: str) -> None:
@@ -169,7 +197,7 @@ def test_one_that_hangs_is_ended_and_says_nothing_more(plugins: PluginProcesses,
     [
         ("good", ""),
         ("lacking", "expected the methods canHandle (or can_handle), schedule and cancel, found plugin_lacking"),
-        ("absent", "installed: broken, crashes, forges, good"),
+        ("absent", "installed: backwards, broken, crashes, forges, good"),
     ],
 )
 def test_a_plugin_is_checked_when_it_is_set(name: str, why: str) -> None:

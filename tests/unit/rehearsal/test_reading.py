@@ -8,6 +8,7 @@ import pytest
 from kos_ray.model.errors import InvalidSpec
 from kos_ray.model.policy import Discipline
 from kos_ray.rehearsal.cluster import read_cluster
+from kos_ray.rehearsal.psplib import read_projects
 from kos_ray.rehearsal.read import read_policy, read_workload
 from kos_ray.rehearsal.report import report_of
 from kos_ray.rehearsal.world import World
@@ -107,7 +108,7 @@ def test_swf(tmp_path: Path) -> None:
     assert [(job.name, job.at_us, job.run_us, job.spec.run_ms, job.user) for job in jobs] == [
         ("1", 0, 1_451_000_000, 2_000_000, "u1"),
         ("2", 5_000_000, 10_000_000, 10_000, ""),
-        ("3", 10_000_000, 0, 0, "u4"),
+        ("3", 10_000_000, 0, 1, "u4"),
     ]
     assert [job.spec.resources.as_units() for job in jobs] == [{"CPU": 128}, {"CPU": 1}, {"CPU": 64}]
     assert {job.spec.run_ms for job in read_workload(str(file), declared=False)} == {0}
@@ -189,7 +190,55 @@ def test_policies(tmp_path: Path) -> None:
     assert read_policy(str(file))[0].discipline is Discipline.LIFO
     policy, _ = read_policy('scheduler_mode=fifo licences="{a: 2}"')
     assert (policy.discipline, policy.licences) == (Discipline.FIFO, (("a", 20_000),))
-    with pytest.raises(InvalidSpec, match="no plug-in runs in a rehearsal"):
-        read_policy("scheduler_mode=plugin:shortest_job_first")
+    assert read_policy("scheduler_mode=plugin:shortest_job_first")[0].plugin == "shortest_job_first"
+    with pytest.raises(InvalidSpec, match="plugin:absent: expected the name of an entry point"):
+        read_policy("scheduler_mode=plugin:absent")
     with pytest.raises(InvalidSpec, match="expected KEY=VALUE"):
         read_policy("quickly")
+
+
+PROJECT = """\
+{"name": "p1", "capacities": [4, 2], "tasks": [[0, [0, 0], [1]], [3, [2, 0], [3]], [5, [1, 1], [3]], [0, [0, 0], []]]}
+{"name": "p2", "capacities": [1], "tasks": [[2, [1], []]]}
+"""
+
+
+def test_projects(tmp_path: Path) -> None:
+    """Tasks that stand for the start and the end are left out."""
+    file = tmp_path / "p.jsonl.gz"
+    file.write_bytes(gzip.compress(PROJECT.encode()))
+    jobs = read_workload(f"{file}#p1")
+    assert [(job.name, job.run_us, job.spec.run_ms, job.after) for job in jobs] == [
+        ("2", 3_000_000, 3_000, ()),
+        ("3", 5_000_000, 5_000, ()),
+    ]
+    assert [job.spec.resources.as_units() for job in jobs] == [{"R1": 2}, {"R1": 1, "R2": 1}]
+    assert read_projects(file)["p1"].node().resources.as_units() == {"R1": 4, "R2": 2}
+    chain = PROJECT.replace("[3, [2, 0], [3]]", "[3, [2, 0], [2]]")
+    file.write_bytes(gzip.compress(chain.encode()))
+    assert [job.after for job in read_workload(f"{file}#p1")] == [(), (0,)]
+    for name, found in (("#p3", "'p3'"), ("", "'none'")):
+        with pytest.raises(InvalidSpec, match=f"expected the name of one of its 2 projects .* p1, p2; found {found}"):
+            read_workload(f"{file}{name}")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("\n{", r"p\.jsonl:2: expected a project as JSON"),
+        ("[]", r"p\.jsonl:1: expected a project as a mapping"),
+        ('{"name": "p", "capacities": [1]}', "p.jsonl:1: expected 'tasks' in a project, found none"),
+        ('{"name": "p", "capacities": [1], "tasks": [[1, [1]]]}', r"1: tasks\[0\]: expected a task \[duration"),
+        ('{"name": "p", "capacities": [1], "tasks": [[1, [1, 1], []]]}', r"tasks\[0\]: expected 1 demands, found 2"),
+        ('{"name": "p", "capacities": [1], "tasks": [[1, [2], []]]}', "expected no demand above the capacity of 1"),
+        ('{"name": "p", "capacities": [1], "tasks": [[1, [1], [0]]]}', "expected successors from 1 to 0, found 0"),
+        ('{"name": "p", "capacities": [1], "tasks": [[-1, [1], []]]}', "expected whole numbers from 0"),
+        ('{"name": "p", "capacities": [1], "tasks": [[0, [0], []]]}', "expected at least one task with a duration"),
+        ("", "expected at least one project, found none"),
+    ],
+)
+def test_wrong_projects_name_the_line(tmp_path: Path, text: str, expected: str) -> None:
+    file = tmp_path / "p.jsonl"
+    file.write_text(text)
+    with pytest.raises(InvalidSpec, match=expected):
+        read_workload(str(file))

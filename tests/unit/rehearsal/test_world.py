@@ -5,10 +5,15 @@ from pathlib import Path
 import pytest
 from small_worlds import ends, job, rehearse, report, starts
 
+from kos_ray.plugins.samples import ShortestJobFirst
+from kos_ray.rehearsal import world
+from kos_ray.rehearsal.advised import PluginFailed
 from kos_ray.rehearsal.cluster import read_cluster
 from kos_ray.rehearsal.read import read_workload
 from kos_ray.rehearsal.report import PARTS, jain
 from kos_ray.rehearsal.world import START_US, World
+from kos_ray.scheduler.machine import step
+from tests.installed import install_entry_points
 
 
 def test_fifo_on_one_node_by_hand() -> None:
@@ -40,6 +45,22 @@ def test_backfill_needs_declared_run_times() -> None:
     wide = (job(0, 10), job(1, 10, cpu=2))
     assert starts(rehearse("1x2cpu", *wide, job(2, 5))) == [0, 10, 2]
     assert starts(rehearse("1x2cpu", *wide, job(2, 5, declared=False))) == [0, 10, 20]
+
+
+def test_backfill_takes_what_is_left_over_when_the_head_starts() -> None:
+    """Three of four CPUs are the head's from 10 s on: the fourth is free for as long as one likes, and for one job."""
+    wide = (job(0, 10, cpu=2), job(1, 10, cpu=3))
+    assert starts(rehearse("1x4cpu", *wide, job(2, 100), job(3, 100))) == [0, 10, 2, 20]
+    assert starts(rehearse("1x4cpu", *wide, job(2, 100), job(3, 7))) == [0, 10, 2, 3]
+    assert starts(rehearse("1x4cpu", *wide, job(2, 100, cpu=2))) == [0, 10, 20]
+
+
+def test_gangs_backfill_whole() -> None:
+    """Two members on one node, over before the head's turn, or beside it; or else behind it."""
+    head = (job(0, 10, cpu=2), job(1, 10, cpu=4))
+    assert starts(rehearse("1x4cpu", *head, job(2, 8, members=2))) == [0, 10, 2]
+    assert starts(rehearse("1x4cpu", *head, job(2, 9, members=2))) == [0, 10, 20]
+    assert starts(rehearse("1x5cpu", job(0, 10, cpu=3), job(1, 10, cpu=3), job(2, 99, members=2))) == [0, 10, 2]
 
 
 def test_children_wait_for_their_parents() -> None:
@@ -122,6 +143,40 @@ def test_a_spec_is_told_once() -> None:
     world = World(read_cluster("1x2cpu"), [job(0, 1), job(0, 1), job(0, 2)])
     told = [len(event.new_specs) for event in world._arrivals(START_US)]
     assert told == [1, 0, 1]
+
+
+def test_a_plugin_orders_jobs_as_it_does_live() -> None:
+    jobs = (job(0, 10), job(1, 9), job(2, 5), job(2, 7))
+    record = rehearse("1x1cpu", *jobs, policy="scheduler_mode=plugin:shortest_job_first")
+    assert starts(record) == [0, 22, 10, 15]
+
+
+def test_a_plugin_that_raises_ends_the_rehearsal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ShortestJobFirst, "schedule", lambda *_: "first")
+    with pytest.raises(PluginFailed, match="the plug-in shortest_job_first raised TypeError: expected of schedule"):
+        rehearse("1x1cpu", job(0, 10), policy="scheduler_mode=plugin:shortest_job_first")
+
+
+def test_a_graph_is_ordered_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind the first job, longest first takes ten seconds on two CPUs: 5 + 3, 4 + 3 + 3. Nine are enough."""
+    install_entry_points(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    jobs = (job(0, 1, cpu=2), *(job(0, run_s, after=(0,)) for run_s in (5, 4, 3, 3, 3)))
+    assert max(ends(rehearse("1x2cpu", *jobs, policy="scheduler_mode=dependency_graph"))) == 11
+    assert max(ends(rehearse("1x2cpu", *jobs, policy="scheduler_mode=plugin:graph_search"))) == 10
+    behind = (job(0, 4), job(0, 4), job(0, 2), job(0, 6, after=(2,)))
+    found = starts(rehearse("1x2cpu", *behind, policy="scheduler_mode=plugin:graph_search"))
+    assert found[2:] == [0, 2], "what waits behind the short one is known before it starts"
+
+
+def test_what_was_queued_ahead_stays_there_though_somebody_older_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Last in, first out: a short job goes to the slot's queue before the older long one, and is not asked back."""
+    passes = iter(range(1_000))
+    monkeypatch.setattr(world, "step", lambda *given: next(passes) >= 0 and step(*given))
+    jobs = (job(0, 0.01), job(0.02, 0.01), job(0.021, 5), job(0.022, 0.01))
+    record = rehearse("1x1cpu", *jobs, policy="scheduler_mode=lifo")
+    assert starts(record) == [0, 0.02, 0.04, 0.03]
+    assert record.attempts == len(jobs)
 
 
 def test_learnt_run_times_let_short_jobs_pass(tmp_path: Path) -> None:

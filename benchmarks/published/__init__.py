@@ -1,0 +1,1 @@
+"""Published tables, run through the production scheduler in virtual time: ours beside theirs."""

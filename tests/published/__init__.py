@@ -1,0 +1,1 @@
+"""Samples of the published tables, run as the benchmarks run them whole."""
