@@ -10,6 +10,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from random import Random
 
@@ -102,12 +103,9 @@ def allocated(run: Run) -> float:
     nodes = read_nodes(folder / "openb_node_list_gpu_node.csv.gz")
     capacity = sum(gpus_of(node.resources) for node in nodes)
     pods = arrivals(read_pods(folder / f"openb_pod_list_{run.name}.csv.gz"), capacity, random)
-    found = [
-        given
-        for asked, given in given_out(shuffled(nodes, random), pods, run.policy)
-        if round(100 * asked / capacity) == 100
-    ]
-    return 100 * statistics.mean(found) / capacity
+    steps = given_out(shuffled(nodes, random), pods, run.policy)
+    until = takewhile(lambda found: round(100 * found[0] / capacity) <= 100, steps)
+    return 100 * statistics.mean(given for asked, given in until if round(100 * asked / capacity) == 100) / capacity
 
 
 def arrivals(listed: Sequence[VirtualJob], capacity: int, random: Random) -> list[Spec]:
