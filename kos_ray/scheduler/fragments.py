@@ -125,6 +125,7 @@ class Fragments:
         rooms = state.rooms
         rooms.by_room()  # takes in what was touched
         names = {label.label for shape in jobs for label in shape.labels}
+        # None where a node is gone, or its labels are others
         changed = rooms.changed_since(self._position)
         if changed is None or not names <= self._names or len(self._shapes) > _KNOWN_MAX:
             self._forget()
@@ -132,9 +133,6 @@ class Fragments:
             changed = list(state.nodes.values())
         for node in changed:
             self._put(node)
-        if len(self._of) > len(state.nodes):
-            for node_id in [node_id for node_id in self._of if node_id not in state.nodes]:
-                self._drop(node_id)
         if len(self._faces) > 2 * len(self._of):
             self._faces = {key: face for key, face in self._faces.items() if face.nodes}
         self._position = rooms.position

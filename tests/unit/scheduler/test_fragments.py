@@ -4,6 +4,7 @@ from kos_ray.model.job import SlotKind
 from kos_ray.model.resources import UNIT, Resources
 from kos_ray.model.where import Selector
 from kos_ray.scheduler.fragments import Face, Fragments, Shape, times_in, workload
+from kos_ray.scheduler.machine import step
 from tests.scenarios.language import Play
 
 HALF, ONE, TWO = (Resources.of({"CPU": 4, "GPU": gpus}) for gpus in (0.5, 1, 2))
@@ -67,7 +68,8 @@ def test_what_is_derived_as_things_change_is_what_is_found_anew() -> None:
         "submit m cpu=4 strategy=fgd single",
     ]
     for line in lines:
-        play.do([line])
+        verb, *words = line.split()
+        step(play.state, [getattr(play, f"_{verb}")(*words)], play.now_us)  # the state stays the same one
         jobs = workload(play.state)
         kept, fresh = play.state.fragments, Fragments()
         found, anew = kept.refresh(play.state, jobs), fresh.refresh(play.state, jobs)
