@@ -167,13 +167,11 @@ class Pass:
             if times:
                 yield node, min(times, node.lanes[kind].idle)
         quota = self.slots.quota(kind)
-        looked = quota and self.sites.chooses(turn.job_class)  # at all nodes, in vain
         if not quota:
             if self._search.lacks_quota(kind, turn.head) or not self.slots.close_for_quota(kind):
                 return
             quota = 1
-        best = None if looked else self._best_fit(turn)
-        if best:
+        if best := self._best_fit(turn):
             yield best, min(quota, self._times(best, turn))
         if self.state.idle_lanes:
             for node in self.state.rooms.by_room().large_enough(kind.resources):
