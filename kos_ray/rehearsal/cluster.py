@@ -10,6 +10,7 @@ from kos_ray.model.ids import NodeId
 from kos_ray.model.node import HOST, Node
 from kos_ray.model.resources import UNIT, Resources
 from kos_ray.rehearsal.journal import is_journal, read_nodes
+from kos_ray.rehearsal.openb import read_nodes as read_openb
 from kos_ray.spec.parse import parse_integer, parse_mapping, parse_text
 from kos_ray.spec.places import Source, read_text
 from kos_ray.spec.units import describe, parse_amount, parse_bytes
@@ -25,7 +26,7 @@ _OF_KIND = ("count", "labels")
 
 
 def read_cluster(text: str) -> tuple[Node, ...]:
-    """The nodes of a file, of a journal, or of the short form.
+    """The nodes of a file (also of openb, .csv or .csv.gz), of a journal, or of the short form.
 
     Raises:
         InvalidSpec: it is neither, with the place.
@@ -33,6 +34,8 @@ def read_cluster(text: str) -> tuple[Node, ...]:
     """
     if is_journal(text):
         return read_nodes(Path(text))
+    if text.removesuffix(".gz").endswith(".csv"):
+        return read_openb(Path(text))
     if Path(text).suffix in (".yaml", ".yml", ".json"):
         return _from_file(Source(text, read_text(text)))
     kinds: list[tuple[int, Resources, tuple[tuple[str, str], ...]]] = []

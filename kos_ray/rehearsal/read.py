@@ -9,6 +9,7 @@ from kos_ray.model.errors import InvalidSpec, Refused
 from kos_ray.model.policy import Policy, changed
 from kos_ray.plugins.load import load
 from kos_ray.rehearsal.journal import is_journal, read_jobs, read_last_policy
+from kos_ray.rehearsal.openb import is_openb, read_pods
 from kos_ray.rehearsal.psplib import read_project
 from kos_ray.rehearsal.recorded import read_gangs, read_workflow
 from kos_ray.rehearsal.swf import read_swf
@@ -63,7 +64,7 @@ def _read(path: str, seed: int, remark: Callable[[str], None]) -> tuple[VirtualJ
     if name.endswith(".swf"):
         return read_swf(Path(path))
     if name.endswith(".csv"):
-        return read_gangs(Path(path))
+        return read_pods(Path(path)) if is_openb(Path(path)) else read_gangs(Path(path))
     file, _, project = path.partition("#")
     if file.removesuffix(".gz").endswith(".jsonl"):
         return read_project(file, project).jobs

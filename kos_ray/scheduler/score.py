@@ -5,24 +5,13 @@ from collections.abc import Callable, Iterator
 from kos_ray.model.ids import NodeId
 from kos_ray.model.job import SlotKind
 from kos_ray.model.resources import add
-from kos_ray.model.where import Strategy
-from kos_ray.scheduler.fgd import gpus_of, growth
+from kos_ray.model.where import ANYWHERE, Strategy
 from kos_ray.scheduler.fit import able_nodes, leftover
 from kos_ray.scheduler.jobs import JobClass
 from kos_ray.scheduler.models import load_of
-from kos_ray.scheduler.sites import Sites
+from kos_ray.scheduler.sites import Sites, matches
 from kos_ray.scheduler.state import NodeState, State
 from kos_ray.scheduler.turns import Turn
-
-
-def score(sites: Sites, node: NodeState, job_class: JobClass, kind: SlotKind) -> tuple[float, ...]:
-    """The lower the better: the weights of wishes that it would meet, then what the strategy says."""
-    strategy = sites.strategy(job_class)
-    if strategy is Strategy.SPREAD:
-        return (-sites.liked(node, job_class), _load(node))
-    if strategy is Strategy.FGD and gpus_of(kind.resources):
-        return (-sites.liked(node, job_class), growth(node, kind, sites.workload), leftover(node, kind))
-    return (-sites.liked(node, job_class), leftover(node, kind))
 
 
 def in_rotation(
@@ -61,15 +50,56 @@ def liked_best(
     if not sites.chooses(job_class):
         return
     opens = state.tree.times(state.reserved, kind.namespace, kind.resources, 1)
-    best: tuple[tuple[float, ...], NodeId] | None = None
-    for node in able_nodes(state, kind, job_class.where):
+    for node in ranked(state, sites, job_class, kind):
         lane = node.lanes.get(kind)
         idle = lane is not None and lane.idle > 0
         if (idle or (opens and fits_anew(node, kind))) and let(node, turn, opens=not idle):
-            rank = ((*score(sites, node, job_class, kind), not idle), node.node.id)
-            best = min(best, rank) if best else rank
-    if best:
-        yield state.nodes[best[1]], 1
+            yield node, 1
+            return
+
+
+def ranked(state: State, sites: Sites, job_class: JobClass, kind: SlotKind) -> Iterator[NodeState]:
+    """The nodes that may have room for a slot of a kind, the best first.
+
+    Those that meet most of what the class wishes; of these what the strategy says; where that is equal as well the
+    tightest, unless jobs are spread.
+    """
+    strategy = sites.strategy(job_class)
+    wishes, idle = sites.wishes(job_class), state.idle_lanes.get(kind, {})
+    if strategy is Strategy.FGD and sites.workload:
+        placed = _by_loss(state, sites, job_class, kind)
+    else:
+        placed = _by_room(state, job_class, kind, spreads=strategy is Strategy.SPREAD)
+    groups: dict[tuple[float, ...], list[NodeState]] = {}
+    for place, node in placed:
+        liked = sites.liked(node, job_class) if wishes else 0
+        groups.setdefault((-liked, place), []).append(node)
+
+    def then(node: NodeState) -> tuple[float, bool, NodeId]:
+        left = 0.0 if strategy is Strategy.SPREAD else leftover(node, kind)
+        return (left, node.node.id not in idle, node.node.id)
+
+    for _, among in sorted(groups.items(), key=lambda group: group[0]):
+        yield from sorted(among, key=then)
+
+
+def _by_room(state: State, job_class: JobClass, kind: SlotKind, *, spreads: bool) -> Iterator[tuple[float, NodeState]]:
+    idle = state.idle_lanes.get(kind, {})
+    for node in able_nodes(state, kind, job_class.where):
+        if node.node.id in idle or kind.resources.fits(node.free):
+            yield _load(node) if spreads else 0.0, node
+
+
+def _by_loss(state: State, sites: Sites, job_class: JobClass, kind: SlotKind) -> Iterator[tuple[float, NodeState]]:
+    """An idle slot takes nothing from anybody."""
+    idle = [state.nodes[node_id] for node_id in state.idle_lanes.get(kind, ())]
+    yield from ((0, node) for node in idle if matches(node, job_class.where, kind))
+    anywhere = job_class.where == ANYWHERE
+    weights = state.fragments.refresh(state, sites.workload)
+    for loss, face in state.fragments.losses(kind, weights):
+        for node in face.nodes.values():
+            if anywhere or matches(node, job_class.where, kind):
+                yield loss, node
 
 
 def _load(node: NodeState) -> float:

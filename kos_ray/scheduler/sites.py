@@ -17,10 +17,11 @@ from kos_ray.model.ids import JobKey, NodeId
 from kos_ray.model.job import SlotKind, Spec
 from kos_ray.model.node import GPU_MEMORY
 from kos_ray.model.reasons import Reason
-from kos_ray.model.resources import UNIT, Resources
+from kos_ray.model.resources import UNIT
 from kos_ray.model.where import Neighbours, Strategy, Where
 from kos_ray.model.windows import NAMESPACE, NEVER_US, Windows
-from kos_ray.scheduler.fgd import gpus_of, workload
+from kos_ray.scheduler.fgd import gpus_of
+from kos_ray.scheduler.fragments import Shape, workload
 from kos_ray.scheduler.jobs import Job, JobClass
 from kos_ray.scheduler.marks import is_closed
 from kos_ray.scheduler.queues import class_named, reclass
@@ -231,8 +232,8 @@ class Sites:
         return self._neighbours(node, job_class)
 
     @cached_property
-    def workload(self) -> list[tuple[Resources, float]]:
-        """What is typical here; see `fgd.py`."""
+    def workload(self) -> dict[Shape, int]:
+        """What is typical here; see `fragments.py`."""
         return workload(self._state)
 
     def somebody_came(self) -> bool:
@@ -242,9 +243,12 @@ class Sites:
 
     def chooses(self, job_class: JobClass) -> bool:
         """Whether the class would rather have one node than another for more than their room."""
+        return self.wishes(job_class) or self.strategy(job_class) not in (Strategy.DEFAULT, Strategy.PACK)
+
+    def wishes(self, job_class: JobClass) -> bool:
+        """Whether it says what it would rather have."""
         where = job_class.where
-        wishes = any(found.weight for found in where.labels) or any(rule.weight for rule in where.jobs)
-        return wishes or self.strategy(job_class) not in (Strategy.DEFAULT, Strategy.PACK)
+        return any(found.weight for found in where.labels) or any(rule.weight for rule in where.jobs)
 
     def strategy(self, job_class: JobClass) -> Strategy:
         """How a node is chosen for a class: as it says, or its namespace, or the one above, or the cluster."""

@@ -13,6 +13,7 @@ from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import Resources
 from kos_ray.model.where import Where
 from kos_ray.model.windows import Windows
+from kos_ray.scheduler.fragments import Fragments
 from kos_ray.scheduler.jobs import ClassKey, Gang, Group, Job, JobClass, Parked, SpecEntry
 from kos_ray.scheduler.learnt import Learnt
 from kos_ray.scheduler.quota import Tree
@@ -227,6 +228,8 @@ class State:
     retry_us: int | None = None
     #: nodes by the room they have; derived
     rooms: Rooms = field(default_factory=Rooms)
+    #: how often shapes fit on nodes; derived
+    fragments: Fragments = field(default_factory=Fragments)
     #: jobs for which room is being made, and who had none elsewhere meanwhile; derived, see `parking.py`
     aside: dict[JobKey, Parked] = field(default_factory=dict)
     #: nodes that could hold a slot of a kind when empty, and lists of nodes by what they have in all; forgotten when

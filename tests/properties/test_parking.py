@@ -11,6 +11,7 @@ from kos_ray.model.job import Eviction
 from kos_ray.model.node import Node
 from kos_ray.model.policy import Policy
 from kos_ray.model.resources import Resources
+from kos_ray.scheduler.fragments import Fragments
 from kos_ray.scheduler.machine import step
 from kos_ray.scheduler.parking import Parking
 from kos_ray.scheduler.state import State
@@ -64,6 +65,7 @@ def forget(state: State) -> None:
     state.never.clear()
     state.shares_now.clear()
     state.aside.clear()
+    state.fragments = Fragments()
     for job_class in state.classes.values():
         job_class.rests.clear()
         job_class.parked = None

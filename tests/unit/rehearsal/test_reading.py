@@ -242,3 +242,48 @@ def test_wrong_projects_name_the_line(tmp_path: Path, text: str, expected: str) 
     file.write_text(text)
     with pytest.raises(InvalidSpec, match=expected):
         read_workload(str(file))
+
+
+PODS = """\
+name,cpu_milli,memory_mib,num_gpu,gpu_milli,gpu_spec,qos,pod_phase,creation_time,deletion_time,scheduled_time
+p2,6000,1024,1,460,V100M16|T4,LS,Running,7,17,7
+p1,12000,2048,2,1000,,LS,Running,0,5,0
+p3,1000,512,0,0,,BE,Running,9,9,9
+"""
+
+
+def test_openb(tmp_path: Path) -> None:
+    pods, nodes = tmp_path / "pods.csv", tmp_path / "nodes.csv"
+    pods.write_text(PODS)
+    nodes.write_text("sn,cpu_milli,memory_mib,gpu,model\nn1,64000,262144,2,P100\nn2,8000,1024,0,\n")
+    first, second, third = read_workload(str(pods))
+    assert [job.name for job in (first, second, third)] == ["p1", "p2", "p3"]
+    assert first.spec.resources.as_units() == {"CPU": 12, "GPU": 2, "memory": 2 * 2**30}
+    assert second.spec.resources.as_units() == {"CPU": 6, "GPU": 0.46, "memory": 2**30}
+    assert [found.values for found in second.spec.where.labels] == [("V100M16", "T4")]
+    assert (second.at_us, second.run_us, third.run_us) == (7_000_000, 10_000_000, 1_000_000)
+    one, two = read_cluster(str(nodes))
+    assert one.resources.as_units() == {"CPU": 64, "GPU": 2, "memory": 256 * 2**30}
+    assert dict(one.labels)["gpu"] == "P100"
+    assert two.resources.as_units() == {"CPU": 8, "memory": 2**30}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("460", "46.0", r"pods.csv:2: gpu_milli: expected a whole number >= 0, found '46.0'"),
+        ("2,1000", "2,500", r"pods.csv:3: expected up to 1000 gpu_milli, and 1000 of several GPUs, found 500 of 2"),
+        (",BE", "", r"pods.csv:4: expected 11 columns, found 10"),
+    ],
+)
+def test_wrong_pods_name_the_line(tmp_path: Path, old: str, new: str, expected: str) -> None:
+    pods = tmp_path / "pods.csv"
+    pods.write_text(PODS.replace(old, new))
+    with pytest.raises(InvalidSpec, match=expected):
+        read_workload(str(pods))
+
+
+def test_wrong_nodes_name_the_columns(tmp_path: Path) -> None:
+    (tmp_path / "nodes.csv").write_text("sn,cpu_milli,gpu,model\n")
+    with pytest.raises(InvalidSpec, match=r"nodes.csv:1: expected the columns sn, .*, found no memory_mib"):
+        read_cluster(str(tmp_path / "nodes.csv"))

@@ -69,16 +69,3 @@ def _node(gpus: float, *held: tuple[float, int]) -> NodeState:
 )
 def test_devices_as_ray_shares_them_out(node: NodeState, found: list[float]) -> None:
     assert sorted(fgd.devices(node)) == sorted(round(amount * UNIT) for amount in found)
-
-
-def test_growth_is_what_the_paper_counts() -> None:
-    """Two GPUs, one of them half taken: of half the jobs that want a whole one, half want half of one."""
-    half, whole = Resources.of({"GPU": 0.5}), Resources.of({"GPU": 1})
-    shapes = [(half, 0.5), (whole, 0.5)]
-    node = _node(2, (0.5, 1))
-    # before: the free half is of no use to the whole ones; after: nothing is left of it
-    assert fgd.growth(node, SlotKind(resources=half), shapes) == pytest.approx(-0.25)
-    # after: the whole one is gone, and the half is of use to the halves only
-    assert fgd.growth(node, SlotKind(resources=whole), shapes) == pytest.approx(0.0)
-    # on an empty node: half of a GPU is of no use to the whole ones
-    assert fgd.growth(_node(1), SlotKind(resources=half), shapes) == pytest.approx(0.25)
