@@ -285,9 +285,15 @@ def _failed(groups: _Groups, state: State, job: Job, end: AttemptEnd, now_us: in
         return (JobState.LOST, Reason.ENTERED_AT_MOST_ONCE) if crashed else (JobState.FAILED, _CAUSE[end])
     again = job.failures < spec.retries or (end is AttemptEnd.CRASHED and _restarts(state, job))
     stops = (state.groups and given_up(state, job.key)) or not gangs.tries_again(state, job.key)
+    asked_ms = state.todo.asked_ms.get(job.key, 0) if state.todo.asked_ms else 0
+    if asked_ms < 0:
+        return (JobState.FAILED, Reason.NOT_RETRYABLE)
     if not again or stops:
         return (JobState.FAILED, _CAUSE[end])
-    due_us = now_us + backoff_us(spec.backoff, job.key, job.failures + 1)
+    pause_us = asked_ms * MS_US or backoff_us(spec.backoff, job.key, job.failures + 1)
+    due_us = now_us + pause_us
+    if spec.elapsed_ms_max and due_us > job.since_us + spec.elapsed_ms_max * MS_US:
+        return (JobState.FAILED, Reason.RETRY_TIME_OVER)
     groups.retry.append((job.key, due_us, _CAUSE[end]))
     return None
 

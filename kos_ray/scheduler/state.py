@@ -112,6 +112,8 @@ class Todo:
     """What events left to be decided. Empty between passes."""
 
     ended: dict[JobKey, AttemptEnd] = field(default_factory=dict)
+    #: of these, those whose code said when it is to be tried again: milliseconds, -1 never
+    asked_ms: dict[JobKey, int] = field(default_factory=dict)
     unblocked: dict[JobKey, None] = field(default_factory=dict)
     #: jobs that can never run, and why
     unmeetable: dict[JobKey, Reason] = field(default_factory=dict)
