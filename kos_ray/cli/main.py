@@ -12,6 +12,7 @@ from kos_ray.cli import (
     audit,
     cluster,
     demo,
+    dlq,
     doctor,
     documents,
     events,
@@ -64,6 +65,7 @@ app.command(epilog=documents.INIT_EXAMPLE)(documents.init)
 app.command(epilog=documents.VALIDATE_EXAMPLE)(documents.validate)
 app.command(epilog=documents.SCHEMA_EXAMPLE)(documents.schema)
 app.add_typer(imports.app, name="import")
+app.add_typer(dlq.app, name="dlq")
 app.add_typer(journal.app, name="journal")
 app.add_typer(audit.app, name="audit")
 app.add_typer(settings.app, name="config")

@@ -285,6 +285,8 @@ def _failed(groups: _Groups, state: State, job: Job, end: AttemptEnd, now_us: in
         return (JobState.LOST, Reason.ENTERED_AT_MOST_ONCE) if crashed else (JobState.FAILED, _CAUSE[end])
     again = job.failures < spec.retries or (end is AttemptEnd.CRASHED and _restarts(state, job))
     stops = (state.groups and given_up(state, job.key)) or not gangs.tries_again(state, job.key)
+    if end is AttemptEnd.CRASHED and _poison(state, job):
+        return (JobState.FAILED, Reason.POISON)
     asked_ms = state.todo.asked_ms.get(job.key, 0) if state.todo.asked_ms else 0
     if asked_ms < 0:
         return (JobState.FAILED, Reason.NOT_RETRYABLE)
@@ -296,6 +298,12 @@ def _failed(groups: _Groups, state: State, job: Job, end: AttemptEnd, now_us: in
         return (JobState.FAILED, Reason.RETRY_TIME_OVER)
     groups.retry.append((job.key, due_us, _CAUSE[end]))
     return None
+
+
+def _poison(state: State, job: Job) -> bool:
+    """Whether with this one so many processes died under a job that it goes no more, whatever retries it has left."""
+    after = state.policy.poison_after
+    return bool(after) and state.crashes.get(job.key, 0) + 1 >= after and not _restarts(state, job)
 
 
 def _restarts(state: State, job: Job) -> bool:

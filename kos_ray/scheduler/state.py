@@ -150,6 +150,8 @@ class State:
     epoch: int = 0
     next_key: JobKey = JobKey(1)
     jobs: dict[JobKey, Job] = field(default_factory=dict)
+    #: processes that died under jobs, for jobs under which any did
+    crashes: dict[JobKey, int] = field(default_factory=dict)
     specs: dict[SpecKey, SpecEntry] = field(default_factory=dict)
     #: specs without live jobs, the longest idle first
     idle_specs: dict[SpecKey, None] = field(default_factory=dict)

@@ -32,6 +32,7 @@ COMMANDS = [
     ],
     ("import", "wfformat"),
     *[("journal", word) for word in ("verify", "rehearse", "backup", "restore")],
+    *[("dlq", word) for word in ("ls", "redrive")],
     *[("audit", word) for word in ("verify", "anchor", "export")],
     ("config", "show"),
     *[("sim", word) for word in ("run", "compare")],
