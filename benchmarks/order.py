@@ -107,6 +107,7 @@ def _has_run_a_while(client: Client, job: Job) -> bool:
 
 
 def _ours(client: Client) -> tuple[float, float]:
+    client.submit_many([Call(work, (i,)) for i in range(CPUS)]).results(120)
     first = client.submit_many([Call(work, (i,)) for i in range(CPUS - 1)])
     big = client.submit(work, 0, resources={"cpu": 2})
     small = client.submit_many([Call(work, (i,)) for i in range(SMALL)])
@@ -118,6 +119,7 @@ def _plain_ray() -> tuple[float, float]:
 
     _until(lambda: ray.available_resources().get("CPU", 0) == CPUS)
     task = ray.remote(work)
+    ray.get([task.remote(i) for i in range(CPUS)])
     first = [task.remote(i) for i in range(CPUS - 1)]
     big = task.options(num_cpus=2).remote(0)
     small = [task.remote(i) for i in range(SMALL)]

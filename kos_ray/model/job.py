@@ -170,6 +170,10 @@ class SlotKind:
     #: one attempt per process: GPU jobs, and whatever asks for it
     single_use: bool = False
 
+    def __hash__(self) -> int:
+        """Of what tells most of them apart: kinds are keys of most tables of the scheduler."""
+        return hash((self.resources.amounts, self.namespace))
+
 
 def kinds_of(kind: SlotKind, where: Where) -> tuple[SlotKind, ...]:
     """A kind of slot, and what would do as well, in order of preference."""

@@ -31,6 +31,9 @@ class Resources:
 
     amounts: tuple[tuple[str, int], ...] = ()
 
+    def __hash__(self) -> int:
+        return hash(self.amounts)
+
     @classmethod
     def of(cls, units: Mapping[str, float]) -> "Resources":
         """From units: `Resources.of({"CPU": 1, "memory": 2**29})`."""

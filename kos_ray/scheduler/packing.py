@@ -12,7 +12,7 @@ from kos_ray.model.where import ANYWHERE, Where
 from kos_ray.scheduler import fgd
 from kos_ray.scheduler.fit import able_nodes, near_nodes, pausing, usable
 from kos_ray.scheduler.jobs import Job
-from kos_ray.scheduler.rooms import Index
+from kos_ray.scheduler.rooms import Index, room_of
 from kos_ray.scheduler.shares import step_of
 from kos_ray.scheduler.state import Lane, NodeState, State
 from kos_ray.scheduler.victims import Used, count
@@ -212,7 +212,8 @@ class _Rooms:
         for node in self._more:
             self._note(node, least, found)
         for node in nodes:
-            self._note(node, least, found)
+            if self._wanted.times_in(room_of(node), least) == least:  # cheap, and most often the answer is no
+                self._note(node, least, found)
             if len(found) >= _SCORED + len(self._more):
                 break
         return found

@@ -16,7 +16,6 @@ from kos_ray.scheduler.apply import apply_decision
 from kos_ray.scheduler.claims import NEVER, Claims, earliest
 from kos_ray.scheduler.evict import Search
 from kos_ray.scheduler.fit import (
-    able_nodes,
     kinds_of,
     leftover,
     roomy_nodes,
@@ -26,15 +25,15 @@ from kos_ray.scheduler.fit import (
 from kos_ray.scheduler.gang_place import GangTurns
 from kos_ray.scheduler.jobs import JobClass
 from kos_ray.scheduler.ledger import launch
-from kos_ray.scheduler.models import load_of, slot_end_us
+from kos_ray.scheduler.models import slot_end_us
 from kos_ray.scheduler.nominations import of_no_use
 from kos_ray.scheduler.parking import Parking
 from kos_ray.scheduler.queues import drop_unused, first_ready, place_in_class, take_first
 from kos_ray.scheduler.recalls import Recalls
-from kos_ray.scheduler.score import liked_best
+from kos_ray.scheduler.score import in_rotation, liked_best
 from kos_ray.scheduler.sites import Sites
-from kos_ray.scheduler.slots import Slots
-from kos_ray.scheduler.state import Lane, NodeState, State
+from kos_ray.scheduler.slots import Slots, ahead_room
+from kos_ray.scheduler.state import NodeState, State
 from kos_ray.scheduler.turns import Turn, Turns, turns_of
 from kos_ray.scheduler.victims import evictions
 
@@ -143,81 +142,87 @@ class Pass:
 
     def _start(self, turn: Turn, at_most: int) -> bool:
         """The same in slots of one kind."""
-        kind = turn.kind
+        started = False
         for node, room in self._rooms(turn):
             keys = self._take(turn, min(room, at_most))
-            lane = node.lanes.get(kind)
-            slots, idle = (lane.slots, lane.idle) if lane else (0, 0)
-            if len(keys) > idle:
-                self.slots.resize(node, kind, slots + len(keys) - idle, Reason.NONE)
-            self._launch(node, kind, keys)
+            self._start_on(node, turn.kind, keys)
             self.sites.came = self.sites.came or bool(turn.job_class.name.words)
-            return True
-        return not turn.nominated and self._queue_ahead(turn, at_most)
+            started, at_most = True, at_most - len(keys)
+            if at_most <= 0 or turn.nominated or not self._goes_on(turn):
+                return True
+        return started or (not turn.nominated and self._queue_ahead(turn, at_most))
+
+    def _goes_on(self, turn: Turn) -> bool:
+        """Whether the next job of a turn may start on the next node: all nodes are alike to it, and it is its turn."""
+        state, job_class = self.state, turn.job_class
+        if job_class.special or state.windows or self.sites.chooses(job_class):
+            return False
+        head = first_ready(state, job_class)
+        if head is None or place_in_class(job_class, head) >= turn.before:
+            return False
+        turn.head = head
+        return True
+
+    def _start_on(self, node: NodeState, kind: SlotKind, keys: list[JobKey]) -> None:
+        lane = node.lanes.get(kind)
+        slots, idle = (lane.slots, lane.idle) if lane else (0, 0)
+        if len(keys) > idle:
+            self.slots.resize(node, kind, slots + len(keys) - idle, Reason.NONE)
+        self._launch(node, kind, keys)
 
     def _rooms(self, turn: Turn) -> Iterable[tuple[NodeState, int]]:
         """Nodes and how many jobs they can start at once: idle slots first, then best fit, then by closing others'."""
         kind = turn.kind
         if turn.job_class.rotates:
-            yield from self._in_rotation(turn)
+            yield from in_rotation(self.state, self.sites, turn, self._fits_anew, self._let)
         yield from liked_best(self.state, self.sites, turn, self._fits_anew, self._let)
         for node_id in list(self.state.idle_lanes.get(kind, ())):
             node = self.state.nodes[node_id]
             times = self._let(node, turn, opens=False)
             if times:
                 yield node, min(times, node.lanes[kind].idle)
-        quota = self.slots.quota(kind)
-        if not quota:
-            if self._search.lacks_quota(kind, turn.head) or not self.slots.close_for_quota(kind):
-                return
-            quota = 1
-        best = self._best_fit(turn)
-        if best:
-            yield best, min(quota, self._times(best, turn))
-        if self.state.idle_lanes:
+        yield from self._new_slots(turn)
+        if self.state.idle_lanes and self.slots.quota(kind):
             for node in self.state.rooms.by_room().large_enough(kind.resources):
                 idle = any(lane.noted for lane in node.lanes.values())
                 if idle and self._let(node, turn) and self.slots.close_idle(node, kind):
                     yield node, 1
 
-    def _in_rotation(self, turn: Turn) -> Iterator[tuple[NodeState, int]]:
-        """The nodes on which a job can start at once, one start at a time.
+    def _new_slots(self, turn: Turn) -> Iterator[tuple[NodeState, int]]:
+        """Nodes and how many slots can be opened there, as far as quota goes."""
+        kind = turn.kind
+        quota = self.slots.quota(kind)
+        if not quota and not self._search.lacks_quota(kind, turn.head):
+            quota = int(self.slots.close_for_quota(kind))
+        if not quota:
+            return
+        for node in self._best_fits(turn):
+            yield node, min(quota, self._times(node, turn))
+            quota = self.slots.quota(kind)
+            if not quota:
+                return
 
-        What it asks for (`where: prefer`) goes first; of nodes alike in that, whichever had the fewest starts.
-        """
-        state, kind, job_class = self.state, turn.kind, turn.job_class
-        quota = state.tree.times(state.reserved, kind.namespace, kind.resources, 1)
-
-        def place(node: NodeState) -> tuple[int, int, NodeId]:
-            return (-self.sites.liked(node, job_class), load_of(state, node), node.node.id)
-
-        for node in sorted(able_nodes(state, kind, job_class.where), key=place):
-            lane = node.lanes.get(kind)
-            opens = not (lane and lane.idle)
-            if (not opens or (quota and self._fits_anew(node, kind))) and self._let(node, turn, opens=opens):
-                yield node, 1
-
-    def _best_fit(self, turn: Turn) -> NodeState | None:
-        """The node on which a new slot leaves the least over, of the tightest ones."""
+    def _best_fits(self, turn: Turn) -> Iterator[NodeState]:
+        """The nodes with room for a new slot, of the tightest ones those first on which it leaves the least over."""
         kind, job_class = turn.kind, turn.job_class
         last = self._last.get(job_class)
         if last is not None and kind is job_class.kind and self._fits_anew(last, kind) and self._let(last, turn):
-            return last  # it was the tightest, and is tighter now
-        best: tuple[float, NodeId] | None = None
-        left = _SCORED
-        for node in roomy_nodes(self.state, kind, job_class.where):
-            if self._fits_anew(node, kind) and self._let(node, turn):
-                rank = (leftover(node, kind), node.node.id)
-                best = min(best, rank) if best else rank
-                left -= 1
-                if not left:
-                    break
-        if best is None:
-            return None
-        node = self.state.nodes[best[1]]
-        if kind is job_class.kind:
-            self._last[job_class] = node
-        return node
+            yield last  # it was the tightest, and is tighter now
+        while True:
+            found: list[tuple[float, NodeId]] = []
+            for node in roomy_nodes(self.state, kind, job_class.where):
+                if self._fits_anew(node, kind) and self._let(node, turn):
+                    found.append((leftover(node, kind), node.node.id))
+                    if len(found) == _SCORED:
+                        break
+            if not found:
+                return
+            for number, (_, node_id) in enumerate(sorted(found)):
+                node = self.state.nodes[node_id]
+                if number == 0 or (self._fits_anew(node, kind) and self._let(node, turn)):
+                    if kind is job_class.kind:
+                        self._last[job_class] = node
+                    yield node
 
     def _fits_anew(self, node: NodeState, kind: SlotKind) -> bool:
         """Whether a new slot of a kind can be opened on a node as far as its room goes."""
@@ -262,26 +267,17 @@ class Pass:
         for node_id, lane in self.state.lanes.get(kind, {}).items():
             node = self.state.nodes[node_id]
             # what waits ahead starts later, and might outlive a window
-            may = self._ahead_room(lane, estimate_us) and not self.sites.bounded(node, turn.job_class)
+            may = ahead_room(policy, lane, estimate_us) and not self.sites.bounded(node, turn.job_class)
             if may and self._let(node, turn, opens=False):
                 rank = (lane.load_us / lane.slots, node_id)
                 best = min(best, rank) if best else rank
         if best is None:
             return False
         node = self.state.nodes[best[1]]
-        room = min(at_most, self._ahead_room(node.lanes[kind], estimate_us), self._let(node, turn, opens=False))
+        room = min(at_most, ahead_room(policy, node.lanes[kind], estimate_us), self._let(node, turn, opens=False))
         share = max(1, room // 2) if len(self.state.nodes) > 1 else room
         self._launch(node, kind, self._take(turn, share))
         return True
-
-    def _ahead_room(self, lane: Lane, estimate_us: int) -> int:
-        """How many more attempts of this estimate may wait in a lane; none behind attempts known to be long."""
-        if lane.running >= lane.slots:
-            return 0
-        policy = self.state.policy
-        by_time = (lane.slots * (policy.ahead_us + estimate_us) - lane.load_us) // estimate_us
-        by_count = lane.slots * policy.ahead_max - len(lane.held)
-        return max(0, min(by_time, by_count))
 
     # --- a head that does not fit
 
@@ -397,4 +393,4 @@ class Pass:
 
 _MANY = 1 << 30
 #: nodes that are compared for one start: of the tightest ones that have room
-_SCORED = 4
+_SCORED = 8

@@ -9,6 +9,7 @@ from kos_ray.model.where import Strategy
 from kos_ray.scheduler.fgd import gpus_of, growth
 from kos_ray.scheduler.fit import able_nodes, leftover
 from kos_ray.scheduler.jobs import JobClass
+from kos_ray.scheduler.models import load_of
 from kos_ray.scheduler.sites import Sites
 from kos_ray.scheduler.state import NodeState, State
 from kos_ray.scheduler.turns import Turn
@@ -22,6 +23,30 @@ def score(sites: Sites, node: NodeState, job_class: JobClass, kind: SlotKind) ->
     if strategy is Strategy.FGD and gpus_of(kind.resources):
         return (-sites.liked(node, job_class), growth(node, kind, sites.workload), leftover(node, kind))
     return (-sites.liked(node, job_class), leftover(node, kind))
+
+
+def in_rotation(
+    state: State,
+    sites: Sites,
+    turn: Turn,
+    fits_anew: Callable[[NodeState, SlotKind], bool],
+    let: Callable[..., int],
+) -> Iterator[tuple[NodeState, int]]:
+    """The nodes on which a job can start at once, one start at a time.
+
+    What it asks for (`where: prefer`) goes first; of nodes alike in that, whichever had the fewest starts.
+    """
+    kind, job_class = turn.kind, turn.job_class
+    quota = state.tree.times(state.reserved, kind.namespace, kind.resources, 1)
+
+    def place(node: NodeState) -> tuple[int, int, NodeId]:
+        return (-sites.liked(node, job_class), load_of(state, node), node.node.id)
+
+    for node in sorted(able_nodes(state, kind, job_class.where), key=place):
+        lane = node.lanes.get(kind)
+        opens = not (lane and lane.idle)
+        if (not opens or (quota and fits_anew(node, kind))) and let(node, turn, opens=opens):
+            yield node, 1
 
 
 def liked_best(

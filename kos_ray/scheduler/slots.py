@@ -2,11 +2,12 @@
 
 from kos_ray.model.ids import NodeId
 from kos_ray.model.job import SlotKind
+from kos_ray.model.policy import Policy
 from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import add
 from kos_ray.scheduler.fit import pausing, usable
 from kos_ray.scheduler.ledger import set_slots
-from kos_ray.scheduler.state import NodeState, State
+from kos_ray.scheduler.state import Lane, NodeState, State
 
 #: more than any node runs
 _MANY = 1 << 30
@@ -95,3 +96,12 @@ class Slots:
                 if lane.idle_since_us + idle_us > self._now_us:
                     break
                 self.resize(node, kind, len(lane.held), Reason.IDLE)
+
+
+def ahead_room(policy: Policy, lane: Lane, estimate_us: int) -> int:
+    """How many more attempts of this estimate may wait in a lane; none behind attempts known to be long."""
+    if lane.running >= lane.slots:
+        return 0
+    by_time = (lane.slots * (policy.ahead_us + estimate_us) - lane.load_us) // estimate_us
+    by_count = lane.slots * policy.ahead_max - len(lane.held)
+    return max(0, min(by_time, by_count))
