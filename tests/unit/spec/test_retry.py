@@ -35,7 +35,7 @@ def test_a_number_or_a_mapping(text, expected):
     [
         ("-1", "2: retry: expected a number of retries from 0 to"),
         ("{times: x}", "2: retry: expected a number of retries from 0 to"),
-        ("{tims: 2}", "found 'tims'; did you mean 'times'?"),
+        ("{tims: 2}", "found 'tims'; did you mean \"times\"?"),
         ("{not_on: [1]}", "the class of an exception"),
         ("{not_on: [a b]}", "the class of an exception"),
         ("{max_elapsed: soon}", "retry: expected a time"),
