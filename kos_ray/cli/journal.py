@@ -2,7 +2,8 @@
 
 # ruff: noqa: PLC0415 - what is heavy is imported inside of the commands: `kos --help` answers at once
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +13,7 @@ from kos_ray.observe.tables import format_instant
 
 if TYPE_CHECKING:
     from kos_ray.rehearsal.again import Rehearsed
+    from kos_ray.runtime.audit import Copied
 
 app = new_app("Look after the journal.")
 
@@ -24,9 +26,14 @@ def _group() -> None:
 @app.command(epilog=example("kos journal verify --state /var/lib/kos"))
 def verify(state: State = None, as_json: Json = False) -> None:
     """Fold every frame again and compare: hash chain, order, current rows. Exit code 1 where something is wrong."""
+    show_verified(state, "", as_json=as_json)
+
+
+def show_verified(state: Path | None, anchor: str, *, as_json: bool) -> None:
+    """Verify a journal, and say what was found; see `runtime.connect.verify`."""
     from kos_ray.runtime import connect
 
-    report = connect.verify(state_dir=state)
+    report = connect.verify(state_dir=state, anchor=anchor)
     if as_json:
         emit(report)
     else:
@@ -34,11 +41,58 @@ def verify(state: State = None, as_json: Json = False) -> None:
             [
                 ("journal", str(report.path)),
                 ("frames", f"{report.frames}, up to event {report.last_seq}"),
-                ("verdict", "; ".join(report.problems) or "every frame and every row is as it should be"),
+                *([("anchor", anchor)] if anchor else []),
+                ("verdict", "\n".join(report.problems) or "every frame and every row is as it should be"),
             ]
         )
     if report.problems:
         raise typer.Exit(Exit.NEGATIVE)
+
+
+@app.command(epilog=example("kos journal backup /backup/kos-monday", "kos journal backup /mnt/b --state /var/lib/kos"))
+def backup(
+    target: Annotated[Path, typer.Argument(metavar="DIR", help="A directory that is empty, or not there yet.")],
+    state: State = None,
+    as_json: Json = False,
+) -> None:
+    """Copy the journal with its blobs and snapshots, as it is at one instant, and prove the copy.
+
+    The scheduler may be running: it is not held up.
+    """
+    from kos_ray.runtime import audit, connect
+
+    _show_copied(audit.copy_state(state or connect.here()[0], target), as_json=as_json)
+
+
+@app.command(epilog=example("kos journal restore /backup/kos-monday --state /var/lib/kos"))
+def restore(
+    source: Annotated[Path, typer.Argument(metavar="DIR", help="What `kos journal backup` made.")],
+    state: State = None,
+    as_json: Json = False,
+) -> None:
+    """Make a state directory of a backup; it must be empty, or not there yet.
+
+    `kos up --state DIR` then goes on from it. What was accepted after the backup is not in it. Jobs that ran then are
+    found lost, and tried again as they allow.
+    """
+    from kos_ray.runtime import audit, connect
+
+    _show_copied(audit.copy_state(source, state or connect.default_state_dir()), as_json=as_json)
+
+
+def _show_copied(copied: "Copied", *, as_json: bool) -> None:
+    if as_json:
+        emit(copied)
+        return
+    show_panel(
+        [
+            ("copied to", copied.path),
+            ("frames", str(copied.frames)),
+            ("blobs, snapshots", f"{copied.blobs}, {copied.snapshots}"),
+            ("anchor", copied.anchor),
+            ("verdict", "every frame and every row is as it should be"),
+        ]
+    )
 
 
 @app.command(

@@ -9,13 +9,16 @@ import typer
 
 from kos_ray.cli import (
     act,
+    audit,
     cluster,
     demo,
+    dlq,
     doctor,
     documents,
     events,
     explain,
     graph,
+    history,
     imports,
     jobs,
     journal,
@@ -54,6 +57,7 @@ app.command(epilog=act.RESUME_EXAMPLE)(act.resume)
 app.command(epilog=act.REPRIORITISE_EXAMPLE)(act.reprioritise)
 app.command(epilog=act.RERUN_EXAMPLE)(act.rerun)
 app.command(epilog=events.EXAMPLE)(events.events)
+app.command(epilog=history.EXAMPLE)(history.history)
 app.command(epilog=graph.EXAMPLE)(graph.graph)
 app.command(epilog=top.NODES_EXAMPLE)(top.nodes)
 app.command(epilog=top.TOP_EXAMPLE)(top.top)
@@ -61,7 +65,9 @@ app.command(epilog=documents.INIT_EXAMPLE)(documents.init)
 app.command(epilog=documents.VALIDATE_EXAMPLE)(documents.validate)
 app.command(epilog=documents.SCHEMA_EXAMPLE)(documents.schema)
 app.add_typer(imports.app, name="import")
+app.add_typer(dlq.app, name="dlq")
 app.add_typer(journal.app, name="journal")
+app.add_typer(audit.app, name="audit")
 app.add_typer(settings.app, name="config")
 app.add_typer(node.app, name="node")
 app.add_typer(scheduler.app, name="scheduler")

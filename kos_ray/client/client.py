@@ -20,7 +20,7 @@ from kos_ray.client.outcomes import Outcome
 from kos_ray.client.packing import unpack_result
 from kos_ray.client.pictures import Views
 from kos_ray.client.printed import printed
-from kos_ray.client.rerunning import parts_of, workflow_drafts
+from kos_ray.client.rerunning import parts_of, with_tag, workflow_drafts
 from kos_ray.client.submitting import Submitter
 from kos_ray.model.errors import ClusterUnreachable, NotFound, Refused
 from kos_ray.model.events import CancelRequested, HoldRequested, PriorityChanged, ReleaseRequested
@@ -297,8 +297,8 @@ class Client(Submitter):
         answer = self._call(lambda: self._connection.ask_scheduler("nodes", packed))
         return list(unpack(NodeStandings, answer).nodes)
 
-    def rerun(self, ref: str, *, from_failed: bool = False) -> list[Job | JobArray]:
-        """Submit a job, an array or a workflow again as it was; with `from_failed` only what failed.
+    def rerun(self, ref: str, *, from_failed: bool = False, tag: str = "") -> list[Job | JobArray]:
+        """Submit a job, an array or a workflow again as it was, but for a tag; with `from_failed` only what failed.
 
         Parents that have ended count as they ended; their results are handed over again. Jobs and arrays get an id and
         no name; of a workflow `flow`, what is run again is called `flow@2/...`, and waits for what else is run again.
@@ -318,7 +318,7 @@ class Client(Submitter):
             drafts = workflow_drafts(ref, self._next_name(ref), parts, self._as_it_was)
         if not drafts:
             raise Refused(f"nothing of {ref} has failed: there is nothing to run again")
-        return self.submit_drafts(drafts)
+        return self.submit_drafts([with_tag(draft, tag) for draft in drafts] if tag else drafts)
 
     def _of_workflow(self, name: str) -> list[JobView]:
         """All jobs named `name/...`."""

@@ -26,8 +26,8 @@ class Options(TypedDict, total=False):
     resources: Resources | Mapping[str, Any]
     #: a name ("high", "background", ...) or 0 (most urgent) to 5
     priority: str | int
-    #: how often a failed attempt is made again
-    retry: int
+    #: how often a failed attempt is made again; or {"times": 3, "not_on": ["ValueError"], "max_elapsed": "1h"}
+    retry: int | Mapping[str, Any]
     #: pauses between attempts: "first", "factor", "max", "jitter"
     backoff: Mapping[str, Any]
     #: for one attempt: "30s", "2m", or seconds

@@ -1,6 +1,7 @@
 """A whole workflow once more: what did not succeed, and what waited for that, under a name of its own."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from kos_ray.model.ids import split_item_id
@@ -36,6 +37,11 @@ def workflow_drafts(old: str, new: str, parts: dict[str, str], again: Again) -> 
         inputs = tuple(_renamed(ref, names) for ref in fields.pop("inputs"))
         drafts.append(Draft(**fields, name=name, after=after, inputs=inputs))
     return drafts
+
+
+def with_tag(draft: Draft, tag: str) -> Draft:
+    """The draft with one tag more."""
+    return replace(draft, spec=replace(draft.spec, tags=(*draft.spec.tags, tag)))
 
 
 def _renamed(ref: str, names: dict[str, str]) -> str:

@@ -32,7 +32,8 @@ def holding(connection: sqlite3.Connection, seq: int) -> StoredFrame | None:
     """The frame in which the sequence number `seq` is, None where there is none."""
     text = f"SELECT {_COLUMNS} FROM frames WHERE first_seq <= ? ORDER BY first_seq DESC LIMIT 1"
     row = connection.execute(text, (seq,)).fetchone()
-    return _stored(row) if row and row[1] >= seq else None
+    stored = _stored(row) if row else None
+    return stored if stored and stored.last_seq >= seq else None
 
 
 def frames(connection: sqlite3.Connection, after: int = 0) -> Iterator[Frame]:

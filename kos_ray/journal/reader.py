@@ -20,7 +20,7 @@ from kos_ray.journal.lookups import Lookups
 from kos_ray.journal.store import DATABASE
 from kos_ray.model.errors import NotFound
 from kos_ray.model.ids import JobKey
-from kos_ray.model.job import JobState
+from kos_ray.model.job import AttemptEnd, JobState
 from kos_ray.model.views import AttemptView, ClusterStatus, EventView, JobView, NodeView
 
 #: keys that one transaction walks over
@@ -164,6 +164,25 @@ class JournalReader(Lookups):
         """All attempts of a job, the first one first."""
         rows = self._connection.execute(shapes.ATTEMPTS, {"key": key}).fetchall()
         return [shapes.attempt_view(row) for row in rows]
+
+    def attempt_ends(self, keys: Iterable[JobKey]) -> dict[tuple[int, int], AttemptEnd]:
+        """How those attempts of jobs ended that have, by key and number."""
+        wanted = list(keys)
+        rows = [row for text in shapes.ENDS for row in bulk.select(self._connection, text, (), wanted)]
+        return {(key, attempt): AttemptEnd(outcome) for key, attempt, outcome in rows}
+
+    def submitted_in(self, key: JobKey) -> int:
+        """The first sequence number of the frame that brought a job.
+
+        Raises:
+            NotFound: there is no such job.
+
+        """
+        row = self._connection.execute(shapes.BROUGHT, (key,)).fetchone()
+        if row is None:
+            raise NotFound(f"there is no job {key}")
+        first: int = row[0]
+        return first
 
     def result(self, key: JobKey) -> tuple[JobState, bytes]:
         """A job's state and its result payload, b"" where there is none.

@@ -48,6 +48,14 @@ LEFT JOIN log_blobs b ON b.node = n.id AND b.file = l.file
 LEFT JOIN exit_codes c ON c.key = e.key AND c.attempt = e.attempt
 ORDER BY e.attempt"""
 
+#: a job's current attempt is in its own row
+ENDS = (
+    "SELECT key, attempt, outcome FROM attempts WHERE key IN {rows}",
+    "SELECT key, attempt, outcome FROM jobs WHERE key IN {rows} AND outcome IS NOT NULL",
+)
+
+BROUGHT = "SELECT a.frame FROM jobs j CROSS JOIN arrays a ON a.first = j.array WHERE j.key = ?"
+
 PARENTS = """
 SELECT d.key, d.position, d.first, d.count, d.kind, a.id, a.first, a.count FROM dependencies d
 CROSS JOIN jobs p ON p.key = d.first CROSS JOIN arrays a ON a.first = p.array WHERE d.key IN {rows}"""
@@ -147,7 +155,7 @@ def event_views(frame: Frame) -> Iterator[EventView]:
             at_us=frame.now_us,
             epoch=frame.epoch,
             kind=type(record).__name__,
-            detail=_readable(to_plain(record)),
+            detail=readable(to_plain(record)),
         )
 
 
@@ -161,12 +169,12 @@ def parent_ids(
     return tuple((item_id(array, key - array_first), word) for key in range(first, first + count))
 
 
-def _readable(plain: Any) -> Any:
+def readable(plain: Any) -> Any:
     """Plain data with the length of bytes in their place."""
     if isinstance(plain, bytes):
         return f"{len(plain)} bytes"
     if isinstance(plain, dict):
-        return {name: _readable(item) for name, item in plain.items()}
+        return {name: readable(item) for name, item in plain.items()}
     if isinstance(plain, tuple):
-        return tuple([_readable(item) for item in plain])
+        return tuple([readable(item) for item in plain])
     return plain

@@ -1,5 +1,6 @@
 """Proof that the journal is what it says: the chain of frames, and rows that are the fold of them."""
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -8,12 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from kos_ray.journal import chain, rows, schema
+from kos_ray.journal.anchor import Anchor, missing
 from kos_ray.journal.reader import connect_read_only
-from kos_ray.journal.store import Journal
+from kos_ray.journal.store import DATABASE, Journal
 from kos_ray.model.errors import IllegalMove, JournalDamaged
 
-#: differences that a report names
+#: differences that a report names, and problems of the database file
 _DIFFERENCES_MAX = 20
+_PROBLEMS_MAX = 5
+#: what reading a damaged database can end in: texts that are none, columns that a changed schema does not have
+_UNREADABLE = (sqlite3.Error, ValueError, TypeError, LookupError)
+#: how SQLite names a page, counted from 1
+_PAGE = re.compile(r"\bpage (\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +59,20 @@ class Report:
         return "\n".join([head, *([self.damage] if self.damage else []), *map(str, self.differences)])
 
 
-def verify(journal: Journal | Path) -> Report:
+def verify(journal: Journal | Path, anchor: Anchor | None = None) -> Report:
     """Check the chain, fold all frames into fresh rows, and compare every table. Nothing is changed.
 
     `journal` is an open journal between two frames, or a state directory, where a scheduler may be writing: its
-    write-ahead log grows as long as this takes.
+    write-ahead log grows as long as this takes. It must hold the `anchor`, where one is given.
     """
     if isinstance(journal, Path):
-        with closing(connect_read_only(journal)) as connection:
-            connection.execute("BEGIN")
-            return _verify(connection)
-    return _verify(journal.connection)
+        try:
+            with closing(connect_read_only(journal)) as connection:
+                connection.execute("BEGIN")
+                return _verify(connection, anchor)
+        except _UNREADABLE as error:
+            return Report(frames=0, last_seq=0, damage=f"{journal / DATABASE}: the database cannot be opened: {error}")
+    return _verify(journal.connection, anchor)
 
 
 def rebuild_rows(journal: Journal) -> None:
@@ -86,7 +96,7 @@ def rebuild_rows(journal: Journal) -> None:
         raise
 
 
-def _verify(connection: sqlite3.Connection) -> Report:
+def _verify(connection: sqlite3.Connection, anchor: Anchor | None) -> Report:
     count = seq = 0
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
         schema.create_rows(fresh)
@@ -94,15 +104,32 @@ def _verify(connection: sqlite3.Connection) -> Report:
             for frame in chain.frames(connection):
                 rows.apply(fresh, frame)
                 count, seq = count + 1, frame.last_seq
-            problems = connection.execute("PRAGMA integrity_check(5)").fetchall()
-        except (JournalDamaged, IllegalMove, ValueError, sqlite3.Error) as error:
-            return Report(frames=count, last_seq=seq, damage=f"after sequence number {seq}: {error}")
-        damage = "" if problems == [("ok",)] else "; ".join(problem for (problem,) in problems)
+            damage = _broken_pages(connection) or (missing(connection, anchor) if anchor else "")
+        except (JournalDamaged, IllegalMove, *_UNREADABLE) as error:
+            told = (f"after sequence number {seq}: {error}", _broken_pages(connection))
+            return Report(frames=count, last_seq=seq, damage="; ".join(filter(None, told)))
         compared: dict[str, int] = {}
         differences: list[Difference] = []
-        for table in schema.ROW_TABLES:
-            compared[table] = _compare(table, fresh, connection, differences)
+        try:
+            for table in schema.ROW_TABLES:
+                compared[table] = _compare(table, fresh, connection, differences)
+        except _UNREADABLE as error:
+            damage = "; ".join(filter(None, (f"rows of {table}: {error}", damage)))
     return Report(frames=count, last_seq=seq, rows=compared, differences=tuple(differences), damage=damage)
+
+
+def _broken_pages(connection: sqlite3.Connection) -> str:
+    """What SQLite finds wrong with the file itself, and where that is; "" where nothing is."""
+    try:
+        found = connection.execute(f"PRAGMA integrity_check({_PROBLEMS_MAX})").fetchall()
+        size: int = connection.execute("PRAGMA page_size").fetchone()[0]
+    except _UNREADABLE as error:
+        return f"the database file cannot be checked: {error}"
+    if found == [("ok",)]:
+        return ""
+    return "; ".join(
+        _PAGE.sub(lambda page: f"{page[0]} (file offset {(int(page[1]) - 1) * size})", line) for (line,) in found
+    )
 
 
 def _compare(table: str, fresh: sqlite3.Connection, real: sqlite3.Connection, differences: list[Difference]) -> int:

@@ -12,11 +12,36 @@ KosError
 │   └── JobLost
 ├── ClusterUnreachable     no scheduler answers
 └── JournalDamaged         the journal's content contradicts itself (place, expected, found)
+
+RetryAfter, NonRetryable   what the code of a job raises to say when, or that it is not, to be tried again
 """
+
+#: the longest pause that a job may ask for, in seconds
+RETRY_AFTER_MAX_S = 30 * 86_400
 
 
 class KosError(Exception):
     """Everything that kos_ray raises on purpose."""
+
+
+class RetryAfter(Exception):
+    """Raised by a job's code: the next attempt is to start `seconds` from now, not when its backoff would have it.
+
+    It counts as a failure against `retry`. Pickling keeps the arguments, so classes may derive from it.
+    """
+
+    def __init__(self, seconds: float, message: str = "") -> None:
+        if not 0 <= seconds <= RETRY_AFTER_MAX_S:
+            raise ValueError(f"expected from 0 to {RETRY_AFTER_MAX_S} seconds, found {seconds!r}")
+        super().__init__(seconds, message)
+        self.seconds = seconds
+
+    def __str__(self) -> str:
+        return f"{self.args[1] or 'not yet'}; to be tried again after {self.seconds:g} s"
+
+
+class NonRetryable(Exception):
+    """Raised by a job's code, or a base of what it raises: the job has failed, however many retries are left."""
 
 
 class IllegalMove(KosError):

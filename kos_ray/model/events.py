@@ -163,6 +163,8 @@ class AttemptError:
     type: str
     message: str
     traceback: str = ""
+    #: when it is to be tried again: 0 as its backoff has it, else after so many milliseconds; -1 never
+    again_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

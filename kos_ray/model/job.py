@@ -150,6 +150,15 @@ class Backoff:
     jitter: float = 0.2
 
 
+@dataclass(frozen=True, slots=True)
+class Retries:
+    """When a failed job is tried again: so often, not after these errors, for at most so long (0: no limit)."""
+
+    times: int = 0
+    not_on: tuple[str, ...] = ()
+    elapsed_ms_max: int = 0
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class SlotKind:
     """What a slot is made for. Slots of one kind are exchangeable; processes are never shared between kinds."""
@@ -209,6 +218,10 @@ class Spec:
     demands: Demands = NO_DEMANDS
     children: Children = Children.ABANDON
     where: Where = ANYWHERE
+    #: classes of exceptions, with or without their module, after which it is not tried again; judged in the slot
+    not_on: tuple[str, ...] = ()
+    #: no attempt is to start later than this after the job could first have started; 0 for no limit
+    elapsed_ms_max: int = 0
 
     @property
     def slot_kind(self) -> SlotKind:

@@ -100,6 +100,8 @@ class Policy:
     stop_grace_ms: int = 2_000
     #: a job under which this many nodes were lost may be what kills them
     losses_max: int = 8
+    #: a job that so many worker processes died under is poison, however many retries it has left; 0 for never
+    poison_after: int = 8
     #: processes that one node may run for us, whatever it has
     slots_per_node_max: int = 256
     #: slots of one kind on a node for jobs that ask for nothing: each is a process all the same

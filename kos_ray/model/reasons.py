@@ -40,6 +40,9 @@ class Reason(IntEnum):
     TOO_MANY_FAILED = 31
     PARENT_ENDED = 32
     ORDER_ASKED = 33
+    NOT_RETRYABLE = 34
+    RETRY_TIME_OVER = 35
+    POISON = 36
     IDLE = 40
     ROOM_WANTED = 41
     RECALLED = 42
@@ -87,6 +90,9 @@ _REMEDY: dict[Reason, str] = {
     _R.HELD_BY_USER: "somebody holds it; release it",
     _R.SUCCEEDED: "it is done",
     _R.USER_ERROR: "its code raised or its command exited with another code than 0; see its error and logs",
+    _R.NOT_RETRYABLE: "its code raised what is not to be tried again; see its error",
+    _R.RETRY_TIME_OVER: "its next attempt would start later than `max_elapsed` of its `retry` allows; see its error",
+    _R.POISON: "so many processes died under it that it is what kills them (`poison_after`); see its logs, `kos dlq`",
     _R.TIMEOUT: "it ran longer than its timeout; raise the timeout or make it shorter",
     _R.CRASHED: "the process that ran it died; see its logs (memory is the usual cause)",
     _R.UNPREPARED: "its code or arguments could not be loaded on the node; see its error",

@@ -127,6 +127,30 @@ class EventView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StoryLine:
+    """One thing that happened to one job: `seq` is its place in the journal."""
+
+    seq: int
+    at_us: int
+    what: str  #: what was asked or decided, or how an attempt ended, in a word
+    attempt: int = 0  #: 0 where it is about the job as a whole
+    node: str = ""
+    pid: int = 0
+    by: str = ""  #: who asked for it; of an eviction, the job that wants the room
+    reason: str = ""  #: Reason's name in lower case
+    detail: str = ""
+    result: str = ""  #: SHA-256 of the result or the checkpoint as it was stored
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobHistory:
+    """A job's whole story: see `journal.history`."""
+
+    job: JobView
+    story: tuple[StoryLine, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeVerdict:
     """Why one node does not take a job: what it lacks, "" where it would; `ever` whether it could when empty."""
 

@@ -40,6 +40,7 @@ def settings_in_force(policy: Policy, namespace: str = "") -> dict[str, str]:
         "claims": str(policy.claims_max),
         "max_concurrent_agents": str(policy.agents_max or "none"),
         "allow_agent_preemption": _flag(policy.agents_give_way),
+        "poison_after": str(policy.poison_after or "never"),
         "reschedule_on_crash": _flag(policy.agents_restart),
         "heartbeat_interval": _time(policy.heartbeat_us),
         "default_queue": queue_in_use(policy),

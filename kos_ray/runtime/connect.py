@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kos_ray.journal.anchor import parse_anchor
 from kos_ray.journal.store import DATABASE
 from kos_ray.journal.verify import verify as verify_journal
 from kos_ray.model.errors import ClusterUnreachable
@@ -206,10 +207,10 @@ def down(*, state_dir: Path | None = None, address: str | None = None) -> DownRe
     return DownReport(stopped=_leave())
 
 
-def verify(*, state_dir: Path | None = None) -> VerifyReport:
-    """Fold the journal's frames anew and compare all current rows. The scheduler may be running."""
+def verify(*, state_dir: Path | None = None, anchor: str = "") -> VerifyReport:
+    """Fold the journal's frames anew, compare all rows, and look for the `anchor`. The scheduler may be running."""
     directory = state_dir or here()[0]
-    found = verify_journal(directory)
+    found = verify_journal(directory, parse_anchor(anchor) if anchor else None)
     problems = tuple(str(difference) for difference in found.differences)
     return VerifyReport(
         path=str(directory / DATABASE),

@@ -37,6 +37,8 @@ def settled(state: State, key: JobKey) -> None:
     """Nothing is left to be decided about a job."""
     todo = state.todo
     todo.ended.pop(key, None)
+    if todo.asked_ms:
+        todo.asked_ms.pop(key, None)
     todo.unblocked.pop(key, None)
     todo.unmeetable.pop(key, None)
     todo.cancelled.pop(key, None)

@@ -68,6 +68,8 @@ def _retry_later(state: State, decision: d.RetryLater, _now_us: int) -> None:
         move(job, JobState.BACKOFF)
         waits_again(state, job)
         job.failures += reason != Reason.UNDELIVERED
+        if reason == Reason.CRASHED:
+            state.crashes[key] = state.crashes.get(key, 0) + 1
         job.due_us = due_us
         heappush(state.due, (due_us, key))
 
@@ -83,6 +85,8 @@ def _finish(state: State, decision: d.Finish, _now_us: int) -> None:
         state.nominated.pop(key, None)
         if state.sizes:
             state.sizes.pop(key, None)
+        if state.crashes:
+            state.crashes.pop(key, None)
         move(job, outcome)
         entry = job.entry
         entry.live -= 1

@@ -215,11 +215,14 @@ def _attempts_ended(state: State, event: e.AttemptsEnded, now_us: int) -> None:
     node = state.nodes.get(event.node)
     taken = node.taken if node else {}
     ran: list[tuple[Job, int]] = []
+    asked_ms = {error.index: error.again_ms for error in event.errors if error.again_ms} if event.errors else {}
     for i, key in enumerate(event.keys):
         job = jobs.get(key)
         if job is None or job.attempt != event.attempts[i] or job.node != event.node:
             continue  # fenced: another attempt has taken its place, or the job is over
         end = AttemptEnd(event.ends[i])
+        if i in asked_ms:
+            state.todo.asked_ms[key] = asked_ms[i]
         leave_lane(state, job, now_us)
         ended[key] = end
         job.undelivered = job.undelivered + 1 if end is AttemptEnd.UNDELIVERED else 0

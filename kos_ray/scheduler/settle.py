@@ -285,11 +285,25 @@ def _failed(groups: _Groups, state: State, job: Job, end: AttemptEnd, now_us: in
         return (JobState.LOST, Reason.ENTERED_AT_MOST_ONCE) if crashed else (JobState.FAILED, _CAUSE[end])
     again = job.failures < spec.retries or (end is AttemptEnd.CRASHED and _restarts(state, job))
     stops = (state.groups and given_up(state, job.key)) or not gangs.tries_again(state, job.key)
+    if end is AttemptEnd.CRASHED and _poison(state, job):
+        return (JobState.FAILED, Reason.POISON)
+    asked_ms = state.todo.asked_ms.get(job.key, 0) if state.todo.asked_ms else 0
+    if asked_ms < 0:
+        return (JobState.FAILED, Reason.NOT_RETRYABLE)
     if not again or stops:
         return (JobState.FAILED, _CAUSE[end])
-    due_us = now_us + backoff_us(spec.backoff, job.key, job.failures + 1)
+    pause_us = asked_ms * MS_US or backoff_us(spec.backoff, job.key, job.failures + 1)
+    due_us = now_us + pause_us
+    if spec.elapsed_ms_max and due_us > job.since_us + spec.elapsed_ms_max * MS_US:
+        return (JobState.FAILED, Reason.RETRY_TIME_OVER)
     groups.retry.append((job.key, due_us, _CAUSE[end]))
     return None
+
+
+def _poison(state: State, job: Job) -> bool:
+    """Whether with this one so many processes died under a job that it goes no more, whatever retries it has left."""
+    after = state.policy.poison_after
+    return bool(after) and state.crashes.get(job.key, 0) + 1 >= after and not _restarts(state, job)
 
 
 def _restarts(state: State, job: Job) -> bool:

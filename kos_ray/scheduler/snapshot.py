@@ -74,6 +74,7 @@ def state_to_plain(state: State) -> Any:
         "starts": list(state.starts.items()),
         "learnt": [_kind_to_plain(kind, histogram) for kind, histogram in state.learnt.kinds.items()],
         "sizes": list(state.sizes.items()),
+        "crashes": list(state.crashes.items()),
         "retry_us": state.retry_us,
         "marks": [to_plain(mark) for mark in state.marks.values()],
         "windows": [to_plain(windows) for windows in state.windows.values()],
@@ -131,6 +132,7 @@ def state_from_plain(plain: Any) -> State:
     state.starts = dict(plain["starts"])
     state.learnt.kinds = dict(_kind_from_plain(*kind) for kind in plain["learnt"])
     state.sizes = {JobKey(key): size for key, size in plain["sizes"]}
+    state.crashes = {JobKey(key): count for key, count in plain["crashes"]}
     state.nominated = {JobKey(key): NodeId(node) for key, node in plain["nominated"]}
     for name, share, at_us, burst in plain["accounts"]:
         account = account_of(state, name)

@@ -113,6 +113,8 @@ class Todo:
     """What events left to be decided. Empty between passes."""
 
     ended: dict[JobKey, AttemptEnd] = field(default_factory=dict)
+    #: of these, those whose code said when it is to be tried again: milliseconds, -1 never
+    asked_ms: dict[JobKey, int] = field(default_factory=dict)
     unblocked: dict[JobKey, None] = field(default_factory=dict)
     #: jobs that can never run, and why
     unmeetable: dict[JobKey, Reason] = field(default_factory=dict)
@@ -149,6 +151,8 @@ class State:
     epoch: int = 0
     next_key: JobKey = JobKey(1)
     jobs: dict[JobKey, Job] = field(default_factory=dict)
+    #: processes that died under jobs, for jobs under which any did
+    crashes: dict[JobKey, int] = field(default_factory=dict)
     specs: dict[SpecKey, SpecEntry] = field(default_factory=dict)
     #: specs without live jobs, the longest idle first
     idle_specs: dict[SpecKey, None] = field(default_factory=dict)

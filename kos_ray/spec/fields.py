@@ -1,14 +1,15 @@
 """The types of fields: a parser each, and what JSON Schema says of the same text."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, GetPydanticSchema, ValidationInfo, WithJsonSchema
-from pydantic_core.core_schema import no_info_plain_validator_function
+from pydantic_core.core_schema import no_info_plain_validator_function, with_info_plain_validator_function
 
 from kos_ray.model.dependency import Conditions
 from kos_ray.model.gang import GANG_MAX, GangSpec
-from kos_ray.model.job import BANDS, Children, Eviction, Guarantee
+from kos_ray.model.job import BANDS, Children, Eviction, Guarantee, Retries
 from kos_ray.spec import after, gang, parse
 from kos_ray.spec.scale import PRIORITIES
 from kos_ray.spec.settings import MAX_RETRIES, Settings, current
@@ -57,12 +58,23 @@ def band_of(value: object, settings: Settings) -> int:
     )
 
 
-def _parse_retry(value: object, info: ValidationInfo) -> int:
-    number = parse.parse_integer(value, "a number of retries", 0, MAX_RETRIES)
+def _parse_retry(value: object, info: ValidationInfo) -> Retries:
+    found = value if isinstance(value, Mapping) else {"times": value}
+    unknown = [name for name in found if name not in _RETRY]
+    if unknown:
+        hint = parse.near(unknown[0], list(_RETRY))
+        raise ValueError(f"expected a number, or a mapping of {', '.join(_RETRY)}, found {unknown[0]!r}{hint}")
+    number = parse.parse_integer(found.get("times", 0), "a number of retries", 0, MAX_RETRIES)
     limit = settings_of(info).max_retry
     if number > limit:
         raise ValueError(f"expected at most {limit} (max_retry of the settings), found {number}")
-    return number
+    not_on = [parse.parse_dotted(name, "the class of an exception") for name in _listed(found.get("not_on", []))]
+    return Retries(times=number, not_on=tuple(not_on), elapsed_ms_max=parse_milliseconds(found.get("max_elapsed", 0)))
+
+
+def _listed(value: object) -> list[Any]:
+    """One text is a list of one."""
+    return [value] if isinstance(value, str) else parse.parse_list(value, "classes of exceptions", 100)
 
 
 def _parse_timeout(value: object, info: ValidationInfo) -> int:
@@ -73,7 +85,9 @@ def _parse_timeout(value: object, info: ValidationInfo) -> int:
     return (info.data.get("agent") and settings.agent_timeout_ms) or settings.timeout_ms
 
 
-_DURATION = {"anyOf": [{"type": "string", "examples": ["30s", "2m", "1h30m"]}, {"type": "number", "minimum": 0}]}
+_DURATION: dict[str, Any] = {
+    "anyOf": [{"type": "string", "examples": ["30s", "2m", "1h30m"]}, {"type": "number", "minimum": 0}]
+}
 _PRIORITY = {
     "anyOf": [
         {"type": "string", "examples": list(PRIORITIES)},
@@ -119,8 +133,12 @@ Timeout = Annotated[
     int, BeforeValidator(_parse_timeout), WithJsonSchema({"anyOf": [*_DURATION["anyOf"], {"type": "null"}]})
 ]
 Duration = Annotated[int, BeforeValidator(parse_milliseconds), WithJsonSchema(_DURATION)]
+_TIMES: dict[str, Any] = {"type": "integer", "minimum": 0, "maximum": MAX_RETRIES}
+_RETRY: dict[str, Any] = {"times": _TIMES, "not_on": _TEXT_OR_TEXTS, "max_elapsed": _DURATION}
 Retry = Annotated[
-    int, BeforeValidator(_parse_retry), WithJsonSchema({"type": "integer", "minimum": 0, "maximum": MAX_RETRIES})
+    Retries,
+    GetPydanticSchema(lambda _type, _handler: with_info_plain_validator_function(_parse_retry)),
+    WithJsonSchema({"anyOf": [_TIMES, {"type": "object", "properties": _RETRY, "additionalProperties": False}]}),
 ]
 PromisedRuns = Annotated[
     Guarantee,

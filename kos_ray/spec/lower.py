@@ -135,7 +135,9 @@ def lower_spec(job: JobSpec, namespace: str = "default") -> Spec:
         # must not find what is left of the one before
         single_use=dict(resources.amounts).get("GPU", 0) > 0 or job.gang is not None or bool(job.bundle),
         timeout_ms=job.timeout,
-        retries=job.retry,
+        retries=job.retry.times,
+        not_on=job.retry.not_on,
+        elapsed_ms_max=job.retry.elapsed_ms_max,
         backoff=job.backoff.lower(),
         guarantee=job.guarantee,
         children=job.children,

@@ -224,6 +224,7 @@ CLUSTER: dict[str, tuple[str, _Parse]] = {
     "claims": ("claims_max", integer_between(0, 1_000)),
     "max_concurrent_agents": ("agents_max", integer_between(1, _AGENTS_MAX)),
     "allow_agent_preemption": ("agents_give_way", parse_flag),
+    "poison_after": ("poison_after", integer_between(0, 1_000)),
     "reschedule_on_crash": ("agents_restart", parse_flag),
     "heartbeat_interval": ("heartbeat_us", _heartbeat),
     "default_queue": ("queue", one_of(*QUEUES)),

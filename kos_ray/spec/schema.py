@@ -11,7 +11,7 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from kos_ray.model.dependency import Conditions
 from kos_ray.model.gang import GangMode
-from kos_ray.model.job import NO_DEMANDS, After, Backoff, Children, Demands, Eviction, Guarantee
+from kos_ray.model.job import NO_DEMANDS, After, Backoff, Children, Demands, Eviction, Guarantee, Retries
 from kos_ray.model.resources import UNIT, Resources
 from kos_ray.spec import fields
 from kos_ray.spec.gang import check_shrinks, check_size
@@ -142,7 +142,11 @@ class Common(Strict):
         description='For one attempt: "30s", "2m", or seconds; 0 is no limit. Where nothing is written, the settings\' '
         "`job_timeout_default` (of agents, `agent_timeout_default`).",
     )
-    retry: fields.Retry = Field(default=0, description="How often a failed attempt is made again.")
+    retry: fields.Retry = Field(
+        default_factory=Retries,
+        description="How often a failed attempt is made again; or `times`, `not_on` (classes of exceptions after which "
+        "it is not) and `max_elapsed` (no attempt starts later than this after the job could first have started).",
+    )
     backoff: BackoffSpec = Field(default=BackoffSpec(), description="Pauses between attempts.")
     guarantee: fields.PromisedRuns = Field(
         default=Guarantee.AT_LEAST_ONCE, description="at_least_once, or at_most_once (then no retry)."
@@ -206,9 +210,9 @@ class Common(Strict):
                 "expected preemption cancel or never with at_most_once, whose code is never entered twice, "
                 f"found {self.preemption.name.lower()}"
             )
-        if self.guarantee is Guarantee.AT_MOST_ONCE and self.retry:
+        if self.guarantee is Guarantee.AT_MOST_ONCE and self.retry.times:
             raise ValueError(
-                f"expected retry 0 with at_most_once, whose code is never entered twice, found {self.retry}"
+                f"expected retry 0 with at_most_once, whose code is never entered twice, found {self.retry.times}"
             )
         return self
 

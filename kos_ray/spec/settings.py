@@ -233,6 +233,10 @@ class SettingsFile(BaseModel):
     agent_timeout_default: _Time = Field(
         default=0, description="The timeout of jobs with `agent: true` that name none."
     )
+    poison_after: Any = Field(
+        default=None,
+        description="A job under which so many worker processes died fails as `poison`, whatever its `retry`; 0 never.",
+    )
     reschedule_on_crash: Any = Field(
         default=None,
         description="Whether a job with `agent: true` whose process died is started again, whatever its `retry`.",

@@ -11,12 +11,12 @@ from typing import Any
 
 import cloudpickle
 
-from kos_ray.model.errors import KosError
+from kos_ray.model.errors import KosError, NonRetryable, RetryAfter
 from kos_ray.model.payload import INLINE_LIMIT, BlobRef, inline, raising, referring
 from kos_ray.worker.packets import OUTBOX
 
 #: type, message, traceback
-Error = tuple[str, str, str]
+Error = tuple[str, str, str] | tuple[str, str, str, int]
 
 _PLAIN_TYPES = frozenset({int, float, str, bytes, bool})
 _NONE = inline(pickle.dumps(None, protocol=5))
@@ -72,6 +72,25 @@ def describe(error: BaseException) -> Error:
     except Exception as broken:  # noqa: BLE001 - an exception whose own text raises must not take the slot down
         message, text = f"(its text cannot be shown: {type(broken).__name__})", ""
     return name, _cut(message), _cut(text)
+
+
+def judged(error: BaseException, not_on: tuple[str, ...]) -> Error:
+    """The description of what user code raised, with when it is to be tried again as the fourth where it says so."""
+    again_ms = _again_ms(error, not_on)
+    name, message, text, *_ = describe(error)
+    return (name, message, text, again_ms) if again_ms else (name, message, text)
+
+
+def _again_ms(error: BaseException, not_on: tuple[str, ...]) -> int:
+    """See `AttemptError.again_ms`. A class stands for those derived from it, too."""
+    if isinstance(error, NonRetryable):
+        return -1
+    names = {name for cls in type(error).__mro__ for name in (cls.__name__, f"{cls.__module__}.{cls.__qualname__}")}
+    if not names.isdisjoint(not_on):
+        return -1
+    if isinstance(error, RetryAfter):
+        return max(1, round(error.seconds * 1_000))
+    return 0
 
 
 def pack_exception(error: BaseException) -> bytes:

@@ -18,7 +18,7 @@ from kos_ray.worker.line import Line
 from kos_ray.worker.output import Output
 from kos_ray.worker.packets import GANGS, INBOX, SCRATCH, unpack
 from kos_ray.worker.prepare import Inputs, Preparer, Ready
-from kos_ray.worker.results import Error, Unpicklable, describe, describe_exit, pack_exception, pack_result
+from kos_ray.worker.results import Error, Unpicklable, describe, describe_exit, judged, pack_exception, pack_result
 from kos_ray.worker.voice import Progress, Voice
 
 _SUCCEEDED = int(AttemptEnd.SUCCEEDED)
@@ -131,7 +131,8 @@ class _Slot:
         try:
             value = ready.call(*positional, **named)
         except BaseException as error:  # noqa: BLE001 - whatever user code raises ends the attempt, not the slot
-            return (_STOPPED if self._stop_seen else _FAILED), pack_exception(error), describe(error)
+            end = _STOPPED if self._stop_seen else _FAILED
+            return end, pack_exception(error), judged(error, ready.spec.not_on)
         if self._stop_seen:
             return _STOPPED, b"", None
         try:

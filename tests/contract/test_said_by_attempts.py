@@ -12,7 +12,7 @@ from typing import Any
 import cloudpickle
 import pytest
 
-from kos_ray.model.errors import KosError
+from kos_ray.model.errors import KosError, NonRetryable, RetryAfter
 from kos_ray.model.events import ProgressMade
 from kos_ray.model.gang import Membership
 from kos_ray.model.ids import JobKey, SpecKey
@@ -130,6 +130,20 @@ def test_progress_is_reported_while_the_attempt_runs(tell, tmp_path):
         go.touch()
         await agent.until_ended(1)
         assert agent.end_of(1) is AttemptEnd.SUCCEEDED
+
+    tell(story)
+
+
+@pytest.mark.parametrize(("error", "again_ms"), [(RetryAfter(2), 2_000), (NonRetryable("x"), -1), (KeyError("x"), 0)])
+def test_when_it_is_to_be_tried_again_comes_with_the_error(tell, error, again_ms):
+    async def story(agent: RealAgent) -> None:
+        def work() -> None:
+            raise error
+
+        launch(agent, work)
+        await agent.until_ended(1)
+        (report,) = [report for report in agent.unique_reports() if report.ended]
+        assert [found.again_ms for found in report.ended[0].errors] == [again_ms]
 
     tell(story)
 

@@ -93,6 +93,7 @@ _POLICIES = st.builds(
     ahead_us=st.sampled_from((0, 10_000)),
     ahead_max=st.sampled_from((1, 512)),
     losses_max=st.integers(0, 2),
+    poison_after=st.integers(0, 3),
     slots_per_node_max=st.sampled_from((1, 3, 256)),
     empty_slots_max=st.sampled_from((1, 8)),
     taken_pause_us=st.sampled_from((1, 1_000)),

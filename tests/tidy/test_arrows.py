@@ -31,7 +31,7 @@ ARROWS: dict[str, set[str]] = {
 #: single modules of a room that a room is confined to
 ONLY: dict[tuple[str, str], set[str]] = {
     ("client", "runtime"): {"kos_ray.runtime.connect"},
-    ("cli", "runtime"): {"kos_ray.runtime.connect"},
+    ("cli", "runtime"): {"kos_ray.runtime.audit", "kos_ray.runtime.connect"},
     ("rehearsal", "engine"): {"kos_ray.engine.advice"},
     ("worker", "spec"): {"kos_ray.spec.options"},
     ("runtime", "rehearsal"): {"kos_ray.rehearsal.plan"},

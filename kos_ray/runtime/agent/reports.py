@@ -100,7 +100,12 @@ class Reports:
         if self._progress and (said := self._progress.pop((key, attempt), None)):
             c.progress[key, attempt] = said
         if error is not None:
-            c.errors.append(events.AttemptError(index=len(c.keys), type=error[0], message=error[1], traceback=error[2]))
+            kind, message, traceback = error[:3]
+            again_ms = error[3] if len(error) > 3 else 0
+            place = len(c.keys)
+            c.errors.append(
+                events.AttemptError(index=place, type=kind, message=message, traceback=traceback, again_ms=again_ms)
+            )
             c.size += len(error[1]) + len(error[2])
         if self._exit_codes and (code := self._exit_codes.pop((key, attempt), None)) is not None:
             c.exit_codes.append((len(c.keys), code))

@@ -174,8 +174,8 @@ class FakeClient:
     def reprioritise(self, refs: Sequence[str], priority: int) -> int:
         return self._act("reprioritise", refs, priority)
 
-    def rerun(self, ref: str, *, from_failed: bool = False) -> list[FakeJob]:
-        self._world.calls.append(("rerun", ref, from_failed))
+    def rerun(self, ref: str, *, from_failed: bool = False, tag: str = "") -> list[FakeJob]:
+        self._world.calls.append(("rerun", ref, from_failed, *([tag] if tag else [])))
         return [FakeJob(self._world, "id-7")]
 
     def wait(self, refs: Sequence[str], timeout: float | None = None) -> list[JobView]:

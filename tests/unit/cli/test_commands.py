@@ -26,9 +26,14 @@ COMMANDS = [
         for word in ("up", "down", "status", "submit", "plan", "run", "ls", "get", "explain", "logs", "result", "wait")
     ],
     *[(word,) for word in ("cancel", "hold", "release", "pause", "resume", "reprioritise", "rerun")],
-    *[(word,) for word in ("events", "graph", "nodes", "top", "init", "validate", "schema", "doctor", "demo")],
+    *[
+        (word,)
+        for word in ("events", "history", "graph", "nodes", "top", "init", "validate", "schema", "doctor", "demo")
+    ],
     ("import", "wfformat"),
-    ("journal", "verify"),
+    *[("journal", word) for word in ("verify", "rehearse", "backup", "restore")],
+    *[("dlq", word) for word in ("ls", "redrive")],
+    *[("audit", word) for word in ("verify", "anchor", "export")],
     ("config", "show"),
     *[("sim", word) for word in ("run", "compare")],
     *[("scheduler", word) for word in ("show", "set", "load")],

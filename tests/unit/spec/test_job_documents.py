@@ -193,7 +193,7 @@ def test_everything_that_can_be_written() -> None:
         """
     )
     (job,) = document.jobs
-    assert (job.priority, job.retry, job.timeout, job.count) == (1, 3, 5_400_000, 4)
+    assert (job.priority, job.retry.times, job.timeout, job.count) == (1, 3, 5_400_000, 4)
     assert job.parents == (("a", After.OK), ("b", After.ANY), ("c", After.NOT_OK))
     assert job.env == (("DEBUG", "1"), ("MODE", "fast"))
     assert job.guarantee is Guarantee.AT_LEAST_ONCE

@@ -166,6 +166,7 @@ HISTORIES: dict[str, tuple[str, list[list[str]]]] = {
         [["node n cpu=1", "submit a cpu=1 band=5 agent"], ["wait 9s", "submit b cpu=1 band=0"]],
     ),
     "reschedule_on_crash": ("true", [["node n cpu=1", "submit a cpu=1 agent single"], ["end a crashed"]]),
+    "poison_after": ("1", [["node n cpu=1", "submit a cpu=1 retries=3 single"], ["end a crashed"]]),
     # these have tests of their own
     "grace": ("1s", []),
     "just_in_time_slack": ("0", []),

@@ -81,7 +81,7 @@ def test_agent_timeout_default_is_for_agents_that_name_none() -> None:
 
 def test_max_retry_is_the_most_that_a_job_may_ask_for() -> None:
     found = parse_settings("max_retry: 5\nretry_backoff: exponential")
-    assert load_text("run: x\nretry: 5", settings=found).jobs[0].retry == 5
+    assert load_text("run: x\nretry: 5", settings=found).jobs[0].retry.times == 5
     with pytest.raises(InvalidSpec, match=r"expected at most 5 \(max_retry of the settings\), found 6"):
         load_text("run: x\nretry: 6", settings=found)
 

@@ -2,11 +2,13 @@ import hashlib
 import pickle
 import signal
 import threading
+import zipfile
 
 import pytest
 
+from kos_ray.model.errors import NonRetryable, RetryAfter
 from kos_ray.model.payload import INLINE_LIMIT, BlobRef, open_payload, raised_by
-from kos_ray.worker.results import Unpicklable, describe, describe_exit, pack_exception, pack_result
+from kos_ray.worker.results import Unpicklable, describe, describe_exit, judged, pack_exception, pack_result
 
 
 @pytest.mark.parametrize("value", [None, True, 1, 1.5, "é", b"x", [1, {"a": (2,)}], {1, 2}])
@@ -96,3 +98,39 @@ def test_long_messages_are_cut_in_the_middle():
 )
 def test_exits_in_words(code, text):
     assert describe_exit(code) == text
+
+
+class Passing(RetryAfter):
+    """A class of the user's."""
+
+
+class Hopeless(NonRetryable, ValueError):
+    """Another one."""
+
+
+@pytest.mark.parametrize(
+    ("error", "not_on", "more"),
+    [
+        (ValueError("x"), (), ()),
+        (RetryAfter(1.5), (), (1_500,)),
+        (RetryAfter(0), (), (1,)),
+        (Passing(2, "busy"), (), (2_000,)),
+        (NonRetryable("x"), (), (-1,)),
+        (Hopeless("x"), (), (-1,)),
+        (UnicodeError("x"), ("KeyError", "ValueError"), (-1,)),
+        (KeyError("x"), ("ValueError",), ()),
+        (zipfile.BadZipFile("x"), ("zipfile.BadZipFile",), (-1,)),
+        (zipfile.BadZipFile("x"), ("tarfile.BadZipFile",), ()),
+        (Passing(2), ("RetryAfter",), (-1,)),
+    ],
+)
+def test_an_error_says_when_it_is_to_be_tried_again(error, not_on, more):
+    assert judged(error, not_on) == (*describe(error), *more)
+
+
+def test_a_pause_that_is_asked_for_travels_and_is_bounded():
+    again = pickle.loads(pickle.dumps(Passing(2, "busy")))
+    assert (again.seconds, str(again)) == (2, "busy; to be tried again after 2 s")
+    for seconds in (-1, float("nan"), 1e9):
+        with pytest.raises(ValueError, match="expected from 0 to"):
+            RetryAfter(seconds)
