@@ -1,6 +1,6 @@
 """The smallest changes that would start a waiting job in the next pass; the scheduler itself tries each on a copy.
 
-A change is told only if `machine.step` then launches the job. Nothing is assumed of how the scheduler works: where
+A change is told only if `machine.step` launches the job then. Nothing is assumed of how the scheduler works: where
 less is asked for, the largest request that starts is found by halving, which takes for granted that less is no worse.
 """
 
@@ -66,11 +66,16 @@ class _Tries:
         self._left = left
 
     def starts(self, change: Change) -> bool:
-        """Whether the job is launched in the step that sees the change; False when there are no tries left."""
+        """Whether the job is launched in a step that sees the change; False when there are no tries left.
+
+        What makes it comes one after another, as people do it: others may have their turn in between.
+        """
         if not self._left:
             return False
         self._left -= 1
-        decisions = step(state_from_plain(self._plain), change.events, self._now_us)
+        state = state_from_plain(self._plain)
+        told = [[event] for event in change.events] or [[]]
+        decisions = [found for events in told for found in step(state, events, self._now_us)]
         return any(isinstance(found, d.Launch) and change.starts in found.keys for found in decisions)
 
     def first(self, found: Iterable[Change | None]) -> Change | None:

@@ -95,7 +95,8 @@ def test_the_smallest_change_of_each_kind_starts_it(case: tuple[dict[str, Any], 
     assert text in found[kind].text, found
     launched = [
         key
-        for decision in step(play.state, found[kind].events, play.now_us)
+        for event in found[kind].events
+        for decision in step(play.state, [event], play.now_us)
         if isinstance(decision, d.Launch)
         for key in decision.keys
     ]
@@ -146,17 +147,23 @@ def test_a_job_submitted_anew_has_arguments_as_large_as_before() -> None:
     assert "demands" not in large
 
 
+def test_who_waits_behind_may_start_between_a_cancellation_and_a_submission() -> None:
+    """Nobody keeps the room meanwhile: it is gone when less is asked for."""
+    play, key = played({}, ["node a cpu=4", "submit x cpu=1 evict=never", "submit j cpu=4", "submit next cpu=2"])
+    assert suggested(play, key)["fewer CPU"].text == "ask for CPU 1 instead of 4"
+
+
 def test_tries_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[int] = []
-    real = searching.step
+    real = searching.state_from_plain
 
     def count(*arguments: Any) -> Any:
         tried.append(1)
         return real(*arguments)
 
-    monkeypatch.setattr(searching, "step", count)
+    monkeypatch.setattr(searching, "state_from_plain", count)
     monkeypatch.setattr(searching, "TRIES_MAX", 5)
     monkeypatch.setattr(searching, "_TRIES_MIN", 5)
     lines = ["node a cpu=8 gpu=8 mem=8", "submit x x8 cpu=1 gpu=1 mem=1", "submit j cpu=8 gpu=8 mem=8"]
     suggested(*played({}, lines))
-    assert len(tried) == 5
+    assert len(tried) == 1 + 5
