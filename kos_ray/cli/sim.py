@@ -31,7 +31,8 @@ Workload = Annotated[
     ),
 ]
 Scale = Annotated[
-    float, typer.Option("--arrival-scale", min=0, help="Times the instants of arrival: below 1 is more load.")
+    float,
+    typer.Option("--arrival-scale", min=0, max=1_000_000, help="Times the instants of arrival: below 1 is more load."),
 ]
 Declared = Annotated[bool, typer.Option("--declared/--undeclared", help="Whether jobs declare their run times.")]
 Check = Annotated[bool, typer.Option("--check", help="Check the scheduler's invariants after every step: slow.")]

@@ -23,7 +23,7 @@ _ENDS, _ENTERS = 0, 1
 class Attempt:
     """One attempt on a node; `entered_us` is -1 while it waits there for a slot."""
 
-    __slots__ = ("end", "end_us", "entered_us", "key", "kind", "node", "number", "run_us", "saves")
+    __slots__ = ("end", "end_us", "entered_us", "key", "kind", "node", "number", "order", "run_us", "saves")
 
     def __init__(self, key: JobKey, number: int, node: NodeId, kind: SlotKind, run_us: int, *, saves: bool) -> None:
         self.key = key
@@ -33,6 +33,8 @@ class Attempt:
         #: how long it has to run yet
         self.run_us = run_us
         self.saves = saves
+        #: of what happens at one instant that is told first which was launched first
+        self.order = 0
         self.entered_us = -1
         self.end_us = -1
         self.end = AttemptEnd.SUCCEEDED
@@ -60,9 +62,9 @@ class Nodes:
         self.now_us = now_us
         self._lanes: dict[tuple[NodeId, SlotKind], _Lane] = {}
         self._held: dict[JobKey, Attempt] = {}
-        #: heap of `(instant, what, sequence, attempt)`; entries that do not hold any more are skipped
+        #: heap of `(instant, what, order, attempt)`; entries that do not hold any more are skipped
         self._due: list[tuple[int, int, int, Attempt]] = []
-        self._sequence = 0
+        self._launched = 0
         #: attempts that ended at this instant without having been entered
         self._recalled: list[Attempt] = []
         self.started: list[Attempt] = []
@@ -110,6 +112,8 @@ class Nodes:
         lane.slots = slots
         for attempt in attempts:
             self._held[attempt.key] = attempt
+            self._launched += 1
+            attempt.order = self._launched
             if attempt.entered_us >= 0:
                 self._run(lane, attempt)
             else:
@@ -160,8 +164,7 @@ class Nodes:
             self._push(told_us, _ENTERS, attempt)
 
     def _push(self, at_us: int, what: int, attempt: Attempt) -> None:
-        self._sequence += 1
-        heappush(self._due, (at_us, what, self._sequence, attempt))
+        heappush(self._due, (at_us, what, attempt.order, attempt))
 
     def _holds(self, entry: tuple[int, int, int, Attempt]) -> bool:
         at_us, what, _, attempt = entry

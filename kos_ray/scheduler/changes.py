@@ -3,7 +3,7 @@
 Each is a `Change`: what it is for people, the events that make it, the job that starts then, and how large it is.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from kos_ray.model import events as e
@@ -16,6 +16,7 @@ from kos_ray.model.windows import Windows
 from kos_ray.scheduler.explain import waiting_gang
 from kos_ray.scheduler.gates import GROUP, held, units_left
 from kos_ray.scheduler.jobs import Gang, Job
+from kos_ray.scheduler.learnt import stand_in
 from kos_ray.scheduler.quota import ROOT
 from kos_ray.scheduler.shares import paths
 from kos_ray.scheduler.state import State
@@ -47,38 +48,57 @@ class Change:
 # --- the job submitted anew, asking for something else
 
 
-def anew(state: State, job: Job, spec: Spec, *, kind: str, text: str, size: int) -> Change | None:
-    """The job cancelled, and submitted with another spec; all of its gang, where all members are alike."""
+def anew(
+    state: State, job: Job, spec: Spec, *, kind: str, text: str, size: int, count: int = 0, least: int = 0
+) -> Change | None:
+    """The job cancelled, and submitted with another spec; all of its gang, where all members are alike.
+
+    `count`: so many members where that is not 0, and `least` of them at once.
+    """
     gang = waiting_gang(state, job)
     members = tuple(gang.live) if gang else (job.key,)
     if any(state.jobs[key].spec != job.spec for key in members):
         return None
     first, spec_key = state.next_key, SpecKey(max(state.specs) + 1)
-    count = len(members)
+    args = tuple(stand_in(state.sizes.get(key, 0)) for key in members)[: count or None]
     submitted = e.JobsSubmitted(
         request_id=_REQUEST,
         first=first,
         ids=(_REQUEST,),
-        counts=(count if gang else -1,),
+        counts=(len(args) if gang else -1,),
         specs=(spec_key,),
-        args=(b"",) * count,
+        args=args,
         new_specs=((spec_key, spec),),
         limits=_limits(job),
-        gangs=_gangs(gang, first),
+        dependencies=tuple(_lines(state, members[: len(args)], first)),
+        gangs=_gangs(gang, first, len(args), least),
         sender=job.job_class.name.user,
     )
     cancelled = e.CancelRequested(request_id=_REQUEST, keys=members)
     return Change(kind=kind, text=text, events=(cancelled, submitted), starts=first, size=(OWN, size))
 
 
-def _gangs(gang: Gang | None, first: JobKey) -> tuple[e.NewGang, ...]:
-    """A gang like this one, of as many as are left of it."""
+def _gangs(gang: Gang | None, first: JobKey, count: int, least: int) -> tuple[e.NewGang, ...]:
+    """A gang like this one, of so many members."""
     if gang is None:
         return ()
-    count = len(gang.live)
-    ranges, least = ((first, count),), min(gang.least, count)
-    name = f"{gang.name} anew"
-    return (e.NewGang(name=name, ranges=ranges, least=least, mode=gang.mode, on_failure=gang.on_failure),)
+    return (
+        e.NewGang(
+            name=f"{gang.name} anew",
+            ranges=((first, count),),
+            least=min(least or gang.least, count),
+            mode=gang.mode,
+            on_failure=gang.on_failure,
+        ),
+    )
+
+
+def _lines(state: State, members: Iterable[JobKey], first: JobKey) -> Iterator[e.JobDependency]:
+    """Of jobs that run one at a time, the new ones stand at the end of the line as well."""
+    for key, member in enumerate(members, start=first):
+        dependency = state.jobs[member].dependency
+        if dependency is not None and dependency.singleton:
+            yield e.JobDependency(key=JobKey(key), after=(), singleton=dependency.singleton)
 
 
 def _limits(job: Job) -> tuple[e.ArrayLimits, ...]:

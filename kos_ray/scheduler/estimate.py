@@ -1,6 +1,7 @@
-"""How long jobs run, as far as anybody knows: what plans are made with.
+"""How long jobs run, from the shortest to the longest: what plans are made with.
 
-`run_time` is the one place that says it: what is declared, or what was learnt (`learnt.py`), or what a spec's mean is.
+What is declared or learnt is what `models.estimate` says. Plans take it further: a spec's mean stands in where too
+little was learnt, a spread widens what is declared, and of what runs already only the rest is left.
 """
 
 from typing import NamedTuple

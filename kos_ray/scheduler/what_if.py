@@ -1,25 +1,27 @@
 """The smallest changes that would start a waiting job in the next pass; the scheduler itself tries each on a copy.
 
-A change is told only if `machine.step` then launches the job. Nothing is assumed of how the scheduler works: where
+A change is told only if `machine.step` launches the job then. Nothing is assumed of how the scheduler works: where
 less is asked for, the largest request that starts is found by halving, which takes for granted that less is no worse.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from kos_ray.model import decisions as d
+from kos_ray.model.gang import GangMode
 from kos_ray.model.ids import MS_US, JobKey
-from kos_ray.model.job import JobState, Spec
+from kos_ray.model.job import JobState
 from kos_ray.model.policy import Discipline, Model
 from kos_ray.model.resources import UNIT, Resources, add
-from kos_ray.scheduler import changes
+from kos_ray.scheduler import changes, gangs
 from kos_ray.scheduler.changes import Change
 from kos_ray.scheduler.deadlines import with_idle
 from kos_ray.scheduler.explain import waiting_gang
 from kos_ray.scheduler.fit import able_nodes, wanted_kind
 from kos_ray.scheduler.jobs import Job
 from kos_ray.scheduler.machine import step
+from kos_ray.scheduler.sites import matches
 from kos_ray.scheduler.snapshot import state_from_plain
 from kos_ray.scheduler.state import NodeState, State
 
@@ -64,11 +66,16 @@ class _Tries:
         self._left = left
 
     def starts(self, change: Change) -> bool:
-        """Whether the job is launched in the step that sees the change; False when there are no tries left."""
+        """Whether the job is launched in a step that sees the change; False when there are no tries left.
+
+        What makes it comes one after another, as people do it: others may have their turn in between.
+        """
         if not self._left:
             return False
         self._left -= 1
-        decisions = step(state_from_plain(self._plain), change.events, self._now_us)
+        state = state_from_plain(self._plain)
+        told = [[event] for event in change.events] or [[]]
+        decisions = [found for events in told for found in step(state, events, self._now_us)]
         return any(isinstance(found, d.Launch) and change.starts in found.keys for found in decisions)
 
     def first(self, found: Iterable[Change | None]) -> Change | None:
@@ -101,6 +108,8 @@ def _searches(state: State, job: Job, tries: _Tries, now_us: int) -> Iterator[Ca
     yield lambda: tries.first(changes.raised(state, job))
     for name, _ in job.entry.spec.resources.amounts:
         yield lambda name=name: _fewer(state, job, tries, name)  # type: ignore[misc]
+    yield lambda: tries.first(_fewer_of_several(state, job))
+    yield lambda: _smaller_gang(state, job, tries)
     yield lambda: tries.first(_ends(state, job, now_us))
     yield lambda: _shorter(state, job, tries)
     yield lambda: tries.first(_sooner(state, job, now_us))
@@ -122,18 +131,58 @@ def _other_places(state: State, job: Job) -> Iterator[Change | None]:
 
 def _fewer(state: State, job: Job, tries: _Tries, name: str) -> Change | None:
     """Less of one resource: the most with which it starts."""
+    whole = dict(job.entry.spec.resources.amounts)[name]
+    grain = _grain(name, whole)
+    return tries.largest(lambda count: _with_less(state, job, {name: count * grain}), (whole - 1) // grain)
+
+
+def _fewer_of_several(state: State, job: Job) -> Iterator[Change | None]:
+    """What is free on a node of each resource of which it lacks some there, where less of one alone is not enough."""
+    wanted, kind = job.entry.spec.resources, wanted_kind(state, job.job_class)
+    found: list[dict[str, int]] = []
+    for node in state.nodes.values():
+        if (node.mark and node.mark.cordoned) or not matches(node, job.job_class.where, kind):
+            continue
+        free = with_idle(node)
+        short = {name: dict(wanted.amounts)[name] for name in wanted.lacking(free)}
+        less = {name: max(0, free.get(name, 0)) for name in short}
+        found.append({name: less[name] - less[name] % _grain(name, whole) for name, whole in short.items()})
+    if waiting_gang(state, job) is None and all(len(less) > 1 for less in found):
+        several = [change for less in found if all(less.values()) and (change := _with_less(state, job, less))]
+        yield from sorted(several, key=lambda change: change.size)[:_NODES]
+
+
+def _with_less(state: State, job: Job, less: Mapping[str, int]) -> Change | None:
+    """It asks for so much of some resources."""
     spec = job.entry.spec
     amounts = dict(spec.resources.amounts)
-    whole = amounts[name]
-    grain = _MIB if name in _BYTES else UNIT if whole > UNIT else UNIT // 100
+    told = [f"{name} {_shown(name, amount)} instead of {_shown(name, amounts[name])}" for name, amount in less.items()]
+    size = sum((amounts[name] - amount) * 1_000 // amounts[name] for name, amount in less.items())
+    resources = Resources.from_amounts({**amounts, **less})
+    kind, text = f"fewer {' and '.join(less)}", f"ask for {' and '.join(told)}"
+    return changes.anew(state, job, replace(spec, resources=resources), kind=kind, text=text, size=size)
+
+
+def _grain(name: str, whole: int) -> int:
+    return _MIB if name in _BYTES else UNIT if whole > UNIT else UNIT // 100
+
+
+def _smaller_gang(state: State, job: Job, tries: _Tries) -> Change | None:
+    """A gang of fewer members; of one that goes with a part of them, fewer that have to fit at once."""
+    gang = waiting_gang(state, job)
+    if gang is None:
+        return None
+    spec, members, needed = job.entry.spec, len(gang.live), gangs.needed(gang)
 
     def made(count: int) -> Change | None:
-        less = Resources.from_amounts({**amounts, name: count * grain})
-        text = f"ask for {name} {_shown(name, count * grain)} instead of {_shown(name, whole)}"
-        size = (whole - count * grain) * 1_000 // whole
-        return changes.anew(state, job, replace(spec, resources=less), kind=f"fewer {name}", text=text, size=size)
+        size = (needed - count) * 1_000 // needed
+        if gang.mode is GangMode.ALL:
+            text = f"be a gang of {count} instead of {members}"
+            return changes.anew(state, job, spec, kind="gang", text=text, size=size, count=count)
+        text = f"start with {count} of its gang at once instead of {needed} (`min`)"
+        return changes.anew(state, job, spec, kind="gang", text=text, size=size, least=count)
 
-    return tries.largest(made, (whole - 1) // grain)
+    return tries.largest(made, needed - 1)
 
 
 def _shown(name: str, amount: int) -> str:
@@ -155,7 +204,10 @@ def _shorter(state: State, job: Job, tries: _Tries) -> Change | None:
 
 
 def _sooner(state: State, job: Job, now_us: int) -> Iterator[Change | None]:
-    """Another deadline, where deadlines decide whose turn it is: as late as its run time lets it be met."""
+    """An earlier deadline, where deadlines decide whose turn it is: as late as its run time lets it be met.
+
+    A later one starts nothing: nobody waits because its deadline is near, or was missed.
+    """
     spec = job.entry.spec
     ordered = state.discipline(spec.namespace) is Discipline.DEADLINE or state.model(spec.namespace) in (
         Model.JUST_IN_TIME,
@@ -164,11 +216,7 @@ def _sooner(state: State, job: Job, now_us: int) -> Iterator[Change | None]:
     if ordered:
         at_us = now_us + max(spec.run_ms, _SECOND_MS) * MS_US
         text = f"have its deadline in {(at_us - now_us) / 1_000_000:g} s"
-        yield changes.anew(state, job, _due(spec, at_us), kind="deadline", text=text, size=0)
-
-
-def _due(spec: Spec, at_us: int) -> Spec:
-    return replace(spec, deadline_us=at_us)
+        yield changes.anew(state, job, replace(spec, deadline_us=at_us), kind="deadline", text=text, size=0)
 
 
 # --- others' work

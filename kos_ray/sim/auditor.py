@@ -241,13 +241,20 @@ class Auditor:
             self.expect(len(line) <= 1, "two of one line run at once", (array.id, line))
 
         if array.gang is not None and array.gang.mode is GangMode.ALL:
-            self._check_round(story, array.gang.size or len(array.jobs))
+            self._check_round(story)
 
-    def _check_round(self, story: Story, size: int) -> None:
+    def gang_of(self, story: Story) -> list[Story]:
+        """All members of the gang that a job is of, itself as well; nobody where it is of none."""
+        array = story.plan.array
+        if array.gang is None:
+            return []
+        size = array.gang.size or len(array.jobs)
+        begin = array.jobs.index(story.plan) // size * size
+        return [self.stories[plan.id] for plan in array.jobs[begin : begin + size]]
+
+    def _check_round(self, story: Story) -> None:
         """Members of a gang that needs all run together only when they were sent at one instant."""
-        members = story.plan.array.jobs
-        begin = members.index(story.plan) // size * size
-        running = [self.stories[plan.id] for plan in members[begin : begin + size] if self._runs(plan.id)]
+        running = [other for other in self.gang_of(story) if self._runs(other.plan.id)]
         sent = {other.plan.id: other.ordered[other.entries[-1].number] for other in running}
         self.expect(len(set(sent.values())) <= 1, "members of two rounds of a gang run at once", sent)
 

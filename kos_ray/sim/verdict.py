@@ -2,7 +2,7 @@
 
 from kos_ray.model.dependency import Rule
 from kos_ray.model.gang import OnFailure
-from kos_ray.model.job import After, Guarantee, JobState
+from kos_ray.model.job import After, AttemptEnd, Guarantee, JobState
 from kos_ray.model.reasons import Reason
 from kos_ray.sim.auditor import Auditor, Outcome, Story
 from kos_ray.sim.rules import Parent, dependencies, readings
@@ -80,7 +80,7 @@ def _judge_retries(auditor: Auditor, story: Story, outcome: Outcome) -> None:
     state, reason, _, _ = outcome
     spec = story.plan.array.spec
     tries = 1 if spec.guarantee is Guarantee.AT_MOST_ONCE else spec.retries + 1
-    certain = sum(machine not in auditor.tainted for machine, _ in story.charged.values())
+    certain = sum(_at_its_charge(auditor, story, *ended) for ended in story.charged.values())
     about = (story.plan.id, outcome, story.charged)
     auditor.expect(certain <= tries, "tried more often than asked for", about)
     own_fault = (Reason.USER_ERROR, Reason.TIMEOUT, Reason.CRASHED, Reason.UNPREPARED)
@@ -91,3 +91,22 @@ def _judge_retries(auditor: Auditor, story: Story, outcome: Outcome) -> None:
         auditor.expect(len(story.charged) >= tries, "given up too early", about)
     if state is JobState.SUCCEEDED:
         auditor.expect(bool(story.entries), "succeeded without being entered", about)
+
+
+def _at_its_charge(auditor: Auditor, story: Story, machine: str, ended_us: int) -> bool:
+    """Whether a failure counts for certain: it was heard of, and no end of another member was about to stop the job.
+
+    Where too few members of a gang are left, all of them start again, and nothing is charged to those who fail then.
+    """
+    if machine in auditor.tainted:
+        return False
+    for other in auditor.gang_of(story):
+        sent = [number for number, at_us in other.ordered.items() if at_us <= ended_us]
+        if other is story or not sent:
+            continue
+        entry = next((entry for entry in other.entries if entry.number == max(sent)), None)
+        if entry is None or entry.machine in auditor.tainted or entry.at_us > ended_us:
+            return False
+        if entry.end not in (None, AttemptEnd.SUCCEEDED) and entry.ended_us <= ended_us:
+            return False
+    return True

@@ -199,6 +199,7 @@ class Clockwork:
         while not done():
             next_us = self.next_us()
             if next_us is None or (until_us is not None and next_us > until_us):
+                self.time_us = max(self.time_us, until_us or 0)
                 break
             self.time_us = max(self.time_us, next_us)
             due = sorted(
@@ -207,8 +208,6 @@ class Clockwork:
             for id_ in dict.fromkeys([id_ for _, id_ in due] + list(self.agents)):
                 self._report(self.agents[id_])
             self.engine.tick()
-        if until_us is not None:
-            self.time_us = max(self.time_us, until_us)
 
     def _report(self, agent: Agent) -> None:
         entered = [work for at_us, what, work in agent.due() if what is ENTERS and at_us <= self.time_us]

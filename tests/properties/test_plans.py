@@ -87,6 +87,8 @@ class Planned:
     def __init__(self, folder: Path, seed: int, run_us: RunUs = as_declared) -> None:
         self.chance = Random(seed)
         self.declared = True
+        #: when the plan was made, a job went on from what it had saved: nobody knows how long, or whom that lets go
+        self.goes_on = False
         folder.mkdir()
         self.clock = Clockwork(folder, self.chance.choice(POLICIES), run_us)
         self.file = folder / "jobs.json"
@@ -115,6 +117,8 @@ class Planned:
     def plan_and_submit(self, *words: str) -> tuple[dict[str, Any], list[JobKey]]:
         """A plan, and the keys of the jobs that were submitted as it says."""
         self.write(self.document(3))
+        jobs = self.clock.engine.state.jobs.values()
+        self.goes_on = any(job.evictions and job.entry.saves for job in jobs)
         plan = self.clock.kos("plan", str(self.file), *words)
         first = self.clock.engine.state.next_key
         self.clock.kos("submit", str(self.file), "--if-plan", plan["hash"])
@@ -149,7 +153,8 @@ def check_exact(planned: Planned, plan: dict[str, Any], keys: list[JobKey], seen
     clock = planned.clock
     for job, key in zip(plan["jobs"], keys, strict=True):
         where, start_us = clock.started.get(key, ("", 0))
-        assert job["earliest_us"] <= start_us <= (job["latest_us"] or start_us), f"{job}: started {start_us}"
+        # nothing promises that intervals hold everything: they are of a few run times of many that may be
+        seen["held"] += job["earliest_us"] <= start_us <= (job["latest_us"] or start_us)
         seen[job["sure"]] += 1
         seen["waits"] += job["start_us"] > plan["now_us"]
         seen["preempts"] += bool(job["preempts"])
@@ -157,8 +162,11 @@ def check_exact(planned: Planned, plan: dict[str, Any], keys: list[JobKey], seen
         seen[f"deadline {job['deadline']}"] += 1
         if job["sure"] == "exact":
             assert (job["node_id"], job["start_us"]) == (where, start_us), f"{job}: {where} {start_us}"
+            if not planned.goes_on:
+                assert job["preempts"] == names_of(planned, clock.victims.get(key, [])), job
+        if 0 < job["earliest_end_us"] == job["latest_end_us"]:
+            seen["ends"] += 1
             assert job["end_us"] == clock.ended.get(key, 0), f"{job}: ended {clock.ended.get(key)}"
-            assert job["preempts"] == names_of(planned, clock.victims.get(key, [])), job
 
 
 def test_what_is_planned_happens(worlds: Any) -> None:
@@ -170,8 +178,17 @@ def test_what_is_planned_happens(worlds: Any) -> None:
             plan, keys = planned.plan_and_submit()
             planned.await_all(keys)
             check_exact(planned, plan, keys, seen)
-    wanted = {"exact": 300, "waits": 100, "preempts": 10, "quota": 20, "deadline meets": 10, "deadline missed": 5}
+    wanted = {
+        "exact": 300,
+        "ends": 300,
+        "waits": 100,
+        "preempts": 10,
+        "quota": 20,
+        "deadline meets": 10,
+        "deadline missed": 5,
+    }
     assert all(seen[what] >= least for what, least in wanted.items()), seen
+    assert seen["held"] >= sum(seen[sure] for sure in ("exact", "likely", "unknown")) - 0.1 * seen["likely"], seen
 
 
 @pytest.mark.parametrize("declared", [True, False])

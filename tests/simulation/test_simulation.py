@@ -3,12 +3,16 @@
 import subprocess
 import sys
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from kos_ray.engine import engine as engine_module
+from kos_ray.model.job import AttemptEnd
 from kos_ray.model.protocol import Holding
+from kos_ray.model.reasons import Reason
 from kos_ray.scheduler import settle as settle_module
+from kos_ray.scheduler.jobs import Job
 from kos_ray.scheduler.state import State
 from kos_ray.sim import __main__ as command
 from kos_ray.sim.batch import Batch, run_batch
@@ -76,3 +80,22 @@ def test_an_at_most_once_job_that_is_run_again_is_found(monkeypatch: pytest.Monk
     monkeypatch.setattr(settle_module, "Guarantee", SimpleNamespace(AT_MOST_ONCE=None))
     failed = run_batch(range(1, 41)).failed
     assert any("an at-most-once job entered twice" in result.violation for result in failed)
+
+
+def test_members_that_fail_while_their_gang_is_stopped_are_not_charged() -> None:
+    assert not run_seed(670).violation
+
+
+def test_a_try_more_than_was_asked_for_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: the last retry is given twice, to members of gangs alone."""
+    real = settle_module._failed
+
+    def once_more(groups: Any, state: State, job: Job, end: AttemptEnd, now_us: int) -> Any:
+        if job.failures == job.entry.spec.retries and job.key in state.gang_of:
+            groups.retry.append((job.key, now_us + 300_000_000, Reason.USER_ERROR))
+            return None
+        return real(groups, state, job, end, now_us)
+
+    monkeypatch.setattr(settle_module, "_failed", once_more)
+    failed = run_batch(range(1, 61)).failed
+    assert any("tried more often than asked for" in result.violation for result in failed)

@@ -72,6 +72,8 @@ def test_wrong_input_is_a_text_and_a_code(kos: Kos, tmp_path: Path) -> None:
     code, out, err = kos("sim", "run", "--cluster", "1x4cpu", "--workload", str(file))
     assert (code, out) == (2, "")
     assert f"{file}:2: streams[0].jobs: expected a number of jobs" in err
+    code, out, err = kos("sim", "run", "--cluster", "1x4cpu", "--workload", str(file), "--arrival-scale", "inf")
+    assert (code, out) == (2, "")
 
 
 def test_policies_side_by_side(kos: Kos, tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ _LIMIT = {"namespaces": [{"name": "team", "limit": "cpu=1"}]}
 _BORROW = {"namespaces": [{"name": "default", "guaranteed": "cpu=4"}, {"name": "team", "borrow": "cpu=1"}]}
 _RATE = {"rates": [{"name": "r", "amount": 1, "per_us": 10_000_000, "burst": 3}]}
 _CLAIMED = ["node a cpu=2", "submit x cpu=1 run=10s evict=never", "submit h cpu=2 band=2"]
+_NONE = {"licences": {"l": 1}}
+_LICENSED = "submit j cpu=3 type=t licence=l:2"
 
 #: policy, what happened, the kind of change that is looked for in the case of `j`, and its text
 CASES: tuple[tuple[dict[str, Any], list[str], str, str], ...] = (
@@ -58,6 +60,19 @@ CASES: tuple[tuple[dict[str, Any], list[str], str, str], ...] = (
         "deadline",
         "have its deadline in 1 s",
     ),
+    (
+        {},
+        ["node b cpu=8 gpu=1", "node a cpu=4 gpu=4", "submit x cpu=2 gpu=3 node=a", "submit j cpu=9 gpu=4"],
+        "fewer CPU and GPU",
+        "ask for CPU 8 instead of 9 and GPU 1 instead of 4",
+    ),
+    ({}, ["node a cpu=3", "submit j x4 gang=4 cpu=1"], "gang", "be a gang of 3 instead of 4"),
+    (
+        {},
+        ["node a cpu=3", "submit j x6 gang=6 quorum=5 cpu=1"],
+        "gang",
+        "start with 3 of its gang at once instead of 5 (`min`)",
+    ),
 )
 
 
@@ -80,7 +95,8 @@ def test_the_smallest_change_of_each_kind_starts_it(case: tuple[dict[str, Any], 
     assert text in found[kind].text, found
     launched = [
         key
-        for decision in step(play.state, found[kind].events, play.now_us)
+        for event in found[kind].events
+        for decision in step(play.state, [event], play.now_us)
         if isinstance(decision, d.Launch)
         for key in decision.keys
     ]
@@ -109,17 +125,45 @@ def test_who_does_not_wait_for_its_turn_is_told_nothing(lines: list[str]) -> Non
     assert not suggested(*played({}, lines))
 
 
+def test_where_less_of_one_resource_is_enough_several_are_not_told() -> None:
+    play, key = played({}, ["node b cpu=4 gpu=1", "node a cpu=1 gpu=1", "submit j cpu=4 gpu=2"])
+    assert set(suggested(play, key)) == {"fewer GPU"}
+
+
+def test_a_job_submitted_anew_stands_at_the_end_of_its_line() -> None:
+    lines = ["node a cpu=1", "submit j cpu=2 singleton=s"]
+    assert "fewer CPU" in suggested(*played({}, lines))
+    assert not suggested(*played({}, [*lines, "submit behind cpu=2 singleton=s"]))
+
+
+def test_a_job_submitted_anew_has_arguments_as_large_as_before() -> None:
+    """Only those with small ones are known to be short, and would pass who keeps the node."""
+    lines = ["node a cpu=4"]
+    for size, ran in (("0", "1s"), ("9000", "100s")):
+        lines += [f"submit s cpu=3 type=t args={size} single", f"end s succeeded ran={ran}"] * 8
+    lines += ["submit x cpu=1 evict=never run=60s", "submit h cpu=4"]
+    small, large = (suggested(*played(_NONE, [*lines, f"{_LICENSED} args={size}"])) for size in (0, 9_000))
+    assert "demands" in small
+    assert "demands" not in large
+
+
+def test_who_waits_behind_may_start_between_a_cancellation_and_a_submission() -> None:
+    """Nobody keeps the room meanwhile: it is gone when less is asked for."""
+    play, key = played({}, ["node a cpu=4", "submit x cpu=1 evict=never", "submit j cpu=4", "submit next cpu=2"])
+    assert suggested(play, key)["fewer CPU"].text == "ask for CPU 1 instead of 4"
+
+
 def test_tries_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[int] = []
-    real = searching.step
+    real = searching.state_from_plain
 
     def count(*arguments: Any) -> Any:
         tried.append(1)
         return real(*arguments)
 
-    monkeypatch.setattr(searching, "step", count)
+    monkeypatch.setattr(searching, "state_from_plain", count)
     monkeypatch.setattr(searching, "TRIES_MAX", 5)
     monkeypatch.setattr(searching, "_TRIES_MIN", 5)
     lines = ["node a cpu=8 gpu=8 mem=8", "submit x x8 cpu=1 gpu=1 mem=1", "submit j cpu=8 gpu=8 mem=8"]
     suggested(*played({}, lines))
-    assert len(tried) == 5
+    assert len(tried) == 1 + 5
