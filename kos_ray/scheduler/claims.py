@@ -257,4 +257,4 @@ def _likely_end_us(state: State, job: Job) -> int:
 
 _MANY = 1 << 30
 #: nodes that are compared for one claim: of those that lack the least
-_NEAR = 16
+_NEAR = 8
