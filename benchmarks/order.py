@@ -48,7 +48,7 @@ def work(item: int) -> tuple[float, float]:
 
 def rows(wanted: Callable[[str], bool]) -> Iterator[Row]:
     """`urgent_start`, `big_passed_by` and `big_utilisation`."""
-    with _cluster() as client:
+    with cluster_of(NODES) as client:
         if wanted("urgent_start"):
             yield alone("urgent_start", "ms", lambda: _urgent(client), rounds=1, at_most=1_000)
         if wanted("big_passed_by") or wanted("big_utilisation"):
@@ -62,8 +62,8 @@ def _row(name: str, unit: str, value: float, peer: float, goal: str, *, met: boo
 
 
 @contextmanager
-def _cluster() -> Iterator[Client]:
-    """Three nodes of two CPUs each."""
+def cluster_of(nodes: int) -> Iterator[Client]:
+    """So many nodes of two CPUs each."""
     os.environ["RAY_AUTH_MODE"] = "disabled"
     import ray  # noqa: PLC0415 - after its environment
     from ray.cluster_utils import Cluster  # noqa: PLC0415
@@ -71,12 +71,12 @@ def _cluster() -> Iterator[Client]:
     with tempfile.TemporaryDirectory() as folder:
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
         try:
-            for _ in range(NODES - 1):
+            for _ in range(nodes - 1):
                 cluster.add_node(num_cpus=2)
             ray.init(address=cluster.address, namespace="kos_ray", log_to_driver=False)
             clusters.up(address=cluster.address, state_dir=Path(folder) / "state")
             with connect(start=False) as client:
-                _until(lambda: sum(node.alive for node in client.nodes()) == NODES)
+                until(lambda: sum(node.alive for node in client.nodes()) == nodes)
                 yield client
             clusters.down(address=cluster.address)
         finally:
@@ -90,7 +90,7 @@ def _urgent(client: Client) -> float:
         low = [client.submit(hold, folder, priority="background", preemption="checkpoint") for _ in range(CPUS)]
         times = []
         for _ in range(TURNS):
-            _until(lambda: all(_has_run_a_while(client, job) for job in low))
+            until(lambda: all(has_run_a_while(client, job) for job in low))
             start = time.monotonic()
             times.append(client.submit(entered, priority="critical").result(60) - start)
         (Path(folder) / "release").touch()
@@ -100,7 +100,7 @@ def _urgent(client: Client) -> float:
     return statistics.median(times) * 1e3
 
 
-def _has_run_a_while(client: Client, job: Job) -> bool:
+def has_run_a_while(client: Client, job: Job) -> bool:
     """Longer than the time in which the scheduler leaves a new attempt alone."""
     view = client.get(job.id)
     return view.state == "running" and time.time() - view.entered_us / 1e6 > 1.5
@@ -117,7 +117,7 @@ def _ours(client: Client) -> tuple[float, float]:
 def _plain_ray() -> tuple[float, float]:
     import ray  # noqa: PLC0415
 
-    _until(lambda: ray.available_resources().get("CPU", 0) == CPUS)
+    until(lambda: ray.available_resources().get("CPU", 0) == CPUS)
     task = ray.remote(work)
     ray.get([task.remote(i) for i in range(CPUS)])
     first = [task.remote(i) for i in range(CPUS - 1)]
@@ -138,7 +138,8 @@ def _judged(first: list[Any], big: tuple[float, float], small: list[Any]) -> tup
     return float(passed), 100 * used_before / (CPUS * (last - begin))
 
 
-def _until(condition: Callable[[], bool]) -> None:
+def until(condition: Callable[[], bool]) -> None:
+    """Look until it is so."""
     deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline, "it does not come"

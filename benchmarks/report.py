@@ -18,6 +18,8 @@ class Row:
     ratio: float | None
     goal: str
     met: bool
+    #: how far the rounds' ratios lie from their median at most, as a share of it
+    spread: float = 0.0
 
 
 def compare(
@@ -39,13 +41,26 @@ def compare(
     value, other = statistics.median(mine), statistics.median(theirs)
     ratio = value / other
     if at_least is not None:
-        return Row(
-            name=name, value=value, unit=unit, peer=other, ratio=ratio, goal=f">= {at_least:g}x", met=ratio >= at_least
-        )
-    assert at_most is not None
+        goal, met = f">= {at_least:g}x", ratio >= at_least
+    else:
+        assert at_most is not None
+        goal, met = f"<= {at_most:g}x", ratio <= at_most
     return Row(
-        name=name, value=value, unit=unit, peer=other, ratio=ratio, goal=f"<= {at_most:g}x", met=ratio <= at_most
+        name=name,
+        value=value,
+        unit=unit,
+        peer=other,
+        ratio=ratio,
+        goal=goal,
+        met=met,
+        spread=spread([own / peer for own, peer in zip(mine, theirs, strict=True)]),
     )
+
+
+def spread(ratios: Sequence[float]) -> float:
+    """How far some ratios lie from their median at most, as a share of it."""
+    middle = statistics.median(ratios)
+    return max(abs(ratio - middle) for ratio in ratios) / middle
 
 
 def alone(
@@ -67,6 +82,11 @@ def alone(
     return Row(name=name, value=value, unit=unit, peer=None, ratio=None, goal=goal, met=met)
 
 
+def once(name: str, value: float, unit: str, goal: str, *, met: bool) -> Row:
+    """A figure that is measured once, and has no peer."""
+    return Row(name=name, value=value, unit=unit, peer=None, ratio=None, goal=goal, met=met)
+
+
 def show(rows: Sequence[Row]) -> str:
     """The table as text."""
     cells = [("what", "ours", "peer", "ratio", "goal", "met")]
@@ -78,6 +98,22 @@ def show(rows: Sequence[Row]) -> str:
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells
     )
+
+
+def worse(row: Row, before: Row) -> str:
+    """What to say of a ratio that is worse than it was, by more than the rounds of both differ; "" where it is not."""
+    if row.ratio is None or before.ratio is None:
+        return ""
+    change = row.ratio / before.ratio if row.goal.startswith(">=") else before.ratio / row.ratio
+    margin = row.spread + before.spread
+    if change >= 1 - margin:
+        return ""
+    return f"{row.name}: {row.ratio:.2f}x, was {before.ratio:.2f}x: worse by more than the {margin:.0%} of the noise"
+
+
+def read(path: Path) -> dict[str, Row]:
+    """The rows that `write` has written, by name."""
+    return {row["name"]: Row(**row) for row in json.loads(path.read_text())}
 
 
 def write(rows: Sequence[Row], path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from random import Random
 
 from benchmarks.report import Row
+from kos_ray.engine import garbage
 from kos_ray.model import decisions as d
 from kos_ray.model import events as e
 from kos_ray.model.ids import JobKey, NodeId, SpecKey
@@ -198,12 +199,14 @@ def huge_rows(wanted: Callable[[str], bool]) -> Iterator[Row]:
     while _waiting(world) < HUGE_FEW:
         world.step([world.submit(100)])
     world.settle()
+    garbage.begin()
     _, few_us = _ticks(world)
     before, jobs = _resident(), len(world.state.jobs)
     while _waiting(world) < HUGE_WAITING:
         world.step([world.submit(1_000) for _ in range(10)])
     each = (_resident() - before) / (len(world.state.jobs) - jobs)
     world.settle()
+    garbage.begin()  # as the scheduler actor does
     times, many_us = _ticks(world)
     broken = invariants.check(world.state)
     assert not broken, broken[:3]

@@ -8,6 +8,10 @@ SHIPPED = """\
 shortest_job_first = kos_ray.plugins.samples:ShortestJobFirst
 [kos_ray.graph_disciplines]
 graph_search = kos_ray.plugins.graph_search:GraphSearch
+[kos_ray.repeat_rules]
+fibonacci = kos_ray.plugins.rules:Fibonacci
+[kos_ray.event_sources]
+lines = kos_ray.intake.plugins:Lines
 """
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kos_ray.cli.output import emit, say, show_panel, show_table
-from kos_ray.cli.shell import Address, Json, Namespace, State, example, open_client
+from kos_ray.cli.shell import Address, Exit, Json, Namespace, State, example, open_client
 from kos_ray.observe.tables import node_table, status_panel
 
 if TYPE_CHECKING:
@@ -42,13 +42,17 @@ def up(
             help="What the scheduler is to go by, as a settings file.",
         ),
     ] = None,
+    adopt: Annotated[
+        bool,
+        typer.Option("--adopt", help="Let a copy of another cluster's state directory become a cluster of its own."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Start the scheduler in a Ray cluster, and a local cluster where there is none."""
     from kos_ray.runtime import connect
 
     wanted = _scheduling(settings) if settings else {}
-    report = connect.up(address=address, state_dir=state, num_cpus=num_cpus)
+    report = connect.up(address=address, state_dir=state, num_cpus=num_cpus, adopt=adopt)
     if wanted:
         with open_client(report.address, "default") as client:
             client.settings(wanted)
@@ -87,11 +91,13 @@ def down(state: State = None, as_json: Json = False) -> None:
 
 
 def status(address: Address = None, namespace: Namespace = "default", as_json: Json = False) -> None:
-    """Show nodes, jobs by state, and the journal."""
+    """Show nodes, jobs by state, and the journal. Exit code 1 where the journal cannot write: nothing starts then."""
     with open_client(address, namespace) as client:
         found = client.status()
     if as_json:
         emit(found)
-        return
-    show_panel(status_panel(found))
-    show_table(node_table(found.nodes))
+    else:
+        show_panel(status_panel(found))
+        show_table(node_table(found.nodes))
+    if found.scheduling is not None and found.scheduling.trouble:
+        raise typer.Exit(Exit.NEGATIVE)

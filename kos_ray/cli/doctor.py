@@ -21,7 +21,9 @@ from kos_ray.model.errors import KosError
 from kos_ray.observe import health
 from kos_ray.observe.health import Finding
 
-EXAMPLE = example("kos doctor", "kos doctor --deep --json | jq '.findings[] | select(.level != \"ok\")'")
+EXAMPLE = example(
+    "kos doctor", "kos doctor --fix", "kos doctor --deep --json | jq '.findings[] | select(.level != \"ok\")'"
+)
 #: a journal up to this size is folded without being asked for
 _FOLD_BYTES = 32 * 2**20
 
@@ -29,13 +31,14 @@ _FOLD_BYTES = 32 * 2**20
 def doctor(
     state: State = None,
     deep: Annotated[bool, typer.Option("--deep", help="Fold the journal however large it is.")] = False,
+    fix: Annotated[bool, typer.Option("--fix", help="End what is left of ours and nobody answers for.")] = False,
     address: Address = None,
     namespace: Namespace = "default",
     as_json: Json = False,
 ) -> None:
-    """Look at versions, disk, ports, authentication, head, journal and clock; exit code 1 where something is bad.
+    """Look at versions, disk, ports, authentication, head, journal, clock and leaks; exit code 1 where one is bad.
 
-    Works without a cluster.
+    Works without a cluster. Leaks are actors and processes of kos_ray that nobody answers for.
     """
     began = (time.time_ns(), time.monotonic_ns())
     directory = Path(state_directory(state).value)
@@ -44,7 +47,7 @@ def doctor(
     found = health.versions(version("kos_ray"), platform.python_version(), _installed("ray"))
     found += [_disk(directory), health.files_limit(_open_files()), *_journal(directory, deep=deep)]
     found.append(health.authentication(os.environ.get("RAY_AUTH_MODE", ""), own_head=own_head, remote=bool(address)))
-    in_cluster, ahead_us = _cluster(where.value, address, namespace)
+    in_cluster, ahead_us = _cluster(where.value, address, namespace, fix=fix)
     drift_us = ((time.time_ns() - began[0]) - (time.monotonic_ns() - began[1])) // 1_000
     found += [*in_cluster, *health.clock(drift_us, ahead_us)]
     bad = sum(one.level == "bad" for one in found)
@@ -112,7 +115,7 @@ def _size(path: Path) -> int:
         return -1
 
 
-def _cluster(where: str, address: str | None, namespace: str) -> tuple[list[Finding], int]:
+def _cluster(where: str, address: str | None, namespace: str, *, fix: bool) -> tuple[list[Finding], int]:
     """What is to be said of the cluster, and by how much its newest event is ahead of our clock."""
     if not where:
         text = "none runs here"
@@ -126,10 +129,20 @@ def _cluster(where: str, address: str | None, namespace: str) -> tuple[list[Find
             newest = client.events(max(status.seq - 1, 0), 1)
     except KosError as error:
         first = str(error).partition("\n")[0]
-        return [*found, Finding(level="bad", subject="cluster", text=first, remedy="kos up, or look into its log")], 0
+        found.append(Finding(level="bad", subject="cluster", text=first, remedy="kos up, or look into its log"))
+        return [*found, *_leaks(address, fix=fix)], 0
     ahead_us = newest[-1].at_us - now_us() if newest else 0
     found += [*health.cluster(status), *health.node_versions(status.nodes, version("kos_ray"))]
-    return found, ahead_us
+    return [*found, *_leaks(address, fix=fix)], ahead_us
+
+
+def _leaks(address: str | None, *, fix: bool) -> list[Finding]:
+    """What nobody answers for, where the Ray cluster can be asked at all."""
+    from kos_ray.runtime import connect
+
+    with contextlib.suppress(KosError):
+        return health.leaks(connect.leaks(address, end=fix))
+    return []
 
 
 def _answers(address: str) -> bool:

@@ -46,7 +46,7 @@ def events(
         start = max(client.status().seq - limit, 0) if since is None else since
         life = None if raw else Lifecycle(start)
         if follow:
-            for records in _endless(client, start):
+            for records in endless(client, start):
                 for one in _told(client, life, records):
                     typer.echo(json.dumps(plain(one), ensure_ascii=False) if as_json else _line(one))
             return
@@ -70,7 +70,8 @@ def _upto(client: "Client", since: int, limit: int) -> list[EventView]:
     return found
 
 
-def _endless(client: "Client", since: int) -> Iterator[list[EventView]]:
+def endless(client: "Client", since: int) -> Iterator[list[EventView]]:
+    """Records as they come, without an end."""
     while True:
         page = client.events(since, _PAGE)
         if page:

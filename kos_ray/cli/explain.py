@@ -6,7 +6,7 @@ import typer
 
 from kos_ray.cli.output import emit, now_us, plain, say, show_panel, show_table
 from kos_ray.cli.shell import Address, JobRef, Json, Namespace, example, open_client
-from kos_ray.observe.explained import explained_panel, nodes_table, suggested_panel
+from kos_ray.observe.explained import agents_table, explained_panel, nodes_table, suggested_panel
 
 EXAMPLE = example("kos explain train-3", "kos explain train-3 --json | jq .reason")
 
@@ -35,5 +35,7 @@ def explain(
     show_panel(explained_panel(found, view, now_us()))
     if found.suggestions:
         show_panel(suggested_panel(found))
-    if found.nodes:
+    if found.passed:
+        show_table(agents_table(found))
+    elif found.nodes:
         show_table(nodes_table(found))

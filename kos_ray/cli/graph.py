@@ -1,14 +1,18 @@
 """`kos graph`: workflows drawn."""
 
+# ruff: noqa: PLC0415 - what is heavy is imported inside of the command: `kos --help` answers at once
+
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kos_ray.cli.output import emit
 from kos_ray.cli.select import Filters, find, find_live
-from kos_ray.cli.shell import Address, Exit, Json, Namespace, example, fail, open_client
+from kos_ray.cli.shell import Address, Exit, Json, Namespace, State, example, fail, open_client
 from kos_ray.model.ids import split_item_id
 from kos_ray.model.views import JobView
+from kos_ray.observe.delegation import delegation, to_text
 from kos_ray.observe.graph import FORMATS, connected, job_graph
 
 if TYPE_CHECKING:
@@ -18,6 +22,7 @@ EXAMPLE = example(
     "kos graph averages --format ascii",
     "kos graph averages/mean --format dot | dot -Tsvg > mean.svg",
     "kos graph --live --format mermaid",
+    "kos graph summary-7 --delegation",
 )
 #: jobs that are looked through for what belongs to one
 _MAX_JOBS = 100_000
@@ -32,11 +37,23 @@ def graph(
     ] = None,
     live: Annotated[bool, typer.Option("--live", help="All jobs that have not ended, with their parents.")] = False,
     form: Format = "ascii",
+    delegated: Annotated[
+        bool,
+        typer.Option(
+            "--delegation",
+            help="Of one job, the agents that had it: who declined it and why, and what was delegated while it ran. It "
+            "is read from the journal on this machine.",
+        ),
+    ] = False,
+    state: State = None,
     address: Address = None,
     namespace: Namespace = "default",
     as_json: Json = False,
 ) -> None:
     """Draw jobs and what they depend on; items of an array are one node."""
+    if delegated:
+        _draw_delegation(ref, state, address, namespace, as_json)
+        return
     if form not in FORMATS:
         raise fail(f"--format: expected one of {', '.join(FORMATS)}, found {form!r}", Exit.USAGE)
     if bool(ref) == live:
@@ -48,6 +65,26 @@ def graph(
         emit(found)
         return
     typer.echo(FORMATS[form](found), nl=False)
+
+
+def _draw_delegation(ref: str | None, state: Path | None, address: str | None, namespace: str, as_json: bool) -> None:
+    from kos_ray.runtime import audit, connect
+
+    if ref is None:
+        raise fail("expected a job with --delegation", Exit.USAGE)
+    with open_client(address, namespace) as client:
+        (own,) = client.views([ref])
+        others = find(client, Filters(namespace=own.namespace), _MAX_JOBS)
+    children: dict[str, list[JobView]] = {}
+    for view in sorted(others, key=lambda one: one.key):
+        if view.parent:
+            children.setdefault(view.parent, []).append(view)
+    home = state or connect.here()[0]
+    found = delegation(own, children, lambda view: audit.history(home, view.namespace, view.id).story)
+    if as_json:
+        emit(found)
+    else:
+        typer.echo(to_text(found), nl=False)
 
 
 def _of(client: "Client", ref: str, namespace: str) -> list[JobView]:

@@ -3,6 +3,7 @@
 # ruff: noqa: PLC0415 - what is heavy is imported inside of the commands: `kos --help` answers at once
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from pprint import pformat
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +12,8 @@ import typer
 
 from kos_ray.cli.output import emit, now_us, plain, say, show_panel, show_table, width
 from kos_ray.cli.progress import follow
-from kos_ray.cli.shell import Address, Code, Exit, JobRef, Json, Namespace, example, fail, open_client
+from kos_ray.cli.schedules import say_next
+from kos_ray.cli.shell import Address, Code, Exit, IdempotencyKey, JobRef, Json, Namespace, example, fail, open_client
 from kos_ray.model.views import JobView
 from kos_ray.observe.tables import attempt_table, final, job_panel, label
 from kos_ray.observe.workflow import report_panel, report_table, workflow_report
@@ -45,6 +47,7 @@ def submit(
     wait_for: Annotated[bool, typer.Option("--wait", help="Wait until all have ended, then report.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the document only.")] = False,
     code: Code = None,
+    idempotency_key: IdempotencyKey = "",
     if_plan: Annotated[
         str, typer.Option("--if-plan", metavar="HASH", help="Only if `kos plan` still comes to this; else exit code 1.")
     ] = "",
@@ -52,29 +55,48 @@ def submit(
 ) -> None:
     """Submit a job, a list of jobs or a workflow; all of it is accepted, or nothing.
 
+    Schedules in it are set when its jobs are accepted; one that is there stays as it is (`kos schedule apply`).
     Functions of modules that lie in this folder, or beside FILE, run from any node: the folder's code travels along.
     """
     from kos_ray.spec.load import load_file
     from kos_ray.spec.lower import lower
 
-    drafts = lower([load_file(file)], namespace=namespace)
+    found = lower([load_file(file)], namespace=namespace)
+    scheduled = [draft for draft in found if draft.schedule is not None]
+    drafts = _keyed([draft for draft in found if draft.schedule is None], idempotency_key)
     total = sum(abs(draft.count) for draft in drafts)
     if dry_run:
-        names = [draft.name for draft in drafts]
+        names = [draft.name for draft in found]
         emit({"jobs": total, "names": names}) if as_json else say(f"{file}: {total} jobs, nothing wrong")
         return
     with open_client(address, namespace) as client:
-        jobs = client.submit_drafts(drafts, code=[code] if code else [Path.cwd(), Path(file).parent], if_plan=if_plan)
+        folders = [code] if code else [Path.cwd(), Path(file).parent]
+        jobs = client.submit_drafts(drafts, code=folders, if_plan=if_plan) if drafts else []
+        schedules = client.apply_drafts(scheduled, code=folders) if scheduled else []
+        for one in () if as_json else schedules:
+            say_next(one)
         rows = [{"id": job.id, "name": draft.name} for job, draft in zip(jobs, drafts, strict=True)]
         _warn_of_deadlines(client, rows, drafts)
-        if wait_for:
+        if wait_for and jobs:
             report_when_ended(client, [job.id for job in jobs], total, as_json=as_json)
             return
     if as_json:
-        emit({"jobs": rows})
+        emit({"jobs": rows} | ({"schedules": schedules} if schedules else {}))
         return
     for row in rows:
         typer.echo(f"{row['id']}  {row['name']}".rstrip())
+
+
+def _keyed(drafts: "list[Draft]", key: str) -> "list[Draft]":
+    """The drafts with an idempotency key: of several jobs, each its own, by its name or its number."""
+    from kos_ray.spec.fields import checked_key
+
+    if not checked_key(key):
+        return drafts
+    keys = [key] if len(drafts) == 1 else [f"{key}/{draft.name or n}" for n, draft in enumerate(drafts, start=1)]
+    return [
+        replace(draft, idempotency_key=draft.idempotency_key or own) for draft, own in zip(drafts, keys, strict=True)
+    ]
 
 
 def _warn_of_deadlines(client: "Client", rows: Sequence[dict[str, str]], drafts: "Sequence[Draft]") -> None:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kos_ray.cli.output import emit, show_panel
+from kos_ray.cli.output import emit, now_us, show_panel
 from kos_ray.cli.shell import Exit, Json, State, example, new_app
-from kos_ray.observe.tables import format_instant
+from kos_ray.model.errors import Refused
+from kos_ray.observe.tables import format_bytes, format_instant
 
 if TYPE_CHECKING:
     from kos_ray.rehearsal.again import Rehearsed
@@ -77,7 +78,7 @@ def restore(
     """
     from kos_ray.runtime import audit, connect
 
-    _show_copied(audit.copy_state(source, state or connect.default_state_dir()), as_json=as_json)
+    _show_copied(audit.copy_state(source, state or connect.default_state_dir(), in_its_place=True), as_json=as_json)
 
 
 def _show_copied(copied: "Copied", *, as_json: bool) -> None:
@@ -95,6 +96,43 @@ def _show_copied(copied: "Copied", *, as_json: bool) -> None:
     )
 
 
+@app.command(epilog=example("kos journal compact --older-than 30d", "kos journal compact --older-than 7d --dry-run"))
+def compact(
+    older_than: Annotated[
+        str, typer.Option("--older-than", metavar="TIME", help="Jobs that are over for longer than this go.")
+    ] = "30d",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and change nothing.")] = False,
+    state: State = None,
+    as_json: Json = False,
+) -> None:
+    """Remove jobs that are over for long, and the events up to then; the chain of hashes goes on behind an anchor.
+
+    What is not over stays, and all that it needs. A scheduler that runs does it itself, a little at a time.
+    """
+    from kos_ray.runtime import audit, connect
+    from kos_ray.spec.units import parse_milliseconds
+
+    try:
+        before_us = now_us() - parse_milliseconds(older_than) * 1_000
+    except ValueError as error:
+        raise Refused(f"--older-than: {error}") from None
+    found = audit.compact(state or connect.here()[0], before_us, dry=dry_run)
+    if as_json:
+        emit({"compacted": found, "dry_run": dry_run})
+        return
+    if found is None:
+        show_panel([("removed", "nothing: no job is over for so long")])
+        return
+    word = "would be removed" if dry_run else "removed"
+    show_panel(
+        [
+            (word, f"{found.jobs} jobs that ended before {format_instant(found.cutoff_us)}"),
+            ("events", f"{found.frames} frames, {format_bytes(found.frame_bytes)}"),
+            ("anchor", found.anchor),
+        ]
+    )
+
+
 @app.command(
     epilog=example("kos journal rehearse --state /var/lib/kos", "kos journal rehearse --json | jq .difference")
 )
@@ -106,11 +144,12 @@ def rehearse(state: State = None, as_json: Json = False) -> None:
     from importlib.metadata import version
 
     from kos_ray.rehearsal.again import rehearse_frames
-    from kos_ray.rehearsal.journal import read_frames
+    from kos_ray.rehearsal.journal import read_after, read_beginning
     from kos_ray.runtime import connect
 
     directory = state or connect.here()[0]
-    found = rehearse_frames(read_frames(directory))
+    begin, seq = read_beginning(directory)
+    found = rehearse_frames(read_after(directory, seq), begin)
     if as_json:
         emit(found)
     else:

@@ -9,12 +9,16 @@ import typer
 
 from kos_ray.cli import (
     act,
+    agent_snapshots,
+    agents,
+    approve,
     audit,
     cluster,
     demo,
     dlq,
     doctor,
     documents,
+    event,
     events,
     explain,
     graph,
@@ -23,11 +27,15 @@ from kos_ray.cli import (
     jobs,
     journal,
     listing,
+    locks,
     logs,
+    mailboxes,
     node,
+    notify,
     oneoff,
     plan,
     scheduler,
+    schedules,
     settings,
     sim,
     top,
@@ -56,6 +64,9 @@ app.command(epilog=act.PAUSE_EXAMPLE)(act.pause)
 app.command(epilog=act.RESUME_EXAMPLE)(act.resume)
 app.command(epilog=act.REPRIORITISE_EXAMPLE)(act.reprioritise)
 app.command(epilog=act.RERUN_EXAMPLE)(act.rerun)
+app.command(epilog=approve.APPROVE_EXAMPLE)(approve.approve)
+app.command(epilog=approve.REJECT_EXAMPLE)(approve.reject)
+app.command(epilog=approve.APPROVALS_EXAMPLE)(approve.approvals)
 app.command(epilog=events.EXAMPLE)(events.events)
 app.command(epilog=history.EXAMPLE)(history.history)
 app.command(epilog=graph.EXAMPLE)(graph.graph)
@@ -66,10 +77,20 @@ app.command(epilog=documents.VALIDATE_EXAMPLE)(documents.validate)
 app.command(epilog=documents.SCHEMA_EXAMPLE)(documents.schema)
 app.add_typer(imports.app, name="import")
 app.add_typer(dlq.app, name="dlq")
+app.add_typer(notify.app, name="notify")
 app.add_typer(journal.app, name="journal")
 app.add_typer(audit.app, name="audit")
 app.add_typer(settings.app, name="config")
 app.add_typer(node.app, name="node")
+app.add_typer(event.app, name="event")
+app.add_typer(schedules.app, name="schedule")
+agents.app.command(epilog=agent_snapshots.SNAPSHOT_EXAMPLE)(agent_snapshots.snapshot)
+agents.app.command(epilog=agent_snapshots.SNAPSHOTS_EXAMPLE)(agent_snapshots.snapshots)
+agents.app.command(epilog=agent_snapshots.ROLLBACK_EXAMPLE)(agent_snapshots.rollback)
+app.add_typer(agents.app, name="agent")
+app.add_typer(locks.app, name="lock")
+app.add_typer(mailboxes.app, name="mailbox")
+app.command("signal", epilog=mailboxes.SIGNAL_EXAMPLE)(mailboxes.signal)
 app.add_typer(scheduler.app, name="scheduler")
 app.add_typer(sim.app, name="sim")
 app.command(epilog=doctor.EXAMPLE)(doctor.doctor)

@@ -14,7 +14,7 @@ import typer
 
 from kos_ray.cli.logs import stream
 from kos_ray.cli.output import emit, say, width
-from kos_ray.cli.shell import Address, Exit, Json, Namespace, example, fail, open_client
+from kos_ray.cli.shell import Address, Exit, IdempotencyKey, Json, Namespace, example, fail, open_client
 from kos_ray.model.views import JobView
 from kos_ray.observe.tables import final, label, why
 
@@ -46,6 +46,7 @@ def run_job(
     priority: Annotated[str | None, typer.Option("--priority", help="The band: its name, or 0 to 5.")] = None,
     retry: Annotated[int | None, typer.Option("--retry", min=0, help="How often it is tried again.")] = None,
     timeout: Annotated[str | None, typer.Option("--timeout", help="How long it may run, such as 10m.")] = None,
+    idempotency_key: IdempotencyKey = "",
     env: Annotated[list[str] | None, typer.Option("--env", "-e", metavar="NAME=TEXT", help="A variable.")] = None,
     address: Address = None,
     namespace: Namespace = "default",
@@ -67,6 +68,7 @@ def run_job(
     given = {key: value for key, value in options.items() if value not in (None, {})}
     with open_client(address, namespace) as client:
         is_call = _ENTRY.fullmatch(words[0]) is not None
+        given |= {"idempotency_key": idempotency_key} if idempotency_key else {}
         job = _call(client, words, name, given) if is_call else _command(client, words, name, given)
         view = _attended(client, job, as_json=as_json)
         value = job.result() if is_call and view.state == "succeeded" else None

@@ -4,11 +4,12 @@
 
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
 
 import typer
 
@@ -42,6 +43,14 @@ Address = Annotated[
 ]
 Namespace = Annotated[
     str, typer.Option("--namespace", "-n", envvar="KOS_NAMESPACE", help="Where names of jobs are looked up.")
+]
+IdempotencyKey = Annotated[
+    str,
+    typer.Option(
+        "--idempotency-key",
+        metavar="KEY",
+        help="Submitted again with the same key, it is the same job; of several jobs, each gets KEY/NAME.",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 State = Annotated[
@@ -92,10 +101,25 @@ def fail(message: str, code: Exit = Exit.NEGATIVE) -> typer.Exit:
     return typer.Exit(code)
 
 
+class _Own:
+    """Standard output for what a command says; what threads of libraries print, as Ray's do, goes to standard error."""
+
+    def __init__(self, output: TextIO) -> None:
+        self._output = output
+        self._thread = threading.current_thread()
+
+    def write(self, text: str) -> int:
+        return (self._output if threading.current_thread() is self._thread else sys.stderr).write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._output, name)
+
+
 def run_guarded(command: Callable[[], object]) -> int:
     """Runs the command line and turns what kos_ray raises on purpose into a text and an exit code."""
     try:
-        command()
+        with redirect_stdout(cast("TextIO", _Own(sys.stdout))):
+            command()
     except KosError as error:
         typer.echo(f"kos: {_text(error)}", err=True)
         return exit_code(error)

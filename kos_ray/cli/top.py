@@ -8,7 +8,9 @@ from kos_ray.cli.live import refresh
 from kos_ray.cli.output import Part, emit, now_us, on_terminal, show_panel, show_table, width
 from kos_ray.cli.shell import Address, Json, Namespace, example, open_client
 from kos_ray.model.views import JobView
+from kos_ray.observe.gpus import gpu_table
 from kos_ray.observe.load import HOLDING_STATES, load_table, summary
+from kos_ray.observe.measured import with_loads
 from kos_ray.observe.tables import Table, job_table
 
 if TYPE_CHECKING:
@@ -22,13 +24,21 @@ _SHOWN = 20
 
 
 def nodes(address: Address = None, namespace: Namespace = "default", as_json: Json = False) -> None:
-    """Show every node that ever joined: state, resources, and what running jobs hold of them."""
+    """Show every node that ever joined: state, resources, what running jobs hold of them, and what is used.
+
+    What is used is what each node measured with its last heartbeat: shares of its CPUs, memory, network, disk and
+    battery; with --json in thousandths (of a battery what is gone), and bytes a second. Where NVML sees GPUs, each has
+    a line: computing, memory, temperature, power, and its processes.
+    """
     with open_client(address, namespace) as client:
-        found, running = client.nodes(), _running(client)
+        found, running = with_loads(client.nodes(), client.node_standings()), _running(client)
     if as_json:
         emit(found)
         return
     show_table(load_table(found, running))
+    if (gpus := gpu_table(found)) is not None:
+        typer.echo()
+        show_table(gpus)
 
 
 def top(
@@ -41,7 +51,8 @@ def top(
     with open_client(address, namespace) as client:
         if as_json:
             status = client.status()
-            emit({"status": status, "running": _running(client), "ready": _next(client)})
+            gpus = {one.name or one.id: one.gpus for one in client.node_standings() if one.gpus}
+            emit({"status": status, "running": _running(client), "ready": _next(client), "gpus": gpus})
         elif once or not on_terminal():
             for part in _picture(client):
                 _show(part)
@@ -60,11 +71,12 @@ def _next(client: "Client") -> list[JobView]:
 def _picture(client: "Client") -> list[Part]:
     status, running, now = client.status(), _running(client), now_us()
     longest = sorted(running, key=lambda view: view.entered_us)[:_SHOWN]
-    alive = [node for node in status.nodes if node.alive]
+    alive = with_loads([node for node in status.nodes if node.alive], client.node_standings())
     waiting = _next(client)[: _SHOWN - min(len(longest), _SHOWN // 2)]
     return [
         summary(status),
         load_table(alive, running),
+        *([gpus] if (gpus := gpu_table(alive)) else []),
         job_table([*longest, *waiting], now, width()),
     ]
 

@@ -10,8 +10,10 @@ from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ParamSpec, TypeVar, Unpack
+from typing import Any, Unpack
 
+from kos_ray.client.aio_coordinating import AsyncCoordinating
+from kos_ray.client.aio_scheduling import P, R
 from kos_ray.client.calls import Call
 from kos_ray.client.client import Client, connect
 from kos_ray.client.job import Handle, Job, JobArray, JobList, Parents
@@ -34,11 +36,6 @@ from kos_ray.model.views import (
 from kos_ray.model.windows import Windows
 from kos_ray.spec.lower import Draft
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
-_THREADS = 16
-
 
 def connect_async(address: str | None = None, *, namespace: str = "default", start: bool = True) -> "AsyncClient":
     """A client for asyncio: `async with kos.connect_async() as client: ...`, or `await kos.connect_async()`.
@@ -48,13 +45,13 @@ def connect_async(address: str | None = None, *, namespace: str = "default", sta
     return AsyncClient(lambda: connect(address, namespace=namespace, start=start))
 
 
-class AsyncClient:
+class AsyncClient(AsyncCoordinating):
     """See `Client`: the methods have the same names and parameters."""
 
     def __init__(self, opening: Callable[[], Client]) -> None:
         self._opening = opening
         self._opened: Client | None = None
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="kos-async")
+        self._threads = ThreadPoolExecutor(16, thread_name_prefix="kos-async")
 
     def __await__(self) -> Generator[Any, None, "AsyncClient"]:
         return self._open().__await__()
@@ -97,10 +94,11 @@ class AsyncClient:
         after: Parents = (),
         name: str = "",
         kwargs: Mapping[str, Any] | None = None,
+        idempotency_key: str = "",
         **options: Unpack[Options],
     ) -> "AsyncJob":
         """See `Client.submit`."""
-        call = Call(function, args, kwargs, name=name, after=after, **options)
+        call = Call(function, args, kwargs, name=name, after=after, idempotency_key=idempotency_key, **options)
         return AsyncJob(self, (await self._run(self._sync.submit_many, [call]))[0])
 
     async def map(
@@ -112,11 +110,13 @@ class AsyncClient:
         at_most: int | None = None,
         max_failures: int | None = None,
         gang: int | Mapping[str, Any] | None = None,
+        idempotency_key: str = "",
         **options: Unpack[Options],
     ) -> "AsyncJobs":
         """See `Client.map`."""
-        limits: dict[str, Any] = {"at_most": at_most, "max_failures": max_failures, "gang": gang}
-        return AsyncJobs(self, await self._run(self._sync.map, function, items, after=after, **limits, **options))
+        own: dict[str, Any] = {"at_most": at_most, "max_failures": max_failures, "gang": gang, "after": after}
+        own["idempotency_key"] = idempotency_key
+        return AsyncJobs(self, await self._run(self._sync.map, function, items, **own, **options))
 
     async def submit_many(self, calls: Iterable[Call]) -> "AsyncJobs":
         """See `Client.submit_many`."""

@@ -10,6 +10,7 @@ from kos_ray.model.dependency import Conditions
 from kos_ray.model.errors import InvalidSpec
 from kos_ray.model.gang import GangMode, GangSpec
 from kos_ray.spec.after import parse_conditions
+from kos_ray.spec.fields import checked_key
 from kos_ray.spec.gang import check_size, parse_gang
 from kos_ray.spec.parse import parse_limit
 from kos_ray.spec.schema import parse_name
@@ -23,7 +24,7 @@ class Call:
     client.submit_many([kos.Call(work, (i,), priority="high" if i < 10 else "low") for i in range(1000)])
     """
 
-    __slots__ = ("after", "args", "function", "kwargs", "name", "options")
+    __slots__ = ("after", "args", "function", "idempotency_key", "kwargs", "name", "options")
 
     def __init__(
         self,
@@ -33,6 +34,7 @@ class Call:
         *,
         name: str = "",
         after: Parents = (),
+        idempotency_key: str = "",
         **options: Unpack[Options],
     ) -> None:
         self.function = function
@@ -40,6 +42,7 @@ class Call:
         self.kwargs = kwargs
         self.name = checked_name(name) if name else ""
         self.after = after
+        self.idempotency_key = checked_key(idempotency_key)
         self.options = options
 
     def __repr__(self) -> str:

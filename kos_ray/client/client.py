@@ -12,6 +12,7 @@ from typing import Any
 
 import msgpack
 
+from kos_ray.client.coordinating import Coordinating
 from kos_ray.client.current import enter, leave
 from kos_ray.client.job import Job, JobArray, failure
 from kos_ray.client.link import unpack
@@ -21,7 +22,6 @@ from kos_ray.client.packing import unpack_result
 from kos_ray.client.pictures import Views
 from kos_ray.client.printed import printed
 from kos_ray.client.rerunning import parts_of, with_tag, workflow_drafts
-from kos_ray.client.submitting import Submitter
 from kos_ray.model.errors import ClusterUnreachable, NotFound, Refused
 from kos_ray.model.events import CancelRequested, HoldRequested, PriorityChanged, ReleaseRequested
 from kos_ray.model.ids import JobKey
@@ -76,7 +76,7 @@ def connect(address: str | None = None, *, namespace: str = "default", start: bo
     return Client(connection, namespace)
 
 
-class Client(Submitter):
+class Client(Coordinating):
     """A connection to one cluster's scheduler, in one namespace. Threads may share it."""
 
     def __init__(self, connection: connections.Connection, namespace: str) -> None:
@@ -97,6 +97,7 @@ class Client(Submitter):
         """Stop waiting for outcomes. Jobs go on. Called again, it does nothing."""
         atexit.unregister(self.close)
         leave(self)
+        self._goodbye()
         self._outbox.close()
         self._connection.tell_scheduler("close_session", self._outbox.name)
         self._outbox.join(_CLOSE_S)

@@ -5,10 +5,12 @@ import io
 import os
 import sys
 import sysconfig
+import time
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
+from typing import NamedTuple
 
 from kos_ray.model.errors import InvalidSpec
 
@@ -23,14 +25,36 @@ _INSTALLED = tuple(
     str(Path(path).resolve()) for path in {*sysconfig.get_paths().values(), str(Path(__file__).resolve().parents[1])}
 )
 
+#: nanoseconds within which two changes may have the same time: kernels tell it by their clock's ticks
+_TICK_NS = 50_000_000
+
 _Stamp = tuple[str, int, int]
+_LookedAt = dict[str, tuple[int, int]]
+
+
+class _Bundle(NamedTuple):
+    """A folder's code, as it was when it was looked through."""
+
+    files: list[_Stamp]
+    hash: str
+    data: bytes
+    #: folders and files by path, with size and time of the last change (of a folder: when something came or went);
+    #: empty where one changed at about that time, as it may change again at what counts as the same instant
+    looked_at: "_LookedAt"
+
+    def stands(self) -> bool:
+        """Whether nothing has changed since, for a fraction of what looking through the folder costs."""
+        try:
+            return bool(self.looked_at) and all(_state(os.stat(at)) == was for at, was in self.looked_at.items())  # noqa: PTH116
+        except OSError:
+            return False
 
 
 class Bundles:
     """Bundles of folders. A folder is read again only when one of its files has changed."""
 
     def __init__(self) -> None:
-        self._known: dict[Path, tuple[list[_Stamp], str, bytes]] = {}
+        self._known: dict[Path, _Bundle] = {}
         self._modules = 0
         self._folder: Path | None = None
 
@@ -53,12 +77,18 @@ class Bundles:
             InvalidSpec: the folder is not there, or too large.
 
         """
-        stamp = _files(folder)
         known = self._known.get(folder)
-        if known is None or known[0] != stamp:
-            data = _zip(folder, [name for name, _, _ in stamp])
-            known = self._known[folder] = (stamp, hashlib.sha256(data).hexdigest(), data)
-        return known[1], known[2]
+        if known is not None and known.stands():
+            return known.hash, known.data
+        begun_ns = time.time_ns()
+        files, looked_at = _files(folder)
+        if any(changed_ns > begun_ns - _TICK_NS for changed_ns, _ in looked_at.values()):
+            looked_at = {}
+        if known is None or known.files != files:
+            data = _zip(folder, [name for name, _, _ in files])
+            known = _Bundle(files, hashlib.sha256(data).hexdigest(), data, looked_at)
+        self._known[folder] = known._replace(looked_at=looked_at)
+        return known.hash, known.data
 
 
 def project_folder() -> Path | None:
@@ -90,29 +120,37 @@ def _lies_in(module: ModuleType, folder: Path) -> bool:
     return not any(part in _SKIPPED or part.startswith(".") for part in Path(file).relative_to(folder).parts)
 
 
-def _files(folder: Path) -> list[_Stamp]:
-    """Name, time of the last change and size of each file that goes along, in the order of names."""
+def _state(stat: os.stat_result) -> tuple[int, int]:
+    return stat.st_mtime_ns, stat.st_size
+
+
+def _files(folder: Path) -> tuple[list[_Stamp], _LookedAt]:
+    """Name, time of the last change and size of each file that goes along, by name; and all that was looked at."""
     if not folder.is_dir():
         raise InvalidSpec(f"code: expected a folder, found {folder}")
     found: list[_Stamp] = []
+    looked_at: _LookedAt = {}
     pending = [""]
-    # Strings and one scan a folder instead of path objects: this runs at every submission.
+    # Strings and one scan a folder instead of path objects: this may run at every submission.
     while pending:
         below = pending.pop()
-        with os.scandir(f"{folder}/{below}") as entries:
+        path = f"{folder}/{below}"
+        looked_at[path] = _state(os.stat(path))  # noqa: PTH116
+        if below and os.access(f"{path}pyvenv.cfg", os.F_OK):
+            continue
+        with os.scandir(path) as entries:
             for entry in entries:
                 name = entry.name
                 if name in _SKIPPED or name.startswith("."):
                     continue
                 if entry.is_dir(follow_symlinks=False):
-                    if not os.access(f"{entry.path}/pyvenv.cfg", os.F_OK):
-                        pending.append(f"{below}{name}/")
+                    pending.append(f"{below}{name}/")
                 elif os.path.splitext(name)[1] in _SUFFIXES and entry.is_file():  # noqa: PTH122
-                    stat = entry.stat()
-                    found.append((below + name, stat.st_mtime_ns, stat.st_size))
+                    state = looked_at[path + name] = _state(entry.stat())
+                    found.append((below + name, *state))
         if len(found) > FILES_MAX:
             raise InvalidSpec(f"code: {folder} has more than {FILES_MAX} files: name a smaller folder as the code's")
-    return sorted(found)
+    return sorted(found), looked_at
 
 
 def _zip(folder: Path, names: list[str]) -> bytes:

@@ -54,10 +54,15 @@ class JobFunction(Generic[P, R]):
         return Call(self, args, kwargs, **self._options)
 
     def options(
-        self, *, name: str | None = None, after: "Parents | None" = None, **options: "Unpack[Options]"
+        self,
+        *,
+        name: str | None = None,
+        after: "Parents | None" = None,
+        idempotency_key: str | None = None,
+        **options: "Unpack[Options]",
     ) -> "JobFunction[P, R]":
-        """The same function with other options, or with a name or parents for its next job."""
-        own = {"name": name, "after": after}
+        """The same function with other options, or with a name, parents or an idempotency key for its next job."""
+        own = {"name": name, "after": after, "idempotency_key": idempotency_key}
         more = {word: value for word, value in own.items() if value is not None}
         return JobFunction(self.__wrapped__, {**self._options, **more, **options})
 

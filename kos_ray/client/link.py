@@ -19,6 +19,8 @@ T = TypeVar("T")
 
 #: seconds that a request is tried again while the scheduler is away
 _AWAY_S = 120.0
+#: seconds after which a blob is sent once more: one that no job refers to any more is removed two days after it came
+_RESEND_S = 43_200.0
 
 
 class Link:
@@ -29,7 +31,8 @@ class Link:
         self.address = connection.address
         self._connection = connection
         self._bundles = Bundles()
-        self._sent_blobs: set[str] = set()
+        #: when each was sent
+        self._sent_blobs: dict[str, float] = {}
         self._sent_specs: set[str] = set()
         self._outbox = Outbox(self._poll, self._watch, connections.Away)
 
@@ -50,9 +53,10 @@ class Link:
         return payload.referring(payload.BlobRef(hash_, len(data)))
 
     def _store(self, hash_: str, data: bytes) -> None:
-        if hash_ not in self._sent_blobs:
+        now = time.monotonic()
+        if now - self._sent_blobs.get(hash_, -_RESEND_S) >= _RESEND_S:
             self._ask("blob_put", data)
-            self._sent_blobs.add(hash_)
+            self._sent_blobs[hash_] = now
 
     def _read_blob(self, ref: payload.BlobRef) -> bytes:
         return bytes(self._ask("blob_read", ref.hash, 0, ref.size))

@@ -9,9 +9,10 @@ from typing import Any, TypedDict
 
 from kos_ray.client.packing import pack_function
 from kos_ray.client.resources import Resources
+from kos_ray.model.dispatch import To
 from kos_ray.model.errors import InvalidSpec
 from kos_ray.model.job import Spec
-from kos_ray.spec.lower import lower_spec
+from kos_ray.spec.lower import addressed, lower_spec
 from kos_ray.spec.options import checked
 from kos_ray.spec.schema import JobSpec, near
 
@@ -26,17 +27,25 @@ class Options(TypedDict, total=False):
     resources: Resources | Mapping[str, Any]
     #: a name ("high", "background", ...) or 0 (most urgent) to 5
     priority: str | int
-    #: how often a failed attempt is made again; or {"times": 3, "not_on": ["ValueError"], "max_elapsed": "1h"}
+    #: how often a failed attempt is made again; or {"times": 3, "not_on": ["ValueError"], "max_elapsed": "1h",
+    #: "on_oom": {"memory_factor": 2, "memory_max": "8GiB"}}
     retry: int | Mapping[str, Any]
     #: pauses between attempts: "first", "factor", "max", "jitter"
     backoff: Mapping[str, Any]
     #: for one attempt: "30s", "2m", or seconds
     timeout: str | float
+    #: from when it could first have started to its entry: "10m", or seconds
+    queue_timeout: str | float
+    #: the longest that an attempt is silent (`context().progress`, checkpoints) before it is taken for stalled
+    heartbeat_timeout: str | float
+    #: what somebody has to approve before it starts: a text, or {"ask": ..., "by": [...], "timeout": "2d",
+    #: "otherwise": "reject"}
+    approval: str | Mapping[str, Any]
     #: environment variables of the attempt
     env: Mapping[str, str]
     #: a label; the function's name where nothing is said
     type: str
-    #: "at_least_once" or "at_most_once"
+    #: "at_least_once", "at_most_once" or "exactly_once"
     guarantee: str
     #: "abandon", "cancel" or "wait": what becomes of jobs that it submits while it runs, when it is over
     children: str
@@ -56,6 +65,14 @@ class Options(TypedDict, total=False):
     #: on which nodes: {"labels": {"zone": "a"}, "near": "tag:cache", "strategy": "spread", ...}
     where: Mapping[str, Any]
     agent: bool
+    #: jobs that follow its end, as documents: {"entry": "module:function"}, {"run": ...}, or a type with a handler
+    on_failure: Any
+    on_success: Any
+    on_end: Any
+    on_child_failure: Any
+    #: who is told of its end: a URL, or {"url": ..., "states": ["failed", ...]}
+    notify: Any
+    results_to: Any
     #: a folder whose modules go along; the importing project's where nothing is said
     code: str | Path
 
@@ -76,7 +93,10 @@ def spec_of(function: Callable[..., Any], options: Mapping[str, Any], namespace:
     if not callable(function):
         raise InvalidSpec(f"expected a function to call, found {function!r}, a {type(function).__name__}")
     template = _template({"type": label(function), **options}, namespace)
-    return replace(template, entry="", function=pack_function(function), code=code, python=PYTHON)
+    hooks = tuple(
+        replace(hook, spec=replace(hook.spec, code=code)) if hook.spec.entry else hook for hook in template.hooks
+    )
+    return replace(template, entry="", function=pack_function(function), code=code, python=PYTHON, hooks=hooks)
 
 
 def _template(options: dict[str, Any], namespace: str) -> Spec:
@@ -88,6 +108,26 @@ def _template(options: dict[str, Any], namespace: str) -> Spec:
             _templates.clear()
         known = _templates[said] = lower_spec(_checked(options), namespace)
     return known
+
+
+#: what a message may not say: its agent's process is there already
+_OF_AGENTS = ("resources", "env", "where", "code", "agent", "preemption", "grace", "concurrency", "licences")
+
+
+def message_spec(agent: str | To, method: str, options: Mapping[str, Any], namespace: str) -> Spec:
+    """The template of messages to an agent, or to whoever is able.
+
+    Raises:
+        InvalidSpec: an option is not known, has a value that it cannot have, or is its agent's business.
+
+    """
+    for name in options:
+        if name in _OF_AGENTS:
+            raise InvalidSpec(f"{name}: expected it where the agent {agent} is registered, found it at a call")
+    word = agent.role if isinstance(agent, To) else agent
+    # as agents do, it has `agent_timeout_default` where it says nothing; it takes none of their places
+    template = _template({"type": f"{word}.{method}".lstrip("."), "agent": True, **options}, namespace)
+    return replace(template, **addressed(agent, method), demands=replace(template.demands, agent=False), python=PYTHON)
 
 
 def check_names(options: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ arrives; whoever comes later, when it has been dropped, makes the scheduler send
 import threading
 import time
 import uuid
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from kos_ray.model.protocol import Outcomes
 _POLL_S = 30.0
 #: seconds between attempts while the scheduler is away
 _AWAY_S = 0.1
+#: seconds in which it must be back for somebody who wants to wait
+_BACK_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +64,8 @@ class Outbox:
         self._kept_bytes = kept_bytes
         self._arrived = threading.Condition()
         self._waiting: set[JobKey] = set()
-        #: in the order of their arrival
-        self._outcomes: dict[JobKey, Outcome] = {}
+        #: in the order of their arrival; the first of a plain dict takes the longer to find the more went before it
+        self._outcomes: OrderedDict[JobKey, Outcome] = OrderedDict()
         self._bytes = 0
         #: requests that are on their way, and outcomes that were here before the answers; these are not dropped
         self._asking = 0
@@ -100,7 +103,7 @@ class Outbox:
                 self._thread = threading.Thread(target=self._run, name="kos-outcomes", daemon=True)
                 self._thread.start()
         if late and new:
-            self._watch(self.name, new)
+            self._surely_watch(new)
 
     def watch(self, keys: Iterable[JobKey]) -> list[JobKey]:
         """Have the scheduler report those jobs here of which nothing is known; which those are.
@@ -111,8 +114,24 @@ class Outbox:
             new = [key for key in keys if key not in self._outcomes and key not in self._waiting]
         if new:
             with self.asking():
-                self.expect(new, self._watch(self.name, new))
+                self.expect(new, self._surely_watch(new))
         return new
+
+    def _surely_watch(self, keys: list[JobKey]) -> int:
+        """Tell the scheduler, again while it restarts; its epoch.
+
+        Raises:
+            ClusterUnreachable: it did not come back in time.
+
+        """
+        deadline = time.monotonic() + _BACK_S
+        while True:
+            try:
+                return self._watch(self.name, keys)
+            except self._away:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_AWAY_S)
 
     def wait(self, keys: Iterable[JobKey], timeout: float | None = None) -> list[Outcome] | None:
         """The outcomes of jobs, when all have ended; None when the time is over before."""
@@ -286,5 +305,5 @@ class Outbox:
         self._outcomes[key] = outcome
         self._bytes += outcome.size
         while self._bytes > self._kept_bytes and len(self._outcomes) > 1:
-            oldest = next(iter(self._outcomes))
-            self._bytes -= self._outcomes.pop(oldest).size
+            _, oldest = self._outcomes.popitem(last=False)
+            self._bytes -= oldest.size

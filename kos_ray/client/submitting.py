@@ -2,35 +2,38 @@
 
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
 import msgpack
 
+from kos_ray import __version__
+from kos_ray.client.batch import Batch, Template, with_payload
 from kos_ray.client.calls import Call, check_gang_of, checked_gang, checked_limit, conditions
 from kos_ray.client.code import folder_of
+from kos_ray.client.idempotency import identity_of
 from kos_ray.client.ids import uuid7s
 from kos_ray.client.job import Job, JobArray, JobList, Parents
 from kos_ray.client.link import Link, unpack
 from kos_ray.client.options import Options, spec_of
 from kos_ray.client.packing import pack_call, pack_item
+from kos_ray.client.portions import REQUEST_BYTES, REQUEST_JOBS, of_portion, one_portion, portions
 from kos_ray.model.errors import InvalidSpec, KosError, PlanChanged, Refused
-from kos_ray.model.gang import GangSpec
 from kos_ray.model.hashing import spec_hash
 from kos_ray.model.ids import JobKey
-from kos_ray.model.job import After, Spec
+from kos_ray.model.job import Spec
 from kos_ray.model.plan import Plan
 from kos_ray.model.protocol import Accepted, Array, Submit
 from kos_ray.model.wire import to_plain
+from kos_ray.spec.fields import checked_key
 from kos_ray.spec.lower import Draft
 
 if TYPE_CHECKING:
     from kos_ray.client.client import Client
 
-#: jobs and bytes of one request; more are sent in several
-_REQUEST_JOBS = 5_000
-_REQUEST_BYTES = 8 * 2**20
 #: how often a plan is made anew where something happens between it and the submission
 _PLAN_TRIES = 20
 
@@ -49,6 +52,7 @@ class Submitter(Link):
         after: Parents = (),
         name: str = "",
         kwargs: Mapping[str, Any] | None = None,
+        idempotency_key: str = "",
         **options: Unpack[Options],
     ) -> Job:
         """Hand over a call. It is durable when this returns.
@@ -56,13 +60,15 @@ class Submitter(Link):
         Job handles among the arguments stand for their results and make dependencies. `after` names jobs to wait for
         besides, as the field `after` of a document: a sequence (they must succeed), a mapping from "ok", "any",
         "not_ok", "started", "corr", "rule", "singleton", or Slurm's text. `name` is the job's own,
-        unique in the namespace.
+        unique in the namespace. With an `idempotency_key` that some job has which was submitted with the same function,
+        arguments and options, that job is what you get, whoever submitted it, and though it may be over.
 
         Raises:
             InvalidSpec, Refused: nothing was stored; the message says why.
 
         """
-        draft = self._draft(Call(function, args, kwargs, name=name, after=after, **options))
+        call = Call(function, args, kwargs, name=name, after=after, idempotency_key=idempotency_key, **options)
+        draft = self._draft(call)
         (job_id, key), *_ = self._send([draft])
         return Job(self._client, job_id, key)
 
@@ -75,6 +81,7 @@ class Submitter(Link):
         at_most: int | None = None,
         max_failures: int | None = None,
         gang: int | Mapping[str, Any] | None = None,
+        idempotency_key: str = "",
         **options: Unpack[Options],
     ) -> JobArray:
         """Hand over one call of `function` for each item, as an array: one spec, many jobs. See `submit`.
@@ -90,19 +97,23 @@ class Submitter(Link):
             spec, items = replace(spec, single_use=True), list(items)
             check_gang_of(together, len(items))
         waits_for = conditions(after, spec.type)
+        key = checked_key(idempotency_key)
+        identity = identity_of(function) if key else ""
         parts: list[tuple[str, JobKey, int]] = []
         payloads = (self._payload(pack_item(item)) for item in items)
-        for portion in _portions(payloads, together):
+        for portion in one_portion(payloads) if key else portions(payloads, together):
             draft = Draft(
                 spec=spec,
                 args=tuple(portion),
                 count=len(portion),
-                after=_of_portion(waits_for.parents, len(parts)),
+                after=of_portion(waits_for.parents, len(parts)),
                 rule=waits_for.rule,
                 singleton=waits_for.singleton,
                 at_most=at_most,
                 max_failures=max_failures,
                 gang=together,
+                idempotency_key=key,
+                identity=identity,
             )
             (array_id, first), *_ = self._send([draft], group=parts[0][0] if parts else "")
             parts.append((array_id, first, len(portion)))
@@ -114,30 +125,32 @@ class Submitter(Link):
         """Hand over many calls as jobs of their own, in few requests; handles in the order of the calls.
 
         Calls of the same function with the same options share one template. A request holds up to 5 000 jobs and is
-        stored whole or not at all; the requests are sent in turn.
+        stored whole or not at all; the requests are sent in turn, each while the next one is prepared.
 
         Raises:
             InvalidSpec, Refused: the request in which it was found, and those after it, were not stored.
 
         """
-        templates: dict[tuple[int, str], tuple[str, Spec, Call]] = {}
+        templates: dict[tuple[int, str], Template] = {}
         jobs: list[Job] = []
-        pending: list[Array] = []
-        size = 0
-        for call in calls:
-            found = templates.get(call.template)
-            if found is None:
-                spec = self._spec(call.function, call.options)
-                # the call keeps its function alive, and with it the address that stands in its template
-                found = templates[call.template] = spec_hash(spec), spec, call
-            array = self._array(found[0], found[1].type, call)
-            pending.append(array)
-            size += len(array.args[0])
-            if len(pending) >= _REQUEST_JOBS or size >= _REQUEST_BYTES:
-                jobs += self._send_singles(pending, templates)
-                pending, size = [], 0
-        if pending:
-            jobs += self._send_singles(pending, templates)
+        batch = Batch()
+        sent: Future[Iterator[Job]] | None = None
+        with ThreadPoolExecutor(max_workers=1) as sender:
+            for call in calls:
+                template = templates.get(call.template)
+                if template is None:
+                    spec = self._spec(call.function, call.options)
+                    # the call keeps its function alive, and with it the address that stands in its template
+                    template = templates[call.template] = Template(spec_hash(spec), spec, call)
+                inputs: dict[str, int] = {}
+                batch.add(template, call, self._payload(pack_call(call.args, call.kwargs, inputs)), tuple(inputs))
+                if len(batch.args) >= REQUEST_JOBS or batch.size >= REQUEST_BYTES:
+                    jobs += sent.result() if sent else ()
+                    sent = sender.submit(self._send_batch, batch)
+                    batch = Batch()
+            jobs += sent.result() if sent else ()
+        if batch.args:
+            jobs += self._send_batch(batch)
         return JobList(self._client, jobs)
 
     def submit_drafts(
@@ -207,17 +220,20 @@ class Submitter(Link):
         return spec_of(function, options, self.namespace, hash_)
 
     def _with_code(self, drafts: Sequence[Draft], folders: Sequence[Path], *, store: bool = True) -> list[Draft]:
-        found: list[Draft] = []
-        for draft in drafts:
-            spec = draft.spec
-            folder = folder_of(spec.entry, folders) if spec.entry and not spec.code else None
-            if folder is not None:
-                hash_, bundle = self._bundles.of_folder(folder)
-                if store:
-                    self._store(hash_, bundle)
-                spec = replace(spec, code=hash_)
-            found.append(replace(draft, spec=spec))
-        return found
+        return [replace(draft, spec=self._with_folder(draft.spec, folders, store=store)) for draft in drafts]
+
+    def _with_folder(self, spec: Spec, folders: Sequence[Path], *, store: bool) -> Spec:
+        """The folder that holds its entry point goes along, and that of each job that follows it."""
+        folder = folder_of(spec.entry, folders) if spec.entry and not (spec.code or spec.message) else None
+        if folder is not None:
+            hash_, bundle = self._bundles.of_folder(folder)
+            if store:
+                self._store(hash_, bundle)
+            spec = replace(spec, code=hash_)
+        if not spec.hooks:
+            return spec
+        hooks = [replace(hook, spec=self._with_folder(hook.spec, folders, store=store)) for hook in spec.hooks]
+        return replace(spec, hooks=tuple(hooks))
 
     def _draft(self, call: Call) -> Draft:
         inputs: dict[str, int] = {}
@@ -232,35 +248,25 @@ class Submitter(Link):
             inputs=tuple(inputs),
             rule=waits_for.rule,
             singleton=waits_for.singleton,
+            idempotency_key=call.idempotency_key,
+            identity=identity_of(call.function) if call.idempotency_key else "",
         )
 
-    def _array(self, hash_: str, type_: str, call: Call) -> Array:
-        """One call for a request; the id is given when the request is sent."""
-        inputs: dict[str, int] = {}
-        args = (self._payload(pack_call(call.args, call.kwargs, inputs)),)
-        if not inputs and not call.after:
-            return Array(id="", count=-1, spec=hash_, args=args, name=call.name)
-        waits_for = conditions(call.after, type_)
-        return Array(
-            id="",
-            count=-1,
-            spec=hash_,
-            args=args,
-            name=call.name,
-            after=tuple((ref, int(kind)) for ref, kind in waits_for.parents),
-            inputs=tuple(inputs),
-            rule=waits_for.rule,
-            singleton=waits_for.singleton,
-        )
-
-    def _send_singles(
-        self, arrays: list[Array], templates: Mapping[tuple[int, str], tuple[str, Spec, Call]]
-    ) -> Iterator[Job]:
-        specs = {hash_: spec for hash_, spec, _ in templates.values()}
-        ids = uuid7s(len(arrays))
-        first = self._send_arrays(ids, arrays, specs)
-        client = self._client
-        return (Job(client, job_id, JobKey(key)) for key, job_id in enumerate(ids, first))
+    def _send_batch(self, batch: Batch) -> Iterator[Job]:
+        ids, client = uuid7s(len(batch.args)), self._client
+        if batch.arrays:
+            sent = self._send_arrays(ids, batch.as_arrays(), batch.specs())
+            return (Job(client, job_id, key) for job_id, key in sent)
+        with self._outbox.asking():
+            accepted = self._accepted({"singles": batch.columns(ids)}, batch.specs())
+            if accepted.job_count != len(ids):
+                raise Refused(
+                    f"expected the scheduler to take {len(ids)} jobs, it took {accepted.job_count}: it is of an older "
+                    f"kos_ray than this client, {__version__}; give both the same"
+                )
+            keys = map(JobKey, range(accepted.first, accepted.first + accepted.job_count))
+            self._outbox.expect(keys, accepted.epoch)
+        return (Job(client, job_id, JobKey(key)) for key, job_id in enumerate(ids, accepted.first))
 
     def _send(
         self, drafts: Sequence[Draft], ids: Sequence[str] = (), *, group: str = "", plan_seq: int = 0
@@ -272,48 +278,76 @@ class Submitter(Link):
         """
         ids = ids or uuid7s(len(drafts))
         arrays, specs = _as_arrays(drafts, group)
-        key = self._send_arrays(ids, arrays, specs, plan_seq=plan_seq)
-        firsts: list[tuple[str, JobKey]] = []
-        for array_id, draft in zip(ids, drafts, strict=True):
-            firsts.append((array_id, key))
-            key = JobKey(key + abs(draft.count))
-        return firsts
+        return self._send_arrays(ids, arrays, specs, plan_seq=plan_seq)
 
     def _send_arrays(
         self, ids: Sequence[str], arrays: Sequence[Array], specs: dict[str, Spec], *, plan_seq: int = 0
-    ) -> JobKey:
-        """One request, sent until it is answered: the key of its first job."""
-        request_id = uuid.uuid4().hex
+    ) -> list[tuple[str, JobKey]]:
+        """One request, sent until it is answered: the id and the first key of each array.
+
+        They are other ones than those that were sent where a job was there before that has an array's idempotency key.
+        """
         # As plain data from here on: a request has thousands of arrays, and only its ids are still to be filled in.
         plain = [to_plain(array) | {"id": array_id} for array_id, array in zip(ids, arrays, strict=True)]
-        unsent = {hash_: spec for hash_, spec in specs.items() if hash_ not in self._sent_specs}
         with self._outbox.asking():
-            accepted = self._request(request_id, plain, unsent, plan_seq)
-            if accepted.unknown_specs:
-                unknown = {hash_: specs[hash_] for hash_ in accepted.unknown_specs}
-                accepted = self._request(request_id, plain, unknown, plan_seq)
-            if accepted.refused:
-                raise Refused(accepted.refused)
-            if accepted.stale:
-                raise _Stale
-            self._sent_specs.update(specs)
+            accepted = self._accepted({"arrays": plain}, specs, plan_seq)
             keys = range(accepted.first, accepted.first + accepted.job_count)
-            self._outbox.expect(map(JobKey, keys), accepted.epoch)
-        return accepted.first
+            known = {index: (id_, first) for index, first, id_ in accepted.known}
+            there = [range(first, first + abs(arrays[index].count)) for index, (_, first) in known.items()]
+            self._outbox.expect(map(JobKey, chain(keys, *there)), accepted.epoch)
+        found: list[tuple[str, JobKey]] = []
+        key = accepted.first
+        for index, (array_id, array) in enumerate(zip(ids, arrays, strict=True)):
+            if index in known:
+                found.append(known[index])
+            else:
+                found.append((array_id, key))
+                key = JobKey(key + abs(array.count))
+        return found
 
-    def _request(
-        self, request_id: str, arrays: list[dict[str, Any]], specs: dict[str, Spec], plan_seq: int
-    ) -> Accepted:
+    def _accepted(self, jobs: dict[str, Any], specs: dict[str, Spec], plan_seq: int = 0) -> Accepted:
+        """The answer to a request, sent once more with specs that were thought to be known.
+
+        `jobs` are the fields of the message that say which, as plain data.
+
+        Raises:
+            Refused: the message says why.
+
+        """
+        request_id = uuid.uuid4().hex
+        unsent = {hash_: spec for hash_, spec in specs.items() if hash_ not in self._sent_specs}
+        accepted = self._request(request_id, jobs, unsent, plan_seq)
+        if accepted.unknown_specs:
+            unknown = {hash_: specs[hash_] for hash_ in accepted.unknown_specs}
+            accepted = self._request(request_id, jobs, unknown, plan_seq)
+        if accepted.refused:
+            raise Refused(accepted.refused)
+        if accepted.stale:
+            raise _Stale
+        self._sent_specs.update(specs)
+        return accepted
+
+    def _request(self, request_id: str, jobs: dict[str, Any], specs: dict[str, Spec], plan_seq: int) -> Accepted:
         watcher = self._outbox.name
         submit = Submit(
             request_id=request_id, arrays=(), specs=tuple(specs.items()), watcher=watcher, plan_seq=plan_seq
         )
-        data = msgpack.packb(to_plain(submit) | {"arrays": arrays})
+        data = msgpack.packb(to_plain(submit) | jobs)
         return unpack(Accepted, self._call(lambda: self._connection.ask_scheduler("submit", data)))
 
 
 def _as_arrays(drafts: Sequence[Draft], group: str = "") -> tuple[list[Array], dict[str, Spec]]:
-    """Drafts for a request, without ids, and their specs by hash."""
+    """Drafts for a request, without ids, and their specs by hash.
+
+    Raises:
+        InvalidSpec: one is no job, but what a schedule starts.
+
+    """
+    for draft in drafts:
+        if draft.schedule is not None:
+            raise InvalidSpec(
+                f"{draft.name}: expected jobs that start once, found a schedule: use `kos submit`, `kos schedule apply`"
+            )
     of_object = {id(draft.spec): draft.spec for draft in drafts}
     hashes = {known: spec_hash(spec) for known, spec in of_object.items()}
     arrays = [
@@ -334,29 +368,7 @@ def _as_arrays(drafts: Sequence[Draft], group: str = "") -> tuple[list[Array], d
         )
         for draft in drafts
     ]
+    for index, draft in enumerate(drafts):
+        if draft.idempotency_key:
+            arrays[index] = with_payload(arrays[index], draft.spec, draft.idempotency_key, draft.identity)
     return arrays, {hashes[known]: spec for known, spec in of_object.items()}
-
-
-def _of_portion(parents: Sequence[tuple[str, After]], number: int) -> tuple[tuple[str, After], ...]:
-    """The parents of one portion of a map: of arrays that are paired with it item by item, the same portion."""
-    paired = [parent for parent, kind in parents if kind is After.CORR]
-    if len(paired) <= 1:
-        return tuple(parents)
-    if number >= len(paired):
-        raise InvalidSpec(f"after: corr: expected arrays of the same size, found more than {number} portions")
-    return (*(entry for entry in parents if entry[1] is not After.CORR), (paired[number], After.CORR))
-
-
-def _portions(payloads: Iterable[bytes], gang: GangSpec | None = None) -> Iterator[list[bytes]]:
-    """What goes in one request; a gang goes whole, one of all items in the only one."""
-    portion: list[bytes] = []
-    size = 0
-    for data in payloads:
-        portion.append(data)
-        size += len(data)
-        whole = gang is None or (gang.size and not len(portion) % gang.size)
-        if whole and (len(portion) >= _REQUEST_JOBS or size >= _REQUEST_BYTES):
-            yield portion
-            portion, size = [], 0
-    if portion:
-        yield portion

@@ -1,25 +1,37 @@
 """From a client's request to an event: names resolved, specs numbered, everything checked before anything is kept."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from kos_ray.engine.conditions import check_conditions, check_pairs, limits_of
 from kos_ray.engine.gangs import gangs_of
+from kos_ray.engine.keyed import KeyedArray, Keys, has_keys, known_arrays, payload_of
 from kos_ray.engine.neighbours import named_jobs
 from kos_ray.engine.ports import Known
+from kos_ray.engine.specs import check_spec
+from kos_ray.model.agents import agent_key
 from kos_ray.model.dependency import Ended, ended_as, plainly
 from kos_ray.model.errors import Refused
 from kos_ray.model.events import JobDependency, JobsSubmitted
 from kos_ray.model.ids import JobKey, SpecKey, split_item_id
-from kos_ray.model.job import BANDS, After, JobState, Spec
+from kos_ray.model.job import After, JobState, Spec
 from kos_ray.model.protocol import Accepted, Array, Submit
 from kos_ray.scheduler.state import State
 
 #: jobs in one request; a client splits larger maps
 JOBS_PER_REQUEST_MAX = 20_000
-#: retries that a job may ask for
-RETRIES_MAX = 1_000
-#: with so many retries, a pause still is a number
-BACKOFF_FACTOR_MAX = 100
+
+
+def _taken(place: tuple[str, str]) -> Refused:
+    return Refused(
+        f"the name {place[1]!r} is taken in namespace {place[0]!r}: choose another one, or use the job that has it"
+    )
+
+
+def _with_known(accepted: Accepted, known: Mapping[int, KeyedArray]) -> Accepted:
+    there = tuple([(index, owner.first, owner.id) for index, owner in known.items()])
+    return replace(accepted, known=there) if there else accepted
 
 
 @dataclass(slots=True)
@@ -41,6 +53,20 @@ class Admission:
     new_specs: dict[SpecKey, Spec] = field(default_factory=dict)
     #: ids of this tick's arrays: they are unique in all namespaces
     ids: set[str] = field(default_factory=set)
+    #: idempotency keys of this tick's arrays
+    keys: Keys = field(default_factory=dict)
+    #: agents that get messages in this tick, and those that are removed in it
+    addressed: set[str] = field(default_factory=set)
+    removed: set[str] = field(default_factory=set)
+
+    def judged(self, submit: Submit) -> tuple[Accepted | Refused, JobsSubmitted | None]:
+        """See `admit`; with the refusal as the answer."""
+        try:
+            return self.admit(submit)
+        except Refused as refused:
+            return refused, None
+        except Exception as error:  # noqa: BLE001 - one request that makes no sense must not end everybody's scheduler
+            return Refused(f"what was submitted makes no sense: {type(error).__name__}: {error}"), None
 
     def admit(self, submit: Submit) -> tuple[Accepted, JobsSubmitted | None]:
         """The answer, and the event where there is something new.
@@ -49,17 +75,21 @@ class Admission:
             Refused: with the reason; nothing was kept.
 
         """
-        known = self.requests.get(submit.request_id) or self._accepted_before(submit.request_id)
-        if known:
-            return known, None
-        if self.stale:
+        before = self.requests.get(submit.request_id) or self._accepted_before(submit.request_id)
+        keyed = has_keys(submit)
+        if before and not keyed:
+            return before, None
+        if not before and self.stale:
             return Accepted(stale=True), None
-        if submit.parent:
+        if not before and submit.parent:
             self._check_parent(submit)
         specs, unknown = self._specs(submit)
         if unknown:
             return Accepted(unknown_specs=unknown), None
-        event = self._event(submit, specs)
+        known = self._known_by_key(submit, specs, before) if keyed else {}
+        if before or (keyed and len(known) == len(submit.arrays)):
+            return _with_known(before or Accepted(epoch=self.state.epoch), known), None
+        event = self._event(submit, specs, known) if submit.singles is None else self._singles(submit, specs)
         # Only now: the keys of a refused request's specs are free again, for others.
         self.spec_keys.update({hash_: key for hash_, (key, _) in specs.items()})
         self.next_spec = max([self.next_spec, *(SpecKey(key + 1) for key, _ in event.new_specs)])
@@ -68,7 +98,7 @@ class Admission:
             self.new_specs[key] = spec
         accepted = Accepted(first=event.first, job_count=event.job_count, epoch=self.state.epoch)
         self.requests[submit.request_id] = accepted
-        return accepted, event
+        return _with_known(accepted, known), event
 
     def _check_parent(self, submit: Submit) -> None:
         job = self.state.jobs.get(submit.parent)
@@ -82,6 +112,13 @@ class Admission:
         found = self.journal.request(request_id)
         return Accepted(first=found[0], job_count=found[1], epoch=self.state.epoch) if found else None
 
+    def _known_by_key(
+        self, submit: Submit, specs: Mapping[str, tuple[SpecKey, Spec]], before: Accepted | None
+    ) -> dict[int, KeyedArray]:
+        """Those arrays of a request, by index, that are there already by their idempotency keys."""
+        own = range(before.first, before.first + before.job_count) if before else range(0)
+        return known_arrays(submit, {hash_: spec for hash_, (_, spec) in specs.items()}, self.journal, self.keys, own)
+
     # --- specs
 
     def _specs(self, submit: Submit) -> tuple[dict[str, tuple[SpecKey, Spec]], tuple[str, ...]]:
@@ -90,19 +127,31 @@ class Admission:
         next_spec = self.next_spec
         found: dict[str, tuple[SpecKey, Spec]] = {}
         unknown: list[str] = []
-        for array in submit.arrays:
-            if array.spec in found:
+        for hash_ in submit.singles.hashes if submit.singles else [array.spec for array in submit.arrays]:
+            if hash_ in found:
                 continue
-            entry = self._known_spec(array.spec)
-            if entry is None and array.spec in given:
-                self._check_spec(given[array.spec])
-                entry = next_spec, given[array.spec]
+            entry = self._known_spec(hash_)
+            if entry is None and hash_ in given:
+                check_spec(given[hash_], self.python)
+                entry = next_spec, given[hash_]
                 next_spec = SpecKey(next_spec + 1)
             if entry is None:
-                unknown.append(array.spec)
+                unknown.append(hash_)
             else:
-                found[array.spec] = entry
+                self._check_receiver(entry[1])
+                found[hash_] = entry
         return found, tuple(unknown)
+
+    def _check_receiver(self, spec: Spec) -> None:
+        if not spec.receiver:
+            return
+        key = agent_key(spec.namespace, spec.receiver)
+        if key in self.removed or key not in self.state.agents.by_key:
+            raise Refused(
+                f"there is no agent {spec.receiver!r} in namespace {spec.namespace!r}; see `kos agent ls`, or register "
+                "it first"
+            )
+        self.addressed.add(key)
 
     def _known_spec(self, hash_: str) -> tuple[SpecKey, Spec] | None:
         key = self.spec_keys.get(hash_)
@@ -114,47 +163,31 @@ class Admission:
                 return key, self.new_specs[key]
         return self.journal.spec_by_hash(hash_)
 
-    def _check_spec(self, spec: Spec) -> None:
-        if spec.python and spec.python != self.python:
-            raise Refused(
-                f"this code was packed by Python {spec.python}, the cluster runs Python {self.python}: "
-                "submit from the cluster's Python version"
-            )
-        if not 0 <= spec.band < len(BANDS):
-            raise Refused(f"band: expected 0 to {len(BANDS) - 1}, found {spec.band}")
-        if not 0 <= spec.retries <= RETRIES_MAX:
-            raise Refused(f"retries: expected 0 to {RETRIES_MAX}, found {spec.retries}")
-        if not (spec.function or spec.entry or spec.command):
-            raise Refused("a job needs a function, an entry point or a command; found none")
-        if spec.timeout_ms < 0:
-            raise Refused(f"timeout: expected 0 or more milliseconds, found {spec.timeout_ms}")
-        backoff = spec.backoff
-        if min(backoff.first_ms, backoff.max_ms) < 0 or not 1 <= backoff.factor <= BACKOFF_FACTOR_MAX:
-            raise Refused(f"backoff: expected pauses of 0 or more and a factor of 1 to {BACKOFF_FACTOR_MAX}: {backoff}")
-        if not 0 <= backoff.jitter <= 1:
-            raise Refused(f"backoff: expected a jitter of 0 to 1, found {backoff.jitter}")
-        names = [name for name, _ in spec.resources.amounts]
-        if names != sorted(set(names)) or any(amount <= 0 for _, amount in spec.resources.amounts):
-            raise Refused(
-                f"resources: expected positive amounts, in the order of names, found {spec.resources.amounts}"
-            )
-
     # --- arrays
 
-    def _event(self, submit: Submit, specs: dict[str, tuple[SpecKey, Spec]]) -> JobsSubmitted:
-        job_count = sum(abs(array.count) for array in submit.arrays)
-        if not 0 < job_count <= JOBS_PER_REQUEST_MAX:
-            raise Refused(f"a request holds 1 to {JOBS_PER_REQUEST_MAX} jobs, found {job_count}: split it")
-        ids = [array.id for array in submit.arrays]
-        if not all(ids) or len(set(ids)) < len(ids) or not self.ids.isdisjoint(ids):
-            raise Refused("every array needs an id of its own")
+    def _event(
+        self, submit: Submit, specs: dict[str, tuple[SpecKey, Spec]], known: Mapping[int, KeyedArray]
+    ) -> JobsSubmitted:
+        """What is new in a request: all but the arrays that are `known`, on which others may depend."""
         own: dict[tuple[str, str], tuple[JobKey, int]] = {}
+        for index, owner in known.items():
+            array = submit.arrays[index]
+            for text in (array.id, *([array.name] if array.name else [])):
+                own[specs[array.spec][1].namespace, text] = (owner.first, array.count)
+        theirs = frozenset(own)
+        if known:
+            arrays = tuple([array for index, array in enumerate(submit.arrays) if index not in known])
+            submit = replace(submit, arrays=arrays)
+            specs = {array.spec: specs[array.spec] for array in arrays}
+        ids = [array.id for array in submit.arrays]
+        self._check_ids(submit, ids)
         key = self.next_key
         for array in submit.arrays:
             if array.count == 0 or array.count < -1 or len(array.args) != abs(array.count):
                 raise Refused(f"array {array.id}: {array.count} jobs with {len(array.args)} arguments")
             self._name(array, specs[array.spec][1].namespace, key, own)
             key = JobKey(key + abs(array.count))
+        self._check_free([place for place in own if place not in theirs])
         dependencies: list[JobDependency] = []
         ended: dict[JobKey, tuple[JobState, Ended]] = {}
         key = self.next_key
@@ -167,10 +200,7 @@ class Admission:
             key = JobKey(key + count)
         self.arrays.update(own)
         self.ids.update(ids)
-        new_specs = tuple(
-            (key, spec) for key, spec in specs.values() if key not in self.state.specs and key not in self.new_specs
-        )
-        neighbours, ran_on = named_jobs(self.state, self.journal, (spec for _, spec in new_specs))
+        new_specs, neighbours, ran_on = self._new_specs(specs)
         return JobsSubmitted(
             request_id=submit.request_id,
             first=self.next_key,
@@ -191,20 +221,89 @@ class Admission:
             gangs=gangs_of(submit.arrays, self.next_key, {hash_: spec for hash_, (_, spec) in specs.items()}),
             sender=submit.sender,
             parent=submit.parent,
+            keyed=self._keyed(submit, specs, own) if has_keys(submit) else (),
         )
 
+    def _singles(self, submit: Submit, specs: dict[str, tuple[SpecKey, Spec]]) -> JobsSubmitted:
+        """The same of single jobs in columns: nobody asks for more than their ids."""
+        singles = submit.singles
+        assert singles is not None
+        count = len(singles.ids)
+        if submit.arrays or not count == len(singles.specs) == len(singles.args):
+            raise Refused(
+                f"singles: expected columns of one length, and no arrays; found {count} ids, {len(singles.specs)} "
+                f"specs, {len(singles.args)} arguments and {len(submit.arrays)} arrays"
+            )
+        self._check_ids(submit, singles.ids)
+        if not set(singles.specs) <= set(range(len(singles.hashes))):
+            raise Refused(f"singles: expected specs 0 to {len(singles.hashes) - 1}, found {set(singles.specs)}")
+        of = [specs[hash_] for hash_ in singles.hashes]
+        places = [(of[index][1].namespace, id_) for index, id_ in zip(singles.specs, singles.ids, strict=True)]
+        if not self.arrays.keys().isdisjoint(places):
+            raise _taken(next(place for place in places if place in self.arrays))
+        self._check_free(places)
+        self.arrays.update({place: (JobKey(key), -1) for key, place in enumerate(places, self.next_key)})
+        self.ids.update(singles.ids)
+        new_specs, neighbours, ran_on = self._new_specs(specs)
+        return JobsSubmitted(
+            request_id=submit.request_id,
+            first=self.next_key,
+            ids=singles.ids,
+            counts=(-1,) * count,
+            specs=tuple([of[index][0] for index in singles.specs]),
+            args=singles.args,
+            new_specs=new_specs,
+            neighbours=neighbours,
+            ran_on=ran_on,
+            sender=submit.sender,
+            parent=submit.parent,
+        )
+
+    def _new_specs(
+        self, specs: Mapping[str, tuple[SpecKey, Spec]]
+    ) -> tuple[tuple[tuple[SpecKey, Spec], ...], Any, Any]:
+        """Those specs that nobody had before, and what is to be known of the jobs that they name."""
+        new = tuple(
+            [(key, spec) for key, spec in specs.values() if key not in self.state.specs and key not in self.new_specs]
+        )
+        return new, *named_jobs(self.state, self.journal, [spec for _, spec in new])
+
+    def _check_ids(self, submit: Submit, ids: Sequence[str]) -> None:
+        if not 0 < submit.job_count <= JOBS_PER_REQUEST_MAX:
+            raise Refused(f"a request holds 1 to {JOBS_PER_REQUEST_MAX} jobs, found {submit.job_count}: split it")
+        if not all(ids) or len(set(ids)) < len(ids) or not self.ids.isdisjoint(ids):
+            raise Refused("every array needs an id of its own")
+
+    def _keyed(
+        self,
+        submit: Submit,
+        specs: Mapping[str, tuple[SpecKey, Spec]],
+        own: Mapping[tuple[str, str], tuple[JobKey, int]],
+    ) -> tuple[tuple[int, str, str], ...]:
+        """The new idempotency keys, which are taken from here on."""
+        found: list[tuple[int, str, str]] = []
+        for index, array in enumerate(submit.arrays):
+            if array.idempotency_key:
+                namespace = specs[array.spec][1].namespace
+                owner = KeyedArray(own[namespace, array.id][0], payload_of(array), array.id)
+                self.keys[namespace, array.idempotency_key] = owner
+                found.append((index, array.idempotency_key, owner.payload))
+        return tuple(found)
+
     def _name(self, array: Array, namespace: str, key: JobKey, own: dict[tuple[str, str], tuple[JobKey, int]]) -> None:
-        """Note an array under its id and its name, which nobody else may have."""
+        """Note an array under its id and its name, which nobody else of this tick may have."""
         for text in (array.id, array.name):
             place = (namespace, text)
             if not text:
                 continue
-            if place in own or place in self.arrays or self.journal.resolve(namespace, text):
-                raise Refused(
-                    f"the name {text!r} is taken in namespace {namespace!r}: "
-                    "choose another one, or use the job that has it"
-                )
+            if place in own or place in self.arrays:
+                raise _taken(place)
             own[place] = (key, array.count)
+
+    def _check_free(self, places: Sequence[tuple[str, str]]) -> None:
+        """Nobody else may have these names; all of a request are looked for at once."""
+        for place in self.journal.taken(places):
+            raise _taken(place)
 
     def _dependencies(
         self,

@@ -10,6 +10,9 @@ from kos_ray.model.protocol import Array
 
 #: a key is part of every message about its jobs
 _KEY_MAX = 200
+#: an enum takes as long to go through as the rest of a check
+_KINDS = frozenset(int(kind) for kind in After)
+_RULES = frozenset(int(rule) for rule in Rule)
 
 
 def check_conditions(array: Array) -> None:
@@ -20,10 +23,9 @@ def check_conditions(array: Array) -> None:
 
     """
     name = array.name or array.id
-    kinds = {int(kind) for kind in After}
-    if any(kind not in kinds for _, kind in array.after):
-        raise Refused(f"job {name}: after: expected kinds {sorted(kinds)}, found {[kind for _, kind in array.after]}")
-    if array.rule not in {int(rule) for rule in Rule}:
+    if any(kind not in _KINDS for _, kind in array.after):
+        raise Refused(f"job {name}: after: expected kinds {sorted(_KINDS)}, found {[kind for _, kind in array.after]}")
+    if array.rule not in _RULES:
         raise Refused(f"job {name}: rule: expected 0 to {max(Rule)}, found {array.rule}")
     if array.rule and array.inputs:
         raise Refused(

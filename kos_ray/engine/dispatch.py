@@ -1,16 +1,21 @@
 """From decisions to orders: what each node agent is told, with everything it needs to carry it out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 from kos_ray.engine.payloads import Payloads
 from kos_ray.engine.ports import Links
 from kos_ray.model import decisions as d
+from kos_ray.model.agent_snapshots import SaveAgents
 from kos_ray.model.gang import Membership
 from kos_ray.model.ids import JobKey, NodeId, SpecKey
 from kos_ray.model.job import Spec
 from kos_ray.model.protocol import LaunchOrder, Orders
 from kos_ray.scheduler.gangs import memberships
+from kos_ray.scheduler.lineage import heads
 from kos_ray.scheduler.state import State
+
+T = TypeVar("T")
 
 
 class _Parts:
@@ -20,6 +25,7 @@ class _Parts:
         self.resizes: list[d.ResizeSlots] = []
         self.recalls: list[d.Recall] = []
         self.stops: list[d.Stop] = []
+        self.saves: list[SaveAgents] = []
         self.gangs: list[tuple[JobKey, int, Membership]] = []
         self.launches: list[LaunchOrder] = []
         self.new_specs: dict[SpecKey, Spec] = {}
@@ -58,6 +64,7 @@ class Dispatch:
                 complete=orders.complete,
                 recalls=orders.recalls,
                 stops=orders.stops,
+                saves=orders.saves,
                 gangs=orders.gangs,
                 launches=orders.launches,
             ),
@@ -76,6 +83,8 @@ class Dispatch:
                 parts.setdefault(decision.node, _Parts()).recalls.append(decision)
             elif isinstance(decision, d.Stop):
                 parts.setdefault(decision.node, _Parts()).stops.append(decision)
+            elif isinstance(decision, SaveAgents):
+                parts.setdefault(decision.node, _Parts()).saves.append(decision)
             elif isinstance(decision, d.Evict):
                 parts.setdefault(decision.node, _Parts()).stops.append(_stop(decision))
         if state.gangs or self._told:
@@ -88,6 +97,7 @@ class Dispatch:
                 resizes=tuple(part.resizes),
                 recalls=tuple(part.recalls),
                 stops=tuple(part.stops),
+                saves=tuple(part.saves),
                 gangs=tuple(part.gangs),
                 launches=tuple(part.launches),
             )
@@ -129,9 +139,18 @@ class Dispatch:
             ids=ids,
             args=args,
             inputs=inputs,
-            restored=self._payloads.restored(decision.keys, decision.attempts),
+            restored=self._payloads.restored(decision.keys, decision.attempts, heads(state, decision)),
             gangs=_memberships(state, decision.keys) if state.gang_of else (),
+            scheduled=_sparse(state.schedules.nominal, decision.keys) if state.schedules.nominal else (),
+            told=_sparse(state.schedules.told, decision.keys) if state.schedules.told else (),
+            latest=self._latest(state.schedules.handed, decision.keys) if state.schedules.handed else (),
         )
+
+    def _latest(self, handed: Mapping[JobKey, JobKey], keys: Sequence[JobKey]) -> tuple[tuple[int, bytes], ...]:
+        """Results of the jobs before, for those that a schedule made."""
+        wanted = [(i, handed[key]) for i, key in enumerate(keys) if key in handed]
+        results = self._payloads.results([before for _, before in wanted])
+        return tuple([(i, results[before]) for i, before in wanted if results.get(before)])
 
     def _inputs(self, ranges: tuple[tuple[int, int], ...]) -> tuple[bytes | tuple[bytes, ...], ...]:
         """The results of parents: one payload for a single job, a tuple of them for an array."""
@@ -158,3 +177,7 @@ def _stop(evict: d.Evict) -> d.Stop:
     return d.Stop(
         node=evict.node, keys=evict.keys, attempts=evict.attempts, grace_ms=evict.grace_ms, reason=evict.reason
     )
+
+
+def _sparse(found: Mapping[JobKey, T], keys: Sequence[JobKey]) -> tuple[tuple[int, T], ...]:
+    return tuple([(i, found[key]) for i, key in enumerate(keys) if key in found])

@@ -7,40 +7,44 @@ is thrown away and folded anew from the journal as soon as it writes again: unti
 reports stay with their agents, and running work goes on.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
+from kos_ray.engine import garbage
 from kos_ray.engine.admission import Admission
 from kos_ray.engine.advice import Advisor
+from kos_ray.engine.arising import arising
 from kos_ray.engine.dispatch import Dispatch
+from kos_ray.engine.foresight import Foresight
 from kos_ray.engine.inbox import (
     INBOX_JOBS_MAX,
     WANTED,
     Item,
-    NodesWish,
     Reply,
     Round,
-    SettingsWish,
     Touched,
     What,
-    WindowsWish,
+    Wish,
     portions,
 )
+from kos_ray.engine.keyed import keys_of
+from kos_ray.engine.leases import Leases
 from kos_ray.engine.moved import Moved
 from kos_ray.engine.payloads import Payloads
-from kos_ray.engine.ports import Clock, Frame, Journal, Links, Plugins, Snapshots
-from kos_ray.engine.reconcile import counted_ends, node_events, still_to_do, undelivered
-from kos_ray.engine.sessions import Session, Sessions
-from kos_ray.engine.wishes import extended, extension_us, fulfilled
+from kos_ray.engine.ports import Clock, Frame, Journal, Links, Plugins, Rules, Snapshots
+from kos_ray.engine.reconcile import acked, counted_ends, node_events, still_to_do, undelivered
+from kos_ray.engine.sessions import Session, Sessions, put_outcomes
+from kos_ray.engine.trouble import Trouble
+from kos_ray.engine.wishes import extended, extension_us, granted
 from kos_ray.model import decisions as d
 from kos_ray.model import events as e
 from kos_ray.model.errors import JournalUnwritable, Refused
 from kos_ray.model.failpoints import reach
-from kos_ray.model.ids import JobKey, NodeId, SpecKey
+from kos_ray.model.ids import JobKey, SpecKey
 from kos_ray.model.job import JobState
 from kos_ray.model.node import Node
 from kos_ray.model.plugins import Advice
 from kos_ray.model.policy import Policy
-from kos_ray.model.protocol import Acked, Holding, Outcomes, Report, Submit
+from kos_ray.model.protocol import Holding, Report, Submit
 from kos_ray.model.reasons import Reason
 from kos_ray.model.views import Explanation
 from kos_ray.scheduler.explain import explain, why
@@ -63,11 +67,14 @@ class Engine:
         version: str,
         policy: Policy | None = None,
         plugins: Plugins | None = None,
+        rules: Rules | None = None,
+        adopted: str = "",
     ) -> None:
         self.state = State()
         self.sessions = Sessions()
-        #: why the journal cannot write, "" while it can
-        self.stalled = ""
+        self.trouble = Trouble()
+        #: whether it has taken the journal over
+        self.booted = False
         self._moved = Moved()
         #: frames committed by this engine are handed to these
         self.listeners: list[Callable[[Frame], None]] = [self._moved.note]
@@ -77,6 +84,7 @@ class Engine:
         self._links = links
         self._python = python
         self._version = version
+        self._adopted = adopted
         self._policy = policy
         self._inbox: list[Item] = []
         self._inbox_jobs = 0
@@ -86,6 +94,8 @@ class Engine:
         self._advisor = Advisor(plugins, journal.public_ids)
         if plugins is not None:
             plugins.listen(self.advised)
+        self._foresight = Foresight(rules, self.wish)
+        self._leases = Leases()
         self._last_us = 0
         #: what is added to the clock, so that time goes on from the last frame though the wall clock was set back
         self._ahead_us = 0
@@ -96,21 +106,27 @@ class Engine:
         """Fold the journal, then take it over with a higher epoch.
 
         Raises:
-            JournalUnwritable: the disk refuses.
+            JournalUnwritable: the disk refuses; ticks try it again.
             JournalDamaged: the journal contradicts itself.
 
         """
         self._fold()
+        if not self._take_over([]):
+            raise JournalUnwritable(self.stalled)
+
+    def _take_over(self, events: list[e.Event]) -> bool:
         epoch = self._journal.last_epoch + 1
         # what was set while it ran stays in force
         policy = self._policy or self.state.policy
-        started = e.SchedulerStarted(epoch=epoch, version=self._version, policy=policy)
-        if not self._commit(Round(events=[started]), epoch):
-            raise JournalUnwritable(self.stalled)
-        reach("engine.after_boot")
+        started = e.SchedulerStarted(epoch=epoch, version=self._version, policy=policy, adopted=self._adopted)
+        self.booted = self._commit(Round(events=[started, *events]), epoch)
+        if self.booted:
+            reach("engine.after_boot")
+        return self.booted
 
     def _fold(self) -> None:
-        after, self.state = resumed(self._snapshots.load_newest())
+        with garbage.waiting():
+            after, self.state = resumed(self._snapshots.load_newest())
         for frame in self._journal.frames(after):
             recover(self.state, frame.events, frame.decisions, frame.now_us)
         self._last_us = self._journal.last_now_us
@@ -120,15 +136,20 @@ class Engine:
     # --- the inbox
 
     @property
+    def stalled(self) -> str:
+        """Why the journal cannot write, "" while it can."""
+        return self.trouble.reason
+
+    @property
     def pending(self) -> bool:
         """Whether a tick has something to do."""
         return bool(self._inbox)
 
     def submit(self, submit: Submit, reply: Reply) -> None:
         """Answered with `Accepted`, or an exception that says why not."""
-        jobs = sum(abs(array.count) for array in submit.arrays)
+        jobs = submit.job_count
         if self.stalled:
-            reply(self._refusal())
+            reply(self.trouble.refusal())
         elif self._inbox_jobs + jobs > INBOX_JOBS_MAX:
             reply(Refused(f"{self._inbox_jobs} jobs wait to be accepted: try again in a moment"))
         else:
@@ -143,16 +164,8 @@ class Engine:
         """Something happened. What somebody wants of jobs is answered with `Touched`."""
         self._inbox.append(Item(event, reply))
 
-    def change_settings(self, wish: SettingsWish, reply: Reply) -> None:
-        """Answered with the `Policy` in force once it is on disk."""
-        self._inbox.append(Item(wish, reply))
-
-    def mark_nodes(self, wish: NodesWish, reply: Reply) -> None:
-        """Answered with the marks of these names once they are on disk."""
-        self._inbox.append(Item(wish, reply))
-
-    def set_windows(self, wish: WindowsWish, reply: Reply) -> None:
-        """Answered with the `Windows` of the scope once they are on disk, or with the refusal."""
+    def wish(self, wish: Wish, reply: Reply) -> None:
+        """Answered with what holds then (the `Policy`, marks, `Windows`, a mapping) once on disk, or the refusal."""
         self._inbox.append(Item(wish, reply))
 
     def advised(self, advice: Advice) -> None:
@@ -163,11 +176,17 @@ class Engine:
         """A node agent answered a greeting; see `reconcile`."""
         self._inbox.append(Item((node, holding, session), reply))
 
+    def renewed(self, tickets: Iterable[str]) -> list[str]:
+        """Whoever has these tickets was heard; those that are not his any more. While it is stalled nobody knows."""
+        lost = self._leases.renew(self.state, tickets, self.now_us())
+        return [] if self.stalled else lost
+
     # --- the tick
 
     def next_due_us(self) -> int | None:
         """When a tick is due though nothing arrives."""
-        found = (next_due_us(self.state, self._last_us), extension_us(self.state), self._advisor.next_due_us())
+        own = next_due_us(self.state, self._last_us), self.state.schedules.next_due_us()
+        found = (*own, extension_us(self.state), self._advisor.next_due_us(), self._leases.next_due_us())
         return min((at_us for at_us in found if at_us is not None), default=None)
 
     def now_us(self) -> int:
@@ -181,7 +200,8 @@ class Engine:
         rounds = [items] if self.stalled and not self._resume() else list(portions(items))
         while rounds and not self.stalled and self._round(rounds[0]):
             del rounds[0]
-        self._refuse([item for portion in rounds for item in portion])
+        if rounds:
+            self._inbox = [*self.trouble.refuse(item for portion in rounds for item in portion), *self._inbox]
 
     def _round(self, items: list[Item]) -> bool:
         """One round: take in, decide, write, act, answer. False: the journal could not write."""
@@ -192,11 +212,13 @@ class Engine:
             if item.reply is not None:
                 round_.replies.append((item.reply, answer))
         round_.events += self._advisor.late(self.state, self.now_us(), round_.events)
+        round_.events += arising(self.state, admission, self._journal.names, self.now_us(), round_.events)
+        round_.events += self._leases.over(self.state, round_.events, self.now_us())
         if not self._commit(round_, self.state.epoch):
             return False
         reach("engine.before_replies")
         for reply, answer in round_.replies:
-            reply(self._acked(answer) if isinstance(answer, Report) else answer)
+            reply(acked(self._journal, self.state.epoch, answer) if isinstance(answer, Report) else answer)
         reach("engine.after_replies")
         return True
 
@@ -223,9 +245,9 @@ class Engine:
         if isinstance(what, tuple):
             self._reconcile(*what, round_)
             return None
-        if isinstance(what, SettingsWish | NodesWish | WindowsWish):
-            event, answer = fulfilled(what, self.state, round_.events, self.now_us())
-            round_.events += [event] if event is not None else []
+        if isinstance(what, Wish):
+            events, answer = granted(what, self.state, admission, self.now_us(), round_.events)
+            round_.events += events
             return answer
         if isinstance(what, Advice):
             round_.events += self._advisor.judge(what, self.state, self.now_us())
@@ -233,33 +255,21 @@ class Engine:
             round_.events.append(what)
         if isinstance(what, WANTED):
             live = [job for job in map(self.state.jobs.get, what.keys) if job is not None]
-            return Touched(sum(job.held for job in live) if isinstance(what, e.ReleaseRequested) else len(live))
+            asked = self.state.coordination.approvals.waiting
+            held = sum(job.held and job.key not in asked for job in live)
+            return Touched(held if isinstance(what, e.ReleaseRequested) else len(live))
         return None
-
-    def _acked(self, report: Report) -> Acked:
-        """The acknowledgement of a report that is on disk: the rows say which of its checkpoints counted."""
-        said = [
-            item for event in report.checkpoints for item in zip(event.keys, event.attempts, event.numbers, strict=True)
-        ]
-        newest = self._journal.checkpoint_numbers([key for key, _, _ in said]) if said else {}
-        stored = [
-            (key, attempt, number)
-            for key, attempt, number in said
-            if key in newest and newest[key][0] == attempt and newest[key][1] >= number
-        ]
-        return Acked(incarnation=report.incarnation, number=report.number, epoch=self.state.epoch, stored=tuple(stored))
 
     def _admit(self, submit: Submit, round_: Round, admission: Admission) -> object:
         last_us, now_us = self._last_us, self.now_us()
         admission.stale = submit.plan_seq > 0 and self._moved.since(submit.plan_seq, self.state, last_us, now_us)
-        try:
-            accepted, event = admission.admit(submit)
-        except Refused as refused:
-            return refused
+        accepted, event = admission.judged(submit)
+        if isinstance(accepted, Refused):
+            return accepted
         if event is not None:
             round_.events.append(event)
         if submit.watcher and not accepted.unknown_specs:
-            round_.watches.append((submit.watcher, range(accepted.first, accepted.first + accepted.job_count)))
+            round_.watches += [(submit.watcher, keys) for keys in keys_of(submit, accepted)]
         return accepted
 
     def _reconcile(self, node: Node, holding: Holding, session: int, round_: Round) -> None:
@@ -288,7 +298,7 @@ class Engine:
             try:
                 frame = self._journal.append(now_us=now_us, epoch=epoch, events=events, decisions=decisions)
             except JournalUnwritable as error:
-                self.stalled = str(error)
+                self.trouble.begin(error, now_us)
                 return False
             reach("engine.after_append")
         self._act(round_, ends, decisions)
@@ -313,6 +323,7 @@ class Engine:
         self._dispatch.carry_out(self.state, decisions)
         self._advisor.done(round_.events, decisions)
         self._advisor.ask(self.state, self._last_us)
+        self._foresight.ask(self.state, self._last_us)
         reach("engine.after_dispatch")
         finished = [decision for decision in decisions if isinstance(decision, d.Finish)]
         if finished:
@@ -332,7 +343,7 @@ class Engine:
                     for session in sessions:
                         session.put(key, finish.state, finish.reason, ends[key], None)
             elif watchers:
-                _put(self._journal.outcomes(watchers), watchers)
+                put_outcomes(self._journal.outcomes(watchers), watchers)
             woken.update(dict.fromkeys(session for sessions in watchers.values() for session in sessions))
         for session in woken:
             session.notify()
@@ -356,7 +367,7 @@ class Engine:
         self.sessions.watch(name, [key for key in keys if key not in ended])
         if ended:
             session = self.sessions.get(name)
-            _put(over, dict.fromkeys(over.keys, (session,)))
+            put_outcomes(over, dict.fromkeys(over.keys, (session,)))
             session.notify()
 
     # --- journal trouble
@@ -368,32 +379,15 @@ class Engine:
         one would let orders overtake a greeting that is on its way, and agents take them as sent after it.)
         """
         try:
-            self._fold()
+            self._journal.probe()
         except JournalUnwritable as error:
-            self.stalled = str(error)
+            self.trouble.begin(error, self.now_us())
             return False
-        self.stalled = ""
+        self._fold()
         self._spec_keys.clear()
         self._advisor.start_over()
-        return True
-
-    def _refuse(self, items: list[Item]) -> None:
-        """Nothing of these has happened: whoever waits for an answer tries again; the last greetings wait here."""
-        greetings: dict[NodeId, Item] = {}
-        for item in items:
-            if isinstance(item.what, tuple):
-                greetings[item.what[0].id] = item
-            elif item.reply is not None:
-                item.reply(self._refusal())
-        self._inbox = [*greetings.values(), *self._inbox]
-
-    def _refusal(self) -> Refused:
-        return Refused(f"nothing is accepted while the journal cannot write: {self.stalled}")
-
-
-def _put(outcomes: Outcomes, watchers: Mapping[JobKey, Iterable[Session]]) -> None:
-    """Put outcomes as the journal has them into outboxes."""
-    errors = {index: (kind, message, traceback) for index, kind, message, traceback in outcomes.errors}
-    for i, key in enumerate(outcomes.keys):
-        for session in watchers[key]:
-            session.put(key, outcomes.states[i], outcomes.reasons[i], outcomes.results[i], errors.get(i))
+        resumed_ = self.trouble.event()
+        done = self._commit(Round(events=[resumed_]), self.state.epoch) if self.booted else self._take_over([resumed_])
+        if done:
+            self.trouble.over()
+        return done

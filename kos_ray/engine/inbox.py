@@ -5,10 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kos_ray.model import events as e
-from kos_ray.model.ids import NodeId
+from kos_ray.model.agents import Agent
+from kos_ray.model.ids import JobKey, NodeId
 from kos_ray.model.node import Node
+from kos_ray.model.occasion import Occasion
 from kos_ray.model.plugins import Advice
 from kos_ray.model.protocol import Holding, Orders, Report, Submit
+from kos_ray.model.schedule import Foreseen, Schedule
 
 #: jobs that may stand in the inbox; beyond that a submission is refused, so that memory stays bounded
 INBOX_JOBS_MAX = 500_000
@@ -59,7 +62,70 @@ class WindowsWish:
     by: str = ""
 
 
-What = Submit | Report | SettingsWish | NodesWish | WindowsWish | Advice | e.Event | tuple[Node, Holding, int]
+@dataclass(frozen=True, slots=True)
+class ScheduleWish:
+    """Somebody wants something of a schedule; see `engine/schedules.py`. Answered with a mapping, or `Refused`.
+
+    `verb` is set, remove, pause, resume, trigger or backfill; the last is from `from_us` up to before `to_us`.
+    """
+
+    request_id: str
+    verb: str
+    key: str = ""
+    schedule: Schedule | None = None
+    note: str = ""
+    from_us: int = 0
+    to_us: int = 0
+    #: set: another schedule of that name is replaced; backfill: nothing is done
+    replace: bool = False
+    dry_run: bool = False
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OccasionsWish:
+    """Somebody says what happened; see `engine/reactions.py`. Answered with a mapping, or `Refused`."""
+
+    occasions: tuple[Occasion, ...]
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentWish:
+    """Somebody wants something of an agent; see `engine/agents.py`. Answered with a mapping, or `Refused`.
+
+    `verb` is start, stop, restart, suspend, resume or remove; with an `agent` register, or start: it becomes known; or
+    verify, of a `job` alone; or snapshot, snapshots, rollback (`engine/agent_snapshots.py`).
+    """
+
+    request_id: str
+    verb: str
+    key: str
+    agent: Agent | None = None
+    note: str = ""
+    #: rollback: the first digits of a snapshot's hash
+    snapshot: str = ""
+    #: another agent of that name is replaced
+    replace: bool = False
+    #: remove: messages that wait for it are cancelled
+    force: bool = False
+    #: verify: whose result was found good, or not
+    job: JobKey = JobKey(0)
+    good: bool = False
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CoordinationWish:
+    """A party wants something; see `engine/coordination.py`. Answered with a mapping, or `Refused`."""
+
+    verb: str
+    fields: dict[str, Any]
+    by: str = ""
+
+
+Wish = SettingsWish | NodesWish | WindowsWish | ScheduleWish | OccasionsWish | AgentWish | CoordinationWish | Foreseen
+What = Submit | Report | Wish | Advice | e.Event | tuple[Node, Holding, int]
 
 
 def plugins_named(change: dict[str, Any]) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from kos_ray.scheduler.machine import next_due_us
 from kos_ray.scheduler.state import State
 
 #: what is only kept
-_SAID = (e.ProgressMade, e.LogsStored)
+_SAID = (e.ProgressMade, e.LogsStored, e.JournalResumed, e.JournalCompacted)
 
 
 class Moved:

@@ -15,6 +15,8 @@ def overview(state: State, counts: tuple[tuple[str, int], ...], now_us: int) -> 
     """The view; `counts` are the telemetry's."""
     policy = state.policy
     used = {policy.model, *(one.model for one in policy.namespaces)}
+    schedules = state.schedules
+    next_us = schedules.next_due_us()
     named = {policy.plugin, *(one.plugin for one in policy.namespaces)}
     return SchedulingView(
         queue=policy.queue if policy.queue in QUEUES else QUEUES[0],
@@ -26,6 +28,10 @@ def overview(state: State, counts: tuple[tuple[str, int], ...], now_us: int) -> 
         too_late=len(state.missed),
         tier=tier_at(state, now_us) if Model.PRIORITY_TIERING in used else 0,
         counts=counts,
+        schedules=len(schedules.by_key),
+        schedules_paused=sum(one.paused for one in schedules.by_key.values()),
+        next_fire=schedules.due[0][1].replace("\0", "/") if next_us else "",
+        next_fire_us=next_us or 0,
     )
 
 

@@ -1,6 +1,7 @@
 """Arguments, ids and results in memory, so that the hot path does not read the journal back."""
 
 from bisect import bisect_right
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 
 from kos_ray.engine.ports import Journal
@@ -47,7 +48,7 @@ class Payloads:
         self._firsts: list[int] = []
         self._batches: list[_Batch] = []
         self._bytes = 0
-        self._results: dict[JobKey, bytes] = {}
+        self._results: OrderedDict[JobKey, bytes] = OrderedDict()
         self._results_bytes = 0
 
     def submitted(self, event: JobsSubmitted) -> None:
@@ -66,8 +67,8 @@ class Payloads:
                 self._results[key] = result
                 self._results_bytes += len(result)
         while self._results_bytes > _RESULTS_BYTES_MAX:
-            oldest = next(iter(self._results))
-            self._results_bytes -= len(self._results.pop(oldest))
+            _, oldest = self._results.popitem(last=False)
+            self._results_bytes -= len(oldest)
 
     def finished(self, keys: Iterable[JobKey]) -> None:
         """Forget submissions of which every job is over."""
@@ -112,12 +113,20 @@ class Payloads:
             found |= self._journal.results(missing)
         return found
 
-    def restored(self, keys: Sequence[JobKey], attempts: Sequence[int]) -> tuple[tuple[int, bytes], ...]:
-        """The last checkpoints of jobs about to be launched, sparse: `(index into keys, payload)`."""
+    def restored(
+        self, keys: Sequence[JobKey], attempts: Sequence[int], heads: Mapping[JobKey, str]
+    ) -> tuple[tuple[int, bytes], ...]:
+        """The last checkpoints of jobs about to be launched, sparse: `(index into keys, payload)`.
+
+        In `heads` are the snapshots of those that carry agents and go on from one.
+        """
         again = {key: i for i, (key, attempt) in enumerate(zip(keys, attempts, strict=True)) if attempt > 1}
         if not again:
             return ()
-        return tuple((again[key], payload) for key, payload in self._journal.checkpoints(again).items())
+        found = self._journal.checkpoints(again)
+        if heads:
+            found |= self._journal.snapshots(heads)
+        return tuple((again[key], payload) for key, payload in found.items())
 
     def _drop(self, i: int) -> None:
         self._bytes -= self._batches[i].bytes

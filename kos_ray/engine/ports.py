@@ -1,6 +1,6 @@
 """What the engine needs from outside. `runtime` and `sim` name the classes that stand behind these ports."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from kos_ray.model.decisions import Decision
@@ -9,6 +9,7 @@ from kos_ray.model.ids import JobKey, NodeId, SpecKey
 from kos_ray.model.job import JobState, Spec
 from kos_ray.model.plugins import Advice, Question
 from kos_ray.model.protocol import Orders, Outcomes
+from kos_ray.model.schedule import Foreseen
 
 
 class Clock(Protocol):
@@ -60,12 +61,20 @@ class Known(Protocol):
         """First key and number of jobs of a request that was accepted before."""
         ...
 
+    def keyed(self, namespace: str, idempotency_key: str) -> tuple[JobKey, str, str] | None:
+        """Who has an idempotency key: the first job, the hash of what was submitted, the public id."""
+        ...
+
     def spec_by_hash(self, hash_: str) -> tuple[SpecKey, Spec] | None:
         """A spec that some job has used before."""
         ...
 
     def resolve(self, namespace: str, ref: str) -> tuple[JobKey, int] | None:
         """First key and count (-1: one job) of a public id or a name."""
+        ...
+
+    def taken(self, places: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], JobKey]:
+        """Those of `(namespace, id or name)` that mean something, with the first job of what they mean."""
         ...
 
     def ends(self, keys: Iterable[JobKey]) -> dict[JobKey, tuple[JobState, int, int]]:
@@ -99,6 +108,10 @@ class Journal(Known, Protocol):
         """One frame and the current rows, durable when it returns."""
         ...
 
+    def probe(self) -> None:
+        """Raise `JournalUnwritable` where the disk surely refuses; it may still refuse a frame when this returns."""
+        ...
+
     def frames(self, after: int = 0) -> Iterator[Frame]:
         """Frames whose records come after the sequence number `after`."""
         ...
@@ -115,12 +128,20 @@ class Journal(Known, Protocol):
         """Payloads of the newest checkpoints of live jobs."""
         ...
 
+    def snapshots(self, wanted: Mapping[JobKey, str]) -> dict[JobKey, bytes]:
+        """Payloads of snapshots of agents, of each carrier that of one hash."""
+        ...
+
     def checkpoint_numbers(self, keys: Iterable[JobKey]) -> dict[JobKey, tuple[int, int]]:
         """Attempt and number of the newest checkpoints of live jobs."""
         ...
 
     def public_ids(self, keys: Iterable[JobKey]) -> dict[JobKey, str]:
         """Public ids."""
+        ...
+
+    def names(self, keys: Iterable[JobKey]) -> dict[JobKey, tuple[str, str]]:
+        """Public ids, and names ("" for none)."""
         ...
 
     def outcomes(self, keys: Iterable[JobKey]) -> Outcomes:
@@ -141,6 +162,18 @@ class Links(Protocol):
 
     def send(self, node: NodeId, orders: Orders) -> None:
         """Put orders behind those already on their way to the node."""
+        ...
+
+
+class Rules(Protocol):
+    """Repeat rules of others, asked in processes of their own. Nothing here blocks or raises; trouble is an answer."""
+
+    def listen(self, answer: Callable[[Foreseen], None]) -> None:
+        """Where answers go to."""
+        ...
+
+    def ask(self, key: str, rule: str, after_us: int, until_us: int) -> None:
+        """Ask the rule of a schedule for its instants behind one, and for some that are behind `until_us`."""
         ...
 
 

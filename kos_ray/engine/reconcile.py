@@ -2,25 +2,38 @@
 
 from collections.abc import Iterable
 
+from kos_ray.engine.ports import Journal
 from kos_ray.model import decisions as d
 from kos_ray.model import events as e
-from kos_ray.model.ids import JobKey, NodeId
+from kos_ray.model.ids import MS_US, JobKey, NodeId
 from kos_ray.model.job import AttemptEnd, JobState
 from kos_ray.model.node import Node
-from kos_ray.model.protocol import Holding, Orders
+from kos_ray.model.protocol import Acked, Holding, Orders, Renew, Renewed, Report
 from kos_ray.model.reasons import Reason
+from kos_ray.scheduler.jobs import Job
 from kos_ray.scheduler.state import State
 
 
 def node_events(state: State, node: Node) -> list[e.Event]:
     """What a greeted node means: new, changed, or an agent that has been born again and lost what it had."""
     known = state.nodes.get(node.id)
-    if known is not None and known.node == node:
-        return []
     events: list[e.Event] = []
+    if known is not None and known.silent:
+        events.append(
+            e.NodeCondition(node=node.id, battery=known.battery, gpu_free=known.gpu_free, retires=known.retires)
+        )
+    if known is not None and known.node == node:
+        return events
     if known is not None and known.node.incarnation != node.incarnation:
         events.append(e.NodeLost(node=node.id, cause="its node agent was started anew"))
     return [*events, e.NodesJoined(nodes=(node,))]
+
+
+def renewed(state: State, renew: Renew) -> Renewed:
+    """The lease of a node's exclusive work, in full where the node and its agent are those that the ledger has."""
+    known = state.nodes.get(renew.node)
+    counts = known is not None and known.node.incarnation == renew.incarnation
+    return Renewed(epoch=state.epoch, lease_ms=state.policy.lease_us // MS_US if counts else 0)
 
 
 def undelivered(state: State, holding: Holding) -> list[e.Event]:
@@ -68,13 +81,16 @@ def still_to_do(state: State, holding: Holding) -> Orders:
     carried out may have been lost with the link: they are said again.
     """
     stops: list[tuple[JobKey, int]] = []
+    carriers: list[Job] = []
     recalls: list[tuple[JobKey, int]] = []
     held = list(zip(holding.queued, holding.queued_attempts, strict=True))
     held += zip(holding.entered, holding.entered_attempts, strict=True)
     for key, attempt in held:
         job = state.jobs.get(key)
         expected = job is not None and job.node == holding.node and job.attempt == attempt
-        if job is None or not expected or job.state is JobState.STOPPING:
+        if job is not None and expected and job.state is JobState.STOPPING and key in state.agents.of_job:
+            carriers.append(job)
+        elif job is None or not expected or job.state is JobState.STOPPING:
             stops.append((key, attempt))
         elif job.recall_asked:
             recalls.append((key, attempt))
@@ -86,10 +102,24 @@ def still_to_do(state: State, holding: Holding) -> Orders:
             d.Recall(node=node, keys=keys, attempts=attempts, reason=Reason.NONE)
             for keys, attempts in _columns(recalls)
         ),
-        stops=tuple(
-            d.Stop(node=node, keys=keys, attempts=attempts, grace_ms=grace_ms, reason=Reason.NONE)
-            for keys, attempts in _columns(stops)
+        stops=(
+            *(
+                d.Stop(node=node, keys=keys, attempts=attempts, grace_ms=grace_ms, reason=Reason.NONE)
+                for keys, attempts in _columns(stops)
+            ),
+            *(_stop_again(job, node) for job in carriers),
         ),
+    )
+
+
+def _stop_again(job: Job, node: NodeId) -> d.Stop:
+    """An agent has the time that it was given, and hears again whether it is over for good."""
+    return d.Stop(
+        node=node,
+        keys=(job.key,),
+        attempts=(job.attempt,),
+        grace_ms=job.entry.spec.grace_ms,
+        reason=job.stopped_by,
     )
 
 
@@ -117,3 +147,17 @@ def _columns(items: list[tuple[JobKey, int]]) -> list[tuple[tuple[JobKey, ...], 
         return []
     keys, attempts = zip(*items, strict=True)
     return [(keys, attempts)]
+
+
+def acked(journal: Journal, epoch: int, report: Report) -> Acked:
+    """The acknowledgement of a report that is on disk: the rows say which of its checkpoints counted."""
+    said = [
+        item for event in report.checkpoints for item in zip(event.keys, event.attempts, event.numbers, strict=True)
+    ]
+    newest = journal.checkpoint_numbers([key for key, _, _ in said]) if said else {}
+    stored = [
+        (key, attempt, number)
+        for key, attempt, number in said
+        if key in newest and newest[key][0] == attempt and newest[key][1] >= number
+    ]
+    return Acked(incarnation=report.incarnation, number=report.number, epoch=epoch, stored=tuple(stored))

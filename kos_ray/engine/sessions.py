@@ -1,6 +1,6 @@
 """Outboxes of waiting clients: outcomes are put there when they are on disk, and fetched by long polling."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from kos_ray.model.ids import JobKey
@@ -121,3 +121,11 @@ class Sessions:
     def watching(self) -> bool:
         """Whether anybody waits for anything."""
         return bool(self._watched)
+
+
+def put_outcomes(outcomes: Outcomes, watchers: Mapping[JobKey, Iterable[Session]]) -> None:
+    """Put outcomes as the journal has them into outboxes."""
+    errors = {index: (kind, message, traceback) for index, kind, message, traceback in outcomes.errors}
+    for i, key in enumerate(outcomes.keys):
+        for session in watchers[key]:
+            session.put(key, outcomes.states[i], outcomes.reasons[i], outcomes.results[i], errors.get(i))

@@ -4,16 +4,62 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from kos_ray.engine.inbox import NodesWish, SettingsWish, WindowsWish, plugins_named
+from kos_ray.engine.admission import Admission
+from kos_ray.engine.agents import agent_wished
+from kos_ray.engine.coordination import coordinated
+from kos_ray.engine.foresight import judged
+from kos_ray.engine.inbox import (
+    AgentWish,
+    CoordinationWish,
+    NodesWish,
+    OccasionsWish,
+    ScheduleWish,
+    SettingsWish,
+    WindowsWish,
+    Wish,
+    plugins_named,
+)
+from kos_ray.engine.reactions import noted
+from kos_ray.engine.relatives import verified
+from kos_ray.engine.schedules import wished
 from kos_ray.engine.windows import AGAIN_US, expanded
 from kos_ray.model import events as e
 from kos_ray.model.errors import Refused
 from kos_ray.model.node import Mark
 from kos_ray.model.policy import changed
 from kos_ray.model.resources import Resources
+from kos_ray.model.schedule import Foreseen
 from kos_ray.model.views import NodeStanding
 from kos_ray.scheduler.node_advice import NodeKind, advise, waiting
 from kos_ray.scheduler.state import NodeState, State
+
+
+def granted(
+    wish: Wish, state: State, admission: Admission, now_us: int, before: Sequence[e.Event]
+) -> tuple[Sequence[e.Event], object]:
+    """The events that make a wish come true, and its answer; `before` are the events of the same round."""
+    try:
+        return _granted(wish, state, admission, now_us, before)
+    except Exception as error:  # noqa: BLE001 - one wish that makes no sense must not end everybody's scheduler
+        return [], Refused(f"what was asked for makes no sense: {type(error).__name__}: {error}")
+
+
+def _granted(
+    wish: Wish, state: State, admission: Admission, now_us: int, before: Sequence[e.Event]
+) -> tuple[Sequence[e.Event], object]:
+    if isinstance(wish, ScheduleWish):
+        return wished(wish, state, admission, now_us, before)
+    if isinstance(wish, Foreseen):
+        return judged(wish, state, before), None
+    if isinstance(wish, OccasionsWish):
+        return noted(wish, state, now_us, before)
+    if isinstance(wish, AgentWish):
+        is_verdict = wish.verb == "verify"
+        return verified(wish, state, before) if is_verdict else agent_wished(wish, state, admission, now_us, before)
+    if isinstance(wish, CoordinationWish):
+        return coordinated(wish, state, now_us, before)
+    event, answer = fulfilled(wish, state, before, now_us)
+    return ([event] if event is not None else []), answer
 
 
 def fulfilled(
@@ -85,6 +131,9 @@ def _standing(node: NodeState) -> NodeStanding:
         host=node.node.host,
         cordoned=mark.cordoned,
         draining=mark.draining,
+        silent=node.silent,
+        retires=node.retires > 0,
+        pressed=node.pressed,
         note=mark.note,
         by=mark.by,
         labels=tuple(sorted(node.labels.items())),

@@ -12,9 +12,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from kos_ray.journal import place
+from kos_ray.journal import home, place
 from kos_ray.journal.anchor import Anchor, newest_anchor
 from kos_ray.journal.reader import connect_read_only
+from kos_ray.journal.snapshots import BASE
 from kos_ray.journal.store import DATABASE
 from kos_ray.journal.verify import verify
 from kos_ray.model.errors import JournalDamaged, NotFound, Refused
@@ -34,9 +35,10 @@ class Copied:
     snapshots: int
 
 
-def copy_state(source: Path, target: Path) -> Copied:
+def copy_state(source: Path, target: Path, *, in_its_place: bool = False) -> Copied:
     """Copy the state directory `source`, where a scheduler may be writing, to `target`, and prove the copy.
 
+    With `in_its_place` the copy may be brought up as the same cluster; else it is told from the original (`home.py`).
     `target` is new or empty. Its database gets its name last: a copy that was interrupted is not taken for one.
 
     Raises:
@@ -52,28 +54,35 @@ def copy_state(source: Path, target: Path) -> Copied:
         raise Refused(f"{target}: expected a directory that is empty or not there yet, found something in it")
     place.prepare(target)
     partial = target / _PARTIAL
+    reach("backup.begun")
     try:
-        anchor = _copy_database(source, partial)
+        anchor = _copy_database(source, partial, in_its_place=in_its_place)
     except sqlite3.DatabaseError as error:
         partial.unlink(missing_ok=True)
         raise JournalDamaged(f"{source / DATABASE}: cannot be copied: {error}; see `kos audit verify`") from error
+    reach("backup.database_copied")
     blobs = _copy_files(source / "blobs", target / "blobs", "??/??/*")
+    _copy_files(source / BASE, target / BASE, "*.*")
     snapshots = _copy_files(source / "snapshots", target / "snapshots", "*.snap", last=anchor.seq)
     reach("backup.copied")
     partial.rename(target / DATABASE)
     place.sync_directory(target)
+    reach("backup.named")
     report = verify(target, anchor)
     if not report.good:
         raise JournalDamaged(f"the copy in {target} is not sound, nor is then {source}: {report}")
     return Copied(path=str(target), anchor=str(anchor), frames=report.frames, blobs=blobs, snapshots=snapshots)
 
 
-def _copy_database(source: Path, partial: Path) -> Anchor:
+def _copy_database(source: Path, partial: Path, *, in_its_place: bool) -> Anchor:
     with closing(connect_read_only(source)) as original, closing(sqlite3.connect(partial)) as copy:
         partial.chmod(0o600)
         original.backup(copy)
         # one file, that can be moved about; whoever opens it for writing turns the log on again
         copy.execute("PRAGMA journal_mode = DELETE")
+        if in_its_place:
+            home.leave(copy)
+            copy.commit()
         anchor = newest_anchor(copy)
     _sync(partial)
     return anchor

@@ -1,13 +1,14 @@
 """Blobs: bytes by their SHA-256, for what is too large for a frame."""
 
+import contextlib
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from kos_ray.journal.place import sync_directory
+from kos_ray.journal.place import make_directory, sync_directory
 from kos_ray.model.errors import JournalDamaged, NotFound, Refused
 from kos_ray.model.failpoints import reach
 from kos_ray.model.payload import BlobRef
@@ -56,12 +57,14 @@ class FileBlobStore:
         self.directory = directory
         self.max_bytes = max_bytes
         self._partial = directory / _PARTIAL
-        self._partial.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(directory)
+        self._partial.mkdir(mode=0o700, exist_ok=True)
 
     def put(self, chunks: Iterable[bytes]) -> BlobRef:
         """See `BlobStore`."""
         descriptor, name = tempfile.mkstemp(dir=self._partial)
         partial = Path(name)
+        reach("blobs.begun")
         try:
             with os.fdopen(descriptor, "wb") as file:
                 ref = self._write(file, chunks)
@@ -123,6 +126,13 @@ class FileBlobStore:
             return False
         return True
 
+    def older(self, before_s: float) -> Iterator[str]:
+        """Hashes of blobs that were stored (last) before an instant of the wall clock."""
+        for path in self.directory.glob("??/??/*"):
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime < before_s:
+                    yield path.name
+
     def sweep(self) -> int:
         """Remove what puts of processes that died have left; call it while nothing is being put.
 
@@ -156,6 +166,7 @@ class FileBlobStore:
         reach("blobs.named")
         for folder in (path.parent, path.parent.parent, self.directory):
             sync_directory(folder)
+        reach("blobs.synced")
 
     def _path(self, hash_: str) -> Path:
         if len(hash_) != 64 or not _HEX.issuperset(hash_):

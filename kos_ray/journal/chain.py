@@ -1,10 +1,11 @@
 """Frames read back, link by link."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from kos_ray.journal.codec import Frame, StoredFrame, decode, genesis
+from kos_ray.journal.base import Anchored, anchored
+from kos_ray.journal.codec import Frame, StoredFrame, decode, genesis, undecoded
 from kos_ray.model.errors import JournalDamaged
 
 #: a flipped bit in the database can give a value another type; here each has its own again, to be found by the hash
@@ -16,8 +17,19 @@ _COLUMNS = (
 _PORTION = 64
 
 
+#: the name under which a copy's own id stands beside the one that its chain began with
+ADOPTED = "adopted_id"
+
+
 def cluster_id(connection: sqlite3.Connection) -> str:
     """The cluster that the journal belongs to."""
+    text = "SELECT value FROM meta WHERE name IN (?, 'cluster_id') ORDER BY name LIMIT 1"
+    found: str = connection.execute(text, (ADOPTED,)).fetchone()[0]
+    return found
+
+
+def first_id(connection: sqlite3.Connection) -> str:
+    """The cluster in which the chain of hashes began: another one where a copy was adopted since."""
     found: str = connection.execute("SELECT value FROM meta WHERE name = 'cluster_id'").fetchone()[0]
     return found
 
@@ -36,19 +48,29 @@ def holding(connection: sqlite3.Connection, seq: int) -> StoredFrame | None:
     return stored if stored and stored.last_seq >= seq else None
 
 
-def frames(connection: sqlite3.Connection, after: int = 0) -> Iterator[Frame]:
+def frames(
+    connection: sqlite3.Connection, after: int = 0, needed: Callable[[bytes], bool] = lambda _: True
+) -> Iterator[Frame]:
     """Frames that reach beyond the sequence number `after`, oldest first, each proved to follow the one before.
+
+    One whose body is not `needed` comes without events and decisions: to read these is most of the work.
 
     Raises:
         JournalDamaged: a frame was changed, is missing, or cannot be read; the message says which, what was expected
-            and what was found.
+            and what was found. Or retention has removed frames after `after`.
 
     """
+    begin = anchored(connection)
+    if begin is not None and after < begin.seq:
+        raise JournalDamaged(
+            f"frames after {after}: retention removed those up to {begin.seq}, and what stands for them cannot be read "
+            "(no snapshot, or one of another version): use the version that wrote it, or a backup"
+        )
     start = holding(connection, after)
-    link = _Link(connection, start)
+    link = _Link(connection, start, begin)
     if start is not None and start.last_seq > after:
-        yield decode(start)
-    position = start.first_seq if start else 0
+        yield decode(start) if needed(start.body) else undecoded(start)
+    position = start.first_seq if start else link.last_seq
     while True:
         text = f"SELECT {_COLUMNS} FROM frames WHERE first_seq > ? ORDER BY first_seq LIMIT {_PORTION}"
         try:
@@ -60,8 +82,42 @@ def frames(connection: sqlite3.Connection, after: int = 0) -> Iterator[Frame]:
         for row in rows:
             stored = _stored(row)
             link.follow(stored)
-            yield decode(stored)
+            yield decode(stored) if needed(stored.body) else undecoded(stored)
         position = rows[-1][0]
+
+
+def remaining(
+    connection: sqlite3.Connection, after: int = 0, needed: Callable[[bytes], bool] = lambda _: True
+) -> Iterator[Frame]:
+    """The same where retention has removed frames: of those up to the anchor the ones that are kept, then all others.
+
+    Raises:
+        JournalDamaged: see `frames`.
+
+    """
+    begin = anchored(connection)
+    if begin is not None and after < begin.seq:
+        for frame in kept(connection):
+            if frame.last_seq > after:
+                yield frame
+        after = begin.seq
+    yield from frames(connection, after, needed)
+
+
+def kept(connection: sqlite3.Connection) -> Iterator[Frame]:
+    """Frames up to the anchor that are still there: jobs that stay refer to them. Each has the hash that it says.
+
+    Raises:
+        JournalDamaged: one has another.
+
+    """
+    begin = anchored(connection)
+    text = f"SELECT {_COLUMNS} FROM frames WHERE last_seq <= ? AND first_seq > ? ORDER BY first_seq LIMIT 1"
+    position = 0
+    while begin is not None and (row := connection.execute(text, (begin.seq, position)).fetchone()):
+        stored = _stored(row)
+        yield decode(stored)
+        position = stored.first_seq
 
 
 def _stored(row: tuple[Any, ...]) -> StoredFrame:
@@ -74,9 +130,13 @@ def _stored(row: tuple[Any, ...]) -> StoredFrame:
 class _Link:
     """What the next frame must follow."""
 
-    def __init__(self, connection: sqlite3.Connection, start: StoredFrame | None) -> None:
+    def __init__(self, connection: sqlite3.Connection, start: StoredFrame | None, begin: Anchored | None) -> None:
+        if start is None and begin is not None:
+            self.last_seq, self.hash = begin.seq, bytes.fromhex(begin.hash)
+            self.epoch, self.now_us = begin.epoch, begin.now_us
+            return
         self.last_seq = start.last_seq if start else 0
-        self.hash = start.hash if start else genesis(cluster_id(connection))
+        self.hash = start.hash if start else genesis(first_id(connection))
         self.epoch = start.epoch if start else 0
         self.now_us = start.now_us if start else 0
 

@@ -3,7 +3,7 @@
 import hashlib
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgpack
@@ -108,14 +108,19 @@ def decode(stored: StoredFrame) -> Frame:
     count, span = len(events) + len(decisions), stored.last_seq - stored.first_seq + 1
     if count != span:
         raise JournalDamaged(f"{stored.place}: expected {span} events and decisions, found {count}")
+    return replace(undecoded(stored), events=events, decisions=decisions)
+
+
+def undecoded(stored: StoredFrame) -> Frame:
+    """A stored frame without what it holds, and without a look at that."""
     return Frame(
         first_seq=stored.first_seq,
         last_seq=stored.last_seq,
         epoch=stored.epoch,
         now_us=stored.now_us,
         schema=stored.schema,
-        events=events,
-        decisions=decisions,
+        events=(),
+        decisions=(),
         prev_hash=stored.prev_hash,
         hash=stored.hash,
     )

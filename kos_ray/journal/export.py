@@ -27,7 +27,7 @@ def decisions(reader: JournalReader, from_seq: int = 0) -> Iterator[dict[str, An
         JournalDamaged: a frame is not what its hash says.
 
     """
-    for frame in reader.frames(max(0, from_seq - 1)):
+    for frame in reader.remaining(max(0, from_seq - 1)):
         yield from _lines(reader, frame, from_seq)
 
 

@@ -9,10 +9,13 @@ from kos_ray.journal.codec import Frame
 from kos_ray.journal.reader import JournalReader
 from kos_ray.model import decisions as d
 from kos_ray.model import events as e
+from kos_ray.model.approval import JudgeApprovals
 from kos_ray.model.ids import JobKey
 from kos_ray.model.job import AttemptEnd, JobState
 from kos_ray.model.payload import BlobRef, open_payload
 from kos_ray.model.reasons import Reason
+from kos_ray.model.resources import UNIT
+from kos_ray.model.sample import share
 from kos_ray.model.views import JobView, StoryLine
 
 _Found = dict[str, Any]
@@ -29,7 +32,7 @@ def story(reader: JournalReader, view: JobView) -> list[StoryLine]:
 
     """
     teller = _Teller(reader, view)
-    for frame in reader.frames(reader.submitted_in(view.key) - 1):
+    for frame in reader.remaining(reader.submitted_in(view.key) - 1):
         teller.read(frame)
         if teller.over:
             break
@@ -80,6 +83,8 @@ class _Teller:
         detail = f"waits for {parents}" if parents else "may start"
         if event.parent:
             detail += f"; by the job {self._view.parent} while it ran"
+        if self._view.idempotency_key:
+            detail += f"; idempotency key {self._view.idempotency_key!r}"
         yield {"what": "submitted", "by": event.sender, "detail": detail}
 
     def entered(self, event: e.AttemptsEntered, _: int) -> Iterator[_Found]:
@@ -113,6 +118,20 @@ class _Teller:
         if self._node and event.node == self._node:
             yield {"what": "lost", "attempt": self._attempt, "node": event.node, "detail": f"node lost: {event.cause}"}
             self._node = ""
+
+    def pressed(self, event: e.NodePressed, _: int) -> Iterator[_Found]:
+        if not self._node or event.node != self._node or self._key not in event.keys:
+            return
+        uses = event.uses[event.keys.index(self._key)]
+        said = [
+            f"{share(kind, load)} used" + (f", by it {share(kind, use)}" if use >= 0 else "")
+            for kind, load, use in zip(event.kinds, event.loads, uses, strict=True)
+        ]
+        yield {"what": "node_pressed", "attempt": self._attempt, "node": event.node, "detail": "; ".join(said)}
+
+    def let_back(self, decision: d.LetBack, _: int) -> Iterator[_Found]:
+        if self._place(decision) >= 0:
+            yield {"what": "may_come_back", "reason": words(decision.reason)}
 
     def saved(self, event: e.CheckpointsStored, _: int) -> Iterator[_Found]:
         at = self._place(event)
@@ -158,6 +177,11 @@ class _Teller:
                 "detail": f"not within {pause_s:.3f} s",
             }
 
+    def more_memory(self, decision: d.RaiseMemory, _: int) -> Iterator[_Found]:
+        at = self._place(decision)
+        if at >= 0:
+            yield {"what": "more_memory", "detail": f"{decision.amounts[at] // (UNIT * 2**20)} MiB from now on"}
+
     def launched(self, decision: d.Launch, now_us: int) -> Iterator[_Found]:
         at = self._place(decision)
         if at < 0:
@@ -181,6 +205,23 @@ class _Teller:
             "by": by,
             "reason": words(decision.reason),
             "detail": "it makes room for that job" if by else "",
+        }
+
+    def judged(self, decision: JudgeApprovals, _: int) -> Iterator[_Found]:
+        if self._place(decision) >= 0:
+            what = "approved" if decision.approved else "rejected"
+            yield {"what": what, "by": decision.by, "reason": words(decision.reason), "detail": decision.note}
+
+    def assigned(self, decision: d.Assign, _: int) -> Iterator[_Found]:
+        if decision.key != self._key:
+            return
+        others = [f"{one.agent}: {words(one.reason)}" for one in decision.others]
+        others += [f"{decision.more} more"] if decision.more else []
+        yield {
+            "what": "assigned" if decision.agent else "given_back",
+            "by": decision.agent,
+            "reason": words(decision.reason),
+            "detail": "; ".join(others),
         }
 
     def said(self, decision: d.Promote | d.MarkMissed | d.StartGang | d.KeepNoRoom, _: int) -> Iterator[_Found]:
@@ -210,15 +251,20 @@ _TELLERS: dict[type, Callable[[_Teller, Any, int], Iterator[_Found]]] = {
     e.AttemptsEntered: _Teller.entered,
     e.AttemptsEnded: _Teller.ended,
     e.NodeLost: _Teller.node_lost,
+    e.NodePressed: _Teller.pressed,
     e.CheckpointsStored: _Teller.saved,
     **dict.fromkeys(_WANTED, _Teller.wanted),
+    JudgeApprovals: _Teller.judged,
     d.MakeReady: _Teller.ready,
     d.Hold: _Teller.held,
     d.RetryLater: _Teller.retried,
+    d.RaiseMemory: _Teller.more_memory,
     d.Launch: _Teller.launched,
     d.Stop: _Teller.asked,
     d.Recall: _Teller.asked,
+    d.LetBack: _Teller.let_back,
     d.Evict: _Teller.asked,
+    d.Assign: _Teller.assigned,
     **dict.fromkeys(_SAID, _Teller.said),
     d.Finish: _Teller.finished,
 }

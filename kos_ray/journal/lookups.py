@@ -2,11 +2,12 @@
 
 import sqlite3
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 
 from kos_ray.journal import bulk
 from kos_ray.journal import chain as frame_chain
+from kos_ray.journal.base import anchored
 from kos_ray.journal.codec import Frame, decode, decode_spec
 from kos_ray.model.errors import JournalDamaged, NotFound
 from kos_ray.model.events import AttemptsEnded, CheckpointsStored, JobsSubmitted
@@ -30,7 +31,17 @@ _RESULTS = "SELECT key, result_frame, result_at FROM jobs WHERE key IN {rows} AN
 _IDS = """
 SELECT j.key, a.id, CASE WHEN a.count < 0 THEN NULL ELSE j.key - a.first END
 FROM jobs j CROSS JOIN arrays a ON a.first = j.array WHERE j.key IN {rows}"""
+_NAMES = """
+SELECT j.key, a.id, CASE WHEN a.count < 0 THEN NULL ELSE j.key - a.first END, a.name
+FROM jobs j CROSS JOIN arrays a ON a.first = j.array WHERE j.key IN {rows}"""
+_OF_IDS = "SELECT id, first FROM arrays WHERE id IN {rows}"
+_OF_NAMES = """
+SELECT namespace, name, first FROM arrays WHERE (namespace, name) IN {rows} AND name <> ''"""
+_KEYED = """
+SELECT first, payload, arrays.id FROM idempotency JOIN arrays USING (first)
+WHERE idempotency.namespace = ? AND idempotency.key = ?"""
 _CHECKPOINTS = "SELECT key, frame, place, attempt, number FROM checkpoints WHERE key IN {rows}"
+_SNAPSHOTS = "SELECT s.key, s.frame, s.place FROM {rows} r JOIN snapshots s ON s.key = r.column1 AND s.hash = r.column2"
 _ENDS = "SELECT key, state, reason FROM jobs WHERE key IN {rows}"
 _ERRORS = """
 SELECT j.key, x.type, x.message, x.traceback FROM jobs j
@@ -62,6 +73,11 @@ class Lookups:
         text = "SELECT first, job_count FROM requests WHERE request_id = ?"
         row = self._connection.execute(text, (request_id,)).fetchone()
         return (JobKey(row[0]), row[1]) if row else None
+
+    def keyed(self, namespace: str, idempotency_key: str) -> tuple[JobKey, str, str] | None:
+        """Who has an idempotency key: first job, hash of what was submitted, public id; None where nobody has."""
+        row = self._connection.execute(_KEYED, (namespace, idempotency_key)).fetchone()
+        return (JobKey(row[0]), row[1], row[2]) if row else None
 
     def spec_by_hash(self, hash_: str) -> tuple[SpecKey, Spec] | None:
         """A spec by its `model.hashing.spec_hash`, with its key; None where it is not known."""
@@ -120,6 +136,18 @@ class Lookups:
             return (JobKey(row[0] + index), -1) if row and index < row[1] else None
         return (JobKey(row[0]), row[1]) if row else None
 
+    def taken(self, places: Sequence[tuple[str, str]]) -> dict[tuple[str, str], JobKey]:
+        """Those of `(namespace, id or name)` that mean something, with the first job of what they mean."""
+        of_ids = bulk.select(self._connection, _OF_IDS, (), [text for _, text in places])
+        firsts = dict(of_ids)
+        found = {place: JobKey(firsts[place[1]]) for place in places if place[1] in firsts}
+        of_names = bulk.select(self._connection, _OF_NAMES, (), *zip(*places, strict=True))
+        found |= {(namespace, name): JobKey(first) for namespace, name, first in of_names}
+        for namespace, text in places:
+            if split_item_id(text)[1] is not None and (meant := Lookups.resolve(self, namespace, text)):
+                found[namespace, text] = meant[0]
+        return found
+
     def states(self, keys: Iterable[JobKey]) -> dict[JobKey, JobState]:
         """The states of those jobs that exist."""
         return {JobKey(key): JobState(state) for key, state in bulk.select(self._connection, _STATES, (), list(keys))}
@@ -139,6 +167,14 @@ class Lookups:
         rows = bulk.select(self._connection, _IDS, (), list(keys))
         return {JobKey(key): item_id(array, index) for key, array, index in rows}
 
+    def names(self, keys: Iterable[JobKey]) -> dict[JobKey, tuple[str, str]]:
+        """The public ids of those jobs that exist, and their names: "" for none, of items as their ids."""
+        rows = bulk.select(self._connection, _NAMES, (), list(keys))
+        return {
+            JobKey(key): (item_id(array, index), item_id(name, index) if name else "")
+            for key, array, index, name in rows
+        }
+
     def args(self, keys: Iterable[JobKey]) -> dict[JobKey, bytes]:
         """The argument payloads of those jobs that exist, as they were submitted."""
         found = bulk.select(self._connection, _ARGS, (), list(keys))
@@ -152,6 +188,11 @@ class Lookups:
     def checkpoints(self, keys: Iterable[JobKey]) -> dict[JobKey, bytes]:
         """The payloads of the newest checkpoints of those of the jobs that have one and are not over."""
         found = [row[:3] for row in bulk.select(self._connection, _CHECKPOINTS, (), list(keys))]
+        return {JobKey(key): self._payloads_of(frame).checkpoints[place] for key, frame, place in _by_frame(found)}
+
+    def snapshots(self, wanted: Mapping[JobKey, str]) -> dict[JobKey, bytes]:
+        """The payloads of snapshots of agents, of each carrier that of one hash."""
+        found = bulk.select(self._connection, _SNAPSHOTS, (), list(wanted), list(wanted.values()))
         return {JobKey(key): self._payloads_of(frame).checkpoints[place] for key, frame, place in _by_frame(found)}
 
     def checkpoint_numbers(self, keys: Iterable[JobKey]) -> dict[JobKey, tuple[int, int]]:
@@ -183,7 +224,10 @@ class Lookups:
     def hash_at(self, seq: int) -> bytes | None:
         """The hash of the frame that ends with the sequence number `seq`; None where no frame does."""
         stored = frame_chain.holding(self._connection, seq)
-        return stored.hash if stored and stored.last_seq == seq else None
+        if stored and stored.last_seq == seq:
+            return stored.hash
+        begin = anchored(self._connection)
+        return bytes.fromhex(begin.hash) if begin and begin.seq == seq else None
 
     def _payloads_of(self, first_seq: int) -> _Payloads:
         known = self._payloads.get(first_seq)

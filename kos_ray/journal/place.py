@@ -1,5 +1,6 @@
 """The state directory: on a local disk, private, and held by one process."""
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -47,6 +48,9 @@ _NETWORK_FUSE = frozenset(
     ]
 )
 
+#: what a disk says that refuses: full, over a quota, broken, read-only
+REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
+
 FileSystemType = Callable[[Path], str]
 
 
@@ -80,7 +84,7 @@ def prepare(state_dir: Path, file_system: FileSystemType = file_system_type) -> 
         JournalUnusable: it is on a network file system.
 
     """
-    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_directory(state_dir)
     kind = file_system(state_dir)
     if kind in NETWORK_FILE_SYSTEMS or (kind.startswith("fuse.") and kind[5:] in _NETWORK_FUSE):
         raise JournalUnusable(
@@ -110,6 +114,18 @@ def lock(state_dir: Path) -> int:
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     return descriptor
+
+
+def make_directory(directory: Path) -> None:
+    """Have a directory, for its owner alone, whose name is durable too: a power cut must not take all that is in it.
+
+    The name is synced though it is there already: whoever made it may have died before.
+    """
+    missing = [above for above in (directory, *directory.parents) if not above.exists()]
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for made in missing or [directory]:
+        with contextlib.suppress(PermissionError):  # of a parent that only others may read, they see to the names
+            sync_directory(made.parent)
 
 
 def sync_directory(directory: Path) -> None:

@@ -7,7 +7,8 @@ while one is open: tables are walked in windows of keys.
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from urllib.parse import quote
 
 from kos_ray.journal import bulk, chain, schema, shapes
 from kos_ray.journal.again import drafts
+from kos_ray.journal.base import Anchored, anchored
 from kos_ray.journal.codec import Frame
 from kos_ray.journal.lookups import Lookups
 from kos_ray.journal.store import DATABASE
@@ -97,6 +99,15 @@ class JournalReader(Lookups):
     def frames(self, after: int = 0) -> Iterator[Frame]:
         """Frames beyond the sequence number `after`, proved link by link; see `chain.frames`."""
         return chain.frames(self._connection, after)
+
+    @property
+    def begin(self) -> Anchored | None:
+        """Where the chain begins, None where retention has removed nothing."""
+        return anchored(self._connection)
+
+    def remaining(self, after: int = 0, needed: Callable[[bytes], bool] = lambda _: True) -> Iterator[Frame]:
+        """The same, of what retention has left; see `chain.remaining`."""
+        return chain.remaining(self._connection, after, needed)
 
     def jobs(
         self,
@@ -203,7 +214,7 @@ class JournalReader(Lookups):
     def events(self, since_seq: int, limit: int) -> list[EventView]:
         """At most `limit` events and decisions after the sequence number `since_seq`, oldest first."""
         found: list[EventView] = []
-        for frame in chain.frames(self._connection, since_seq):
+        for frame in chain.remaining(self._connection, since_seq):
             found += [view for view in shapes.event_views(frame) if view.seq > since_seq]
             if len(found) >= limit:
                 break
@@ -214,12 +225,17 @@ class JournalReader(Lookups):
         for row in self._connection.execute("SELECT blob FROM log_blobs"):
             yield row[0]
 
+    @property
+    def cluster_id(self) -> str:
+        """The cluster that the journal belongs to."""
+        return chain.cluster_id(self._connection)
+
     def status(self) -> ClusterStatus:
         """The whole in a few numbers."""
         newest = chain.last(self._connection)
         database = self.state_dir / DATABASE
         return ClusterStatus(
-            cluster_id=chain.cluster_id(self._connection),
+            cluster_id=self.cluster_id,
             epoch=newest.epoch if newest else 0,
             seq=newest.last_seq if newest else 0,
             state_dir=str(self.state_dir),
@@ -235,9 +251,12 @@ class JournalReader(Lookups):
         after = self._after([JobKey(row[0]) for row in rows])
         submitters = [JobKey(row[-1]) for row in rows if row[-1]]
         parents = self.public_ids(submitters) if submitters else {}
-        return [
+        views = [
             shapes.job_view(row, self.spec(row[1]), after.get(row[0], ()), parents.get(row[-1], "")) for row in rows
         ]
+        again = [view.key for view in views if view.attempt > 1]
+        raised = dict(bulk.select(self._connection, shapes.RAISED, (), again)) if again else {}
+        return [shapes.with_memory(view, raised[view.key]) if view.key in raised else view for view in views]
 
     def _after(self, keys: list[JobKey]) -> dict[int, tuple[tuple[str, str], ...]]:
         """The parents of jobs: an array as a whole where all of it is meant, else its items one by one."""
@@ -263,7 +282,9 @@ class JournalReader(Lookups):
         text = "SELECT id FROM arrays WHERE id >= ? AND id < ? LIMIT 3"
         ids = [row[0] for row in self._connection.execute(text, (ref, ref + "\U0010ffff"))] if ref else []
         near = [*get_close_matches(ref, names, n=3), *ids]
-        return f"; near it are {', '.join(near)}" if near else ""
+        begin = anchored(self._connection)
+        gone = f"; retention removed jobs that ended before {_day(begin.cutoff_us)}" if begin else ""
+        return gone + (f"; near it are {', '.join(near)}" if near else "")
 
 
 def _filters(
@@ -291,6 +312,10 @@ def _filters(
         ids = "SELECT first FROM arrays WHERE id >= ? AND id < ?"
         ask(f"j.array IN ({ids} UNION SELECT first FROM arrays WHERE {names})", prefix, end, prefix, end)
     return where, values
+
+
+def _day(us: int) -> str:
+    return f"{datetime.fromtimestamp(us / 1_000_000, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _size(path: Path) -> int:

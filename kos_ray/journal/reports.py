@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 
 from kos_ray.journal import bulk
+from kos_ray.model.agent_snapshots import ForgetSnapshots, contents
 from kos_ray.model.events import AttemptsEnded, AttemptsEntered, CheckpointsStored, ProgressMade
 from kos_ray.model.job import JobState
 
@@ -62,6 +63,14 @@ WHERE true ON CONFLICT (key) DO UPDATE SET
 WHERE excluded.attempt > attempt OR excluded.number > number"""
 
 _FORGET_CHECKPOINTS = "DELETE FROM checkpoints WHERE key IN {rows}"
+
+_SNAPSHOTS = f"""
+WITH r (key, attempt, node, hash, place) AS {{rows}}
+INSERT INTO snapshots (key, hash, frame, place)
+SELECT r.key, r.hash, ?1, r.place FROM r CROSS JOIN jobs ON {_CURRENT}
+WHERE true ON CONFLICT DO NOTHING"""
+
+_FORGET_SNAPSHOTS = "DELETE FROM snapshots WHERE key IN {rows}"
 
 
 def pairs(items: Iterable[tuple[str, object]]) -> str:
@@ -133,12 +142,38 @@ def checkpoints(
         for key, attempt, number, at_us in zip(event.keys, event.attempts, event.numbers, event.at_us, strict=True)
     ]
     bulk.change(connection, _CHECKPOINTS, (frame,), *zip(*rows, strict=True), range(place, place + len(rows)))
+    if any(event.whys for event in events):
+        _snapshots(connection, events, nodes, frame=frame, place=place)
+
+
+def _snapshots(
+    connection: sqlite3.Connection,
+    events: Sequence[CheckpointsStored],
+    nodes: Sequence[int | None],
+    *,
+    frame: int,
+    place: int,
+) -> None:
+    """Note where those are that are snapshots of agents; the same content again is where it was."""
+    rows = []
+    for event, node in zip(events, nodes, strict=True):
+        for i, _ in event.whys:
+            rows.append((event.keys[i], event.attempts[i], node, contents(event.payloads[i])[0], place + i))
+        place += len(event.keys)
+    bulk.change(connection, _SNAPSHOTS, (frame,), *zip(*rows, strict=True))
 
 
 def forget_checkpoints(connection: sqlite3.Connection, keys: Sequence[int]) -> None:
     """Jobs that are over need theirs no more. Where there are none at all, that costs microseconds a frame."""
     if connection.execute("SELECT EXISTS (SELECT 1 FROM checkpoints)").fetchone()[0]:
         bulk.change(connection, _FORGET_CHECKPOINTS, (), keys)
+        bulk.change(connection, _FORGET_SNAPSHOTS, (), keys)
+
+
+def forget_snapshots(connection: sqlite3.Connection, decision: ForgetSnapshots) -> None:
+    """An agent can go back to these no more."""
+    text = "DELETE FROM snapshots WHERE key = ? AND hash = ?"
+    connection.executemany(text, [(decision.key, hash_) for hash_ in decision.hashes])
 
 
 def _errors(connection: sqlite3.Connection, events: Sequence[AttemptsEnded], nodes: Sequence[int | None]) -> None:

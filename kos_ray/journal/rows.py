@@ -15,9 +15,10 @@ from kos_ray.journal.codec import Frame
 from kos_ray.journal.submissions import jobs_submitted
 from kos_ray.model import decisions as d
 from kos_ray.model import events as e
+from kos_ray.model.agent_snapshots import ForgetSnapshots
 from kos_ray.model.errors import IllegalMove
 from kos_ray.model.job import LEGAL_MOVES, AttemptEnd, JobState
-from kos_ray.model.reasons import Reason
+from kos_ray.model.reasons import UNCHARGED, Reason
 
 #: states in which a job has an attempt somewhere
 _SENT = f"({JobState.LAUNCHED}, {JobState.RUNNING}, {JobState.STOPPING})"
@@ -58,8 +59,12 @@ UPDATE jobs SET band = ?1 WHERE key IN {{rows}} AND state < {JobState.SUCCEEDED}
 _RETRY_LATER = f"""
 WITH r (key, due, reason) AS {{rows}}
 UPDATE jobs SET state = {JobState.BACKOFF}, reason = r.reason, due_us = r.due,
-    failures = failures + (r.reason <> {Reason.UNDELIVERED}), {_NO_ATTEMPT}
+    failures = failures + (r.reason NOT IN ({", ".join(map(str, map(int, UNCHARGED)))})), {_NO_ATTEMPT}
 FROM r WHERE jobs.key = r.key AND jobs.state IN {_sources(JobState.BACKOFF)}"""
+
+_RAISED = """
+INSERT INTO raised (key, memory) SELECT * FROM {rows} WHERE column1 IS NOT NULL
+ON CONFLICT (key) DO UPDATE SET memory = excluded.memory"""
 
 _STOP = f"""
 WITH r (key, attempt) AS {{rows}}
@@ -197,11 +202,19 @@ class _Fold:
             columns = (decision.keys, decision.due_us, decision.reasons)
             self._move(_RETRY_LATER, (), JobState.BACKOFF, *columns)
 
+    def raise_memory(self, decisions: Sequence[d.RaiseMemory]) -> None:
+        for decision in decisions:
+            bulk.change(self.connection, _RAISED, (), decision.keys, decision.amounts)
+
     def finish(self, decisions: Sequence[d.Finish]) -> None:
         for decision in decisions:
             state = JobState(decision.state)
             self._move(_FINISH[state], (decision.reason, self.frame.now_us), state, decision.keys)
         reports.forget_checkpoints(self.connection, [key for decision in decisions for key in decision.keys])
+
+    def forget_snapshots(self, decisions: Sequence[ForgetSnapshots]) -> None:
+        for decision in decisions:
+            reports.forget_snapshots(self.connection, decision)
 
     def launch(self, decisions: Sequence[d.Launch]) -> None:
         keys = tuple(chain.from_iterable(decision.keys for decision in decisions))
@@ -249,7 +262,9 @@ _STEPS: dict[type, Callable[[_Fold, Any], None]] = {
     d.MakeReady: _Fold.make_ready,
     d.Hold: _Fold.hold,
     d.RetryLater: _Fold.retry_later,
+    d.RaiseMemory: _Fold.raise_memory,
     d.Finish: _Fold.finish,
     d.Launch: _Fold.launch,
     d.Stop: _Fold.stop,
+    ForgetSnapshots: _Fold.forget_snapshots,
 }

@@ -8,7 +8,7 @@ from kos_ray.model.errors import KosError
 from kos_ray.model.failpoints import reach
 
 #: Version of the tables and of the frames written now.
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 4
 #: "kosj": how a SQLite file says whose it is.
 APPLICATION_ID = 0x6B6F736A
 
@@ -34,6 +34,9 @@ ROW_TABLES: Mapping[str, tuple[str, ...]] = {
     "progress": ("key",),
     "checkpoints": ("key",),
     "exit_codes": ("key", "attempt"),
+    "idempotency": ("namespace", "key"),
+    "raised": ("key",),
+    "snapshots": ("key", "hash"),
 }
 
 #: What version 2 added: sparse tables of what attempts say.
@@ -48,6 +51,23 @@ CREATE TABLE checkpoints (
 );
 CREATE TABLE exit_codes (
     key INTEGER, attempt INTEGER, code INTEGER NOT NULL, PRIMARY KEY (key, attempt)
+) WITHOUT ROWID;
+"""
+
+#: What version 3 added: who has which idempotency key, and the hash of what was submitted with it; and how much memory
+#: jobs hold that ran out of it, in 1/10 000 bytes.
+_KEYED_DDL = """
+CREATE TABLE idempotency (
+    namespace TEXT, key TEXT, first INTEGER NOT NULL, payload TEXT NOT NULL, PRIMARY KEY (namespace, key)
+) WITHOUT ROWID;
+CREATE INDEX idempotency_by_job ON idempotency (first);
+CREATE TABLE raised (key INTEGER PRIMARY KEY, memory INTEGER NOT NULL);
+"""
+
+#: What version 4 added: where the states are that agents can go back to, by their carrier's key.
+_SNAPSHOTS_DDL = """
+CREATE TABLE snapshots (
+    key INTEGER, hash TEXT, frame INTEGER NOT NULL, place INTEGER NOT NULL, PRIMARY KEY (key, hash)
 ) WITHOUT ROWID;
 """
 
@@ -104,6 +124,8 @@ CREATE TABLE nodes (
 );
 """
     + _SAID_DDL
+    + _KEYED_DDL
+    + _SNAPSHOTS_DDL
 )
 
 _TRUTH_DDL = """
@@ -218,5 +240,13 @@ def _to_2(connection: sqlite3.Connection) -> None:
     connection.execute("ALTER TABLE nodes ADD COLUMN versions TEXT NOT NULL DEFAULT '{}'")
 
 
+def _to_3(connection: sqlite3.Connection) -> None:
+    _run(connection, _KEYED_DDL)
+
+
+def _to_4(connection: sqlite3.Connection) -> None:
+    _run(connection, _SNAPSHOTS_DDL)
+
+
 #: From tables of version n to n + 1; each runs in one transaction of its own, without ending it.
-MIGRATIONS: dict[int, Migration] = {1: _to_2}
+MIGRATIONS: dict[int, Migration] = {1: _to_2, 2: _to_3, 3: _to_4}

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from kos_ray.journal.codec import Frame
@@ -21,14 +22,15 @@ SELECT j.key, j.spec, a.id, CASE WHEN a.count < 0 THEN NULL ELSE j.key - a.first
     j.attempt, coalesce(n.id, ''), coalesce(t.pid, j.pid), a.submitted_us, j.ready_us,
     coalesce(t.launched_us, j.launched_us), coalesce(t.entered_us, j.entered_us), coalesce(t.ended_us, j.ended_us),
     coalesce(x.type, ''), coalesce(x.message, ''), coalesce(x.traceback, ''), j.band, p.share, coalesce(p.text, ''),
-    c.code, a.parent
+    c.code, coalesce(i.key, ''), a.parent
 FROM jobs j
 CROSS JOIN arrays a ON a.first = j.array
 LEFT JOIN attempts t ON t.key = j.key AND t.attempt = j.attempt
 LEFT JOIN nodes n ON n.node = coalesce(t.node, j.node)
 LEFT JOIN errors x ON x.key = j.key AND x.attempt = j.attempt
 LEFT JOIN progress p ON p.key = j.key AND p.attempt = j.attempt
-LEFT JOIN exit_codes c ON c.key = j.key AND c.attempt = j.attempt"""
+LEFT JOIN exit_codes c ON c.key = j.key AND c.attempt = j.attempt
+LEFT JOIN idempotency i ON i.first = a.first"""
 
 ATTEMPTS = """
 WITH every (key, attempt, outcome, node, pid, launched_us, entered_us, ended_us) AS (
@@ -60,13 +62,14 @@ PARENTS = """
 SELECT d.key, d.position, d.first, d.count, d.kind, a.id, a.first, a.count FROM dependencies d
 CROSS JOIN jobs p ON p.key = d.first CROSS JOIN arrays a ON a.first = p.array WHERE d.key IN {rows}"""
 
+RAISED = "SELECT key, memory FROM raised WHERE key IN {rows}"
 NODES = "SELECT id, name, alive, head, resources, labels, since_us, cause, versions FROM nodes ORDER BY node"
 
 
 def job_view(row: tuple[Any, ...], spec: Spec, after: tuple[tuple[str, str], ...], parent: str) -> JobView:
     """The view of a row of `JOBS`, whose last column is the key of its parent."""
     key, _, array, index, name, state, reason, attempt, node, pid, *times = row
-    submitted, ready, launched, entered, ended, error_type, error, traceback, band, share, text, code, _ = times
+    submitted, ready, launched, entered, ended, error_type, error, traceback, band, share, text, code, own, _ = times
     why = Reason(reason)
     return JobView(
         id=item_id(array, index),
@@ -96,9 +99,16 @@ def job_view(row: tuple[Any, ...], spec: Spec, after: tuple[tuple[str, str], ...
         progress_text=text,
         parent=parent,
         exit_code=code,
+        idempotency_key=own,
         deadline_us=spec.deadline_us,
         deadline=_kept(JobState(state), ended, spec.deadline_us),
+        receiver=spec.receiver,
     )
+
+
+def with_memory(view: JobView, amount: int) -> JobView:
+    """The same of a job that ran out of memory and holds so much since."""
+    return replace(view, resources=tuple(sorted((dict(view.resources) | {"memory": amount}).items())))
 
 
 def _kept(state: JobState, ended_us: int, deadline_us: int) -> str:

@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from kos_ray.journal.codec import pack, unpack
-from kos_ray.journal.place import sync_directory
+from kos_ray.journal.place import make_directory, sync_directory
 from kos_ray.model.failpoints import reach
 
 #: Version of the file's form. What the body means is its writer's business.
 SNAPSHOT_FORMAT = 4
 #: snapshots that are kept
 KEPT = 3
+#: the folder beside them with the one that stands for frames that retention has removed; see `base.py`
+BASE = "base"
 
 #: magic, format, last_seq, hash of the frame that ends there, SHA-256 of the body
 _HEADER = struct.Struct(">8sIQ32s32s")
@@ -52,7 +54,7 @@ class FileSnapshots:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.warnings: list[str] = []
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(directory)
         for left in directory.glob("*.partial"):
             left.unlink()
 
@@ -60,6 +62,7 @@ class FileSnapshots:
         """Keep a snapshot; it is durable when this returns. All but the newest few are removed."""
         data = encode_snapshot(seq, frame_hash, plain)
         partial = self.directory / f"{seq}.partial"
+        reach("snapshots.begun")
         try:
             with partial.open("wb") as file:
                 file.write(data)
@@ -74,10 +77,17 @@ class FileSnapshots:
         reach("snapshots.named")
         for old in self._newest_first()[KEPT:]:
             self._path(old).unlink(missing_ok=True)
+            reach("snapshots.removed")
 
     def load_newest(self, journal: FrameHashes) -> Loaded | None:
         """See `SnapshotStore`."""
-        return newest_good([(seq, self._path(seq).read_bytes) for seq in self._newest_first()], journal, self.warnings)
+        tries = [(seq, self._path(seq).read_bytes) for seq in self._newest_first()]
+        return newest_good(tries, journal, self.warnings) or self.load_base(journal)
+
+    def load_base(self, journal: FrameHashes) -> Loaded | None:
+        """The one that stands for frames that retention has removed; None where there is none."""
+        paths = [path for path in self.directory.with_name(BASE).glob("*.snap") if path.stem.isdigit()]
+        return newest_good([(int(path.stem), path.read_bytes) for path in paths], journal, self.warnings)
 
     def _newest_first(self) -> list[int]:
         names = [path.stem for path in self.directory.glob("*.snap")]

@@ -1,5 +1,6 @@
 """The journal's one writer."""
 
+import contextlib
 import os
 import sqlite3
 import time
@@ -8,18 +9,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from kos_ray.journal import bulk, chain, place, rows, schema
+from kos_ray.journal import base, bulk, chain, place, pruning, rows, schema
 from kos_ray.journal.codec import Frame, StoredFrame, check, encode_body, frame_hash, genesis
 from kos_ray.journal.lookups import Lookups
 from kos_ray.model.decisions import Decision
-from kos_ray.model.errors import JournalUnwritable
-from kos_ray.model.events import Event
+from kos_ray.model.errors import JournalTaken, JournalUnwritable
+from kos_ray.model.events import Event, JournalCompacted
 from kos_ray.model.failpoints import reach
+from kos_ray.model.ids import JobKey
 
 DATABASE = "journal.db"
 #: The write-ahead log is copied into the database when it is larger, in bytes.
 _WAL_BYTES = 16 * 1024 * 1024
 _CACHE_KIB = 64 * 1024
+#: a disk that has not even so much room for a file of this name is full, in bytes
+_PROBE, _PROBE_BYTES = "probe", 1024 * 1024
 
 _INSERT = """
 INSERT INTO frames (first_seq, last_seq, epoch, now_us, schema, prev_hash, hash, body)
@@ -46,7 +50,14 @@ class Journal(Lookups):
         self.last_seq = newest.last_seq if newest else 0
         self.last_epoch = newest.epoch if newest else 0
         self.last_now_us = newest.now_us if newest else 0
-        self.last_hash = newest.hash if newest else genesis(self.cluster_id)
+        self.last_hash = newest.hash if newest else genesis(chain.first_id(connection))
+        #: while retention removes jobs: which ones; and whether a frame says so yet
+        self.leaving: base.Base | None = None
+        self._removing = False
+        begin = base.anchored(connection)
+        if path is not None and begin is not None and not begin.done:
+            self.leaving = base.load(path.parent, begin)
+            self._removing = True
 
     @classmethod
     def open(
@@ -77,6 +88,7 @@ class Journal(Lookups):
             )
             place.sync_directory(state_dir)
             journal = cls(connection, path=path, held=held)
+            reach("journal.opened")
             _check_cluster(state_dir, journal.cluster_id, cluster_id)
         except BaseException:
             os.close(held)
@@ -124,6 +136,7 @@ class Journal(Lookups):
             ValueError: nothing to write, or `now_us` or `epoch` below the last frame's.
             IllegalMove: a decision does not fit its job.
             JournalUnwritable: the disk refuses.
+            JournalTaken: another scheduler has written since.
             Whatever is raised, nothing of the frame is left, and the journal can be used as before.
 
         """
@@ -162,6 +175,79 @@ class Journal(Lookups):
         reach("journal.after_commit")
         return frame
 
+    def resolve(self, namespace: str, id_or_name: str) -> tuple[JobKey, int] | None:
+        """See `Lookups`. What retention is about to remove is not found any more, so that nothing new refers to it."""
+        found = super().resolve(namespace, id_or_name)
+        return None if found and self.leaving and self.leaving.gone(found[0]) else found
+
+    def taken(self, places: Sequence[tuple[str, str]]) -> dict[tuple[str, str], JobKey]:
+        """See `Lookups`. What is being removed leaves its name to others."""
+        return {place: first for place, first in super().taken(places).items() if not self._goes(first)}
+
+    def request(self, request_id: str) -> tuple[JobKey, int] | None:
+        """See `Lookups`. One whose jobs are being removed is a new one."""
+        found = super().request(request_id)
+        return None if found and self._goes(found[0]) else found
+
+    def keyed(self, namespace: str, idempotency_key: str) -> tuple[JobKey, str, str] | None:
+        """See `Lookups`. A job that is being removed leaves its key to others."""
+        found = super().keyed(namespace, idempotency_key)
+        return None if found and self._goes(found[0]) else found
+
+    def _goes(self, key: JobKey) -> bool:
+        return self._removing and self.leaving is not None and self.leaving.gone(key)
+
+    def removal(self) -> Iterator[int]:
+        """Remove what the last `JournalCompacted` says, in portions, each a short transaction; see `pruning.portions`.
+
+        It may be broken off: whoever opens the journal next goes on with it.
+        """
+        begin = base.anchored(self._connection)
+        if begin is None or begin.done or self.leaving is None:
+            return
+        yield from pruning.portions(self._connection, begin, self.leaving)
+        with pruning.transaction(self._connection):
+            base.note(self._connection, replace(begin, done=True))
+        self.leaving, self._removing = None, False
+        if self.path is not None:
+            base.sweep(self.path.parent, begin)
+
+    def check_ours(self) -> None:
+        """See that nobody else has written since: the lock cannot tell once the directory is another machine's.
+
+        Raises:
+            JournalTaken: somebody has; the message says with which epoch.
+
+        """
+        text = "SELECT last_seq, epoch, hash FROM frames ORDER BY first_seq DESC LIMIT 1"
+        found = self._connection.execute(text).fetchone()
+        if found is not None and (found[0] != self.last_seq or found[2] != self.last_hash):
+            raise JournalTaken(
+                f"{self.path or 'memory'}: a scheduler of epoch {found[1]} has gone on from it up to event {found[0]}; "
+                f"this one, of epoch {self.last_epoch}, had written up to {self.last_seq}"
+            )
+
+    def probe(self) -> None:
+        """Write a file beside the database, and remove it: cheaper than to find out by a frame.
+
+        Raises:
+            JournalUnwritable: there is no room for it, or nothing can be written there.
+
+        """
+        if self.path is None:
+            return
+        probe = self.path.with_name(_PROBE)
+        try:
+            with probe.open("wb") as file:
+                file.write(bytes(_PROBE_BYTES))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise JournalUnwritable(f"{self.path}: {error.strerror}") from error
+        finally:
+            with contextlib.suppress(OSError):
+                probe.unlink(missing_ok=True)
+
     def frames(self, after: int = 0) -> Iterator[Frame]:
         """Frames beyond the sequence number `after`, proved link by link; see `chain.frames`."""
         return chain.frames(self._connection, after)
@@ -181,18 +267,27 @@ class Journal(Lookups):
         reach("journal.before_begin")
         try:
             connection.execute("BEGIN IMMEDIATE")
+            self.check_ours()
             columns = (stored.first_seq, stored.last_seq, stored.epoch, stored.now_us, stored.schema)
             connection.execute(_INSERT, (*columns, stored.prev_hash, stored.hash, stored.body))
+            reach("journal.frame_written")
+            if self._removing and self.leaving is not None:
+                pruning.make_way(connection, frame, self.leaving)
             rows.apply(connection, frame)
+            for event in frame.events:
+                if isinstance(event, JournalCompacted):
+                    base.note(connection, base.of_event(event, frame.now_us))
             reach("journal.before_commit")
             connection.execute("COMMIT")
         except sqlite3.OperationalError as error:
             # Disk full, I/O error, read-only file system: what the disk says, not what the frame is.
-            connection.rollback()
+            with contextlib.suppress(sqlite3.OperationalError):
+                connection.rollback()
             raise JournalUnwritable(f"{self.path or 'memory'}: {error}") from error
         except BaseException:
             connection.rollback()
             raise
+        self._removing = self._removing or any(isinstance(event, JournalCompacted) for event in frame.events)
 
     def _checkpoint(self) -> None:
         """Copy the log into the database when it has grown, between commits, so that no reader waits for it."""

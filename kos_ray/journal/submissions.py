@@ -41,6 +41,11 @@ INSERT INTO dependencies (key, position, first, count, kind) SELECT * FROM {rows
 _INPUTS = """
 INSERT INTO inputs (key, position, first, count) SELECT * FROM {rows} WHERE column1 IS NOT NULL"""
 
+#: a job that is not kept any more leaves its key to others
+_KEYED = """
+INSERT OR REPLACE INTO idempotency (namespace, key, first, payload)
+SELECT namespace, ?, first, ? FROM arrays WHERE id = ?"""
+
 _REQUEST = "INSERT INTO requests (request_id, first, job_count, at_us) VALUES (?, ?, ?, ?)"
 
 
@@ -51,6 +56,8 @@ def jobs_submitted(connection: sqlite3.Connection, frame: Frame, events: Sequenc
         connection.execute(_REQUEST, (event.request_id, event.first, event.job_count, frame.now_us))
         _new_specs(connection, event)
         _arrays(connection, frame, event, args_at)
+        for index, key, payload in event.keyed:
+            connection.execute(_KEYED, (key, payload, event.ids[index]))
         past = event.first + event.job_count
         connection.execute(_JOBS, (event.first, past, JobState.READY, Reason.NONE, frame.now_us))
         _dependencies(connection, event)

@@ -4,15 +4,16 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from kos_ray.journal import chain, rows, schema
+from kos_ray.journal import base, chain, pruning, rows, schema
 from kos_ray.journal.anchor import Anchor, missing
 from kos_ray.journal.reader import connect_read_only
 from kos_ray.journal.store import DATABASE, Journal
 from kos_ray.model.errors import IllegalMove, JournalDamaged
+from kos_ray.model.events import JournalCompacted
 
 #: differences that a report names, and problems of the database file
 _DIFFERENCES_MAX = 20
@@ -69,10 +70,10 @@ def verify(journal: Journal | Path, anchor: Anchor | None = None) -> Report:
         try:
             with closing(connect_read_only(journal)) as connection:
                 connection.execute("BEGIN")
-                return _verify(connection, anchor)
+                return _verify(connection, anchor, journal)
         except _UNREADABLE as error:
             return Report(frames=0, last_seq=0, damage=f"{journal / DATABASE}: the database cannot be opened: {error}")
-    return _verify(journal.connection, anchor)
+    return _verify(journal.connection, anchor, journal.path.parent if journal.path else None)
 
 
 def rebuild_rows(journal: Journal) -> None:
@@ -88,7 +89,10 @@ def rebuild_rows(journal: Journal) -> None:
         for table in schema.ROW_TABLES:
             connection.execute(f"DROP TABLE {table}")
         schema.create_rows(connection)
-        for frame in chain.frames(connection):
+        begin = base.anchored(connection)
+        if begin is not None and journal.path is not None:
+            base.fill(connection, base.load(journal.path.parent, begin))
+        for frame in chain.frames(connection, begin.seq if begin else 0):
             rows.apply(connection, frame)
         connection.execute("COMMIT")
     except BaseException:
@@ -96,26 +100,61 @@ def rebuild_rows(journal: Journal) -> None:
         raise
 
 
-def _verify(connection: sqlite3.Connection, anchor: Anchor | None) -> Report:
+def _verify(connection: sqlite3.Connection, anchor: Anchor | None, state_dir: Path | None) -> Report:
     count = seq = 0
+    said: base.Anchored | None = None
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
         schema.create_rows(fresh)
         try:
-            for frame in chain.frames(connection):
+            begin = base.anchored(connection)
+            stands = base.load(state_dir, begin) if begin and state_dir else None
+            if begin and stands:
+                base.fill(fresh, stands)
+                seq = begin.seq
+            for frame in chain.frames(connection, seq):
                 rows.apply(fresh, frame)
                 count, seq = count + 1, frame.last_seq
+                compactions = [event for event in frame.events if isinstance(event, JournalCompacted)]
+                said = base.of_event(compactions[-1], frame.now_us) if compactions else said
             damage = _broken_pages(connection) or (missing(connection, anchor) if anchor else "")
+            damage = damage or _not_what_was_said(connection, begin, said, stands)
         except (JournalDamaged, IllegalMove, *_UNREADABLE) as error:
             told = (f"after sequence number {seq}: {error}", _broken_pages(connection))
             return Report(frames=count, last_seq=seq, damage="; ".join(filter(None, told)))
         compared: dict[str, int] = {}
         differences: list[Difference] = []
+        if stands and begin and not begin.done:
+            pruning.remove_all(connection := _copied(connection), stands)  # what is on its way out is not compared
         try:
             for table in schema.ROW_TABLES:
                 compared[table] = _compare(table, fresh, connection, differences)
         except _UNREADABLE as error:
             damage = "; ".join(filter(None, (f"rows of {table}: {error}", damage)))
     return Report(frames=count, last_seq=seq, rows=compared, differences=tuple(differences), damage=damage)
+
+
+def _not_what_was_said(
+    connection: sqlite3.Connection, begin: base.Anchored | None, said: base.Anchored | None, stands: base.Base | None
+) -> str:
+    """What is wrong with the beginning of a journal that retention has cut; "" where nothing is, or it was not cut."""
+    if begin is None:
+        return f"retention removed frames up to {said.seq}, and the journal begins elsewhere" if said else ""
+    if said is None or replace(said, done=begin.done) != begin:
+        return f"the journal begins behind {begin.hash}@{begin.seq}, which no frame of it says"
+    kept = dict(stands.kept) if stands else {}
+    for frame in chain.kept(connection):
+        if frame.hash != kept.pop(frame.first_seq, frame.hash if not begin.done else b""):
+            return f"frame {frame.first_seq}..{frame.last_seq}: it is not one of those that were kept"
+    return f"frames {sorted(kept)[:3]}: expected to be kept, and are not there" if kept else ""
+
+
+def _copied(connection: sqlite3.Connection) -> sqlite3.Connection:
+    """The rows of a journal, in memory."""
+    copy = sqlite3.connect(":memory:", isolation_level=None)
+    schema.create_rows(copy)
+    for table, found in base.rows_of(connection).items():
+        base.insert(copy, table, found)
+    return copy
 
 
 def _broken_pages(connection: sqlite3.Connection) -> str:

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+from kos_ray.model.agent_snapshots import ForgetSnapshots, SaveAgents
+from kos_ray.model.coordination import COORDINATION_DECISIONS, CoordinationDecision
+from kos_ray.model.dispatch import Passed
 from kos_ray.model.ids import JobKey, NodeId
 from kos_ray.model.job import SlotKind
 from kos_ray.model.resources import Resources
@@ -30,6 +33,14 @@ class RetryLater:
     keys: tuple[JobKey, ...]
     due_us: tuple[int, ...]
     reasons: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RaiseMemory:
+    """These jobs ran out of memory: from their next attempts on they hold so much, in 1/10 000 bytes."""
+
+    keys: tuple[JobKey, ...]
+    amounts: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +131,14 @@ class MarkMissed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LetBack:
+    """These jobs, which were moved away from a node that was pressed, may start there again."""
+
+    keys: tuple[JobKey, ...]
+    reason: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StartGang:
     """A gang starts, with these members at once; from now on the others may join."""
 
@@ -152,6 +171,41 @@ class KeepNoRoom:
     keys: tuple[JobKey, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assign:
+    """An agent is to handle a message that is for a role; without one, that message waits for a choice again.
+
+    It had the least `delay_us`: until it has done what it has (`load` messages of `run_us` each) and this one, over its
+    `skill` (thousandths: how surely it does this well), half of it for one that is preferred; of those that come to
+    about the same whoever was chosen the longest ago.
+    """
+
+    key: JobKey
+    agent: str = ""
+    reason: int = 0
+    #: which of its roles that was: 0 the first, behind it those that stand in
+    stage: int = 0
+    load: int = 0
+    run_us: int = 0
+    delay_us: int = 0
+    skill: int = 0  #: 0: nobody was chosen
+    #: who else came into question, the first ones, and how many did besides
+    others: tuple[Passed, ...] = ()
+    more: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakeOver:
+    """A hot standby has a role from now on; whoever had it stands by, and gets nothing of it when it comes back."""
+
+    namespace: str
+    role: str
+    agent: str
+    over: tuple[str, ...]
+    #: counts the times that the role went over: higher than that of everybody before
+    term: int
+
+
 Decision = (
     MakeReady
     | Hold
@@ -168,9 +222,18 @@ Decision = (
     | StopGang
     | KeepForGang
     | KeepNoRoom
+    | RaiseMemory
+    | CoordinationDecision
+    | Assign
+    | TakeOver
+    | SaveAgents
+    | ForgetSnapshots
+    | LetBack
 )
 
 DECISION_TYPES: tuple[type, ...] = (
     *(MakeReady, Hold, RetryLater, Finish, Launch, ResizeSlots, Recall, Stop),
-    *(Evict, Promote, MarkMissed, StartGang, StopGang, KeepForGang, KeepNoRoom),
+    *(Evict, Promote, MarkMissed, StartGang, StopGang, KeepForGang, KeepNoRoom, RaiseMemory),
+    *COORDINATION_DECISIONS,
+    *(Assign, TakeOver, SaveAgents, ForgetSnapshots, LetBack),
 )

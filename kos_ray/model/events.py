@@ -2,12 +2,25 @@
 
 from dataclasses import dataclass
 
+from kos_ray.model.agent_snapshots import SNAPSHOT_EVENTS, SnapshotEvent
+from kos_ray.model.agents import AGENT_EVENTS, AgentEvent
+from kos_ray.model.coordination import COORDINATION_EVENTS, CoordinationEvent
 from kos_ray.model.gang import GangMode, OnFailure
 from kos_ray.model.ids import JobKey, NodeId, SpecKey
 from kos_ray.model.job import Spec
-from kos_ray.model.node import Mark, Node
+from kos_ray.model.node_events import (
+    NODE_EVENTS,
+    NodeCalm,
+    NodeCondition,
+    NodeEvent,
+    NodeLost,
+    NodePressed,
+    NodesJoined,
+    NodesMarked,
+    WindowsChanged,
+)
 from kos_ray.model.policy import Policy
-from kos_ray.model.windows import Windows
+from kos_ray.model.schedule import SCHEDULE_EVENTS, ScheduleEvent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +30,8 @@ class SchedulerStarted:
     epoch: int
     version: str
     policy: Policy = Policy()
+    #: the cluster's new id, where its journal is a copy that was adopted
+    adopted: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,55 +109,13 @@ class JobsSubmitted:
     ran_on: tuple[tuple[str, str, str], ...] = ()
     #: the job that submitted these while it ran, JobKey(0) where none did
     parent: JobKey = JobKey(0)
+    #: those with an idempotency key, `(index into ids, key, hash of what was submitted)`
+    keyed: tuple[tuple[int, str, str], ...] = ()
 
     @property
     def job_count(self) -> int:
         """Jobs in all."""
         return len(self.args)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodesJoined:
-    """Nodes with a node agent that answers; a known id with other resources is an update."""
-
-    nodes: tuple[Node, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeLost:
-    """A node's death is proven, or its agent is gone: what was there is lost."""
-
-    node: NodeId
-    cause: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeCondition:
-    """How a node is now, as far as that decides what may start there."""
-
-    node: NodeId
-    #: percent, in steps; -1 where it has none, or is being charged
-    battery: int = -1
-    #: bytes that are free on each GPU
-    gpu_free: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WindowsChanged:
-    """Somebody says when something may be used, or time has gone on and more of that is known."""
-
-    request_id: str
-    windows: Windows
-    by: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodesMarked:
-    """Somebody cordons, drains or labels nodes: these are the whole marks of their names from now on."""
-
-    request_id: str
-    marks: tuple[Mark, ...]
-    by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,6 +180,8 @@ class CheckpointsStored:
     numbers: tuple[int, ...]  #: counts the checkpoints of one attempt, from 1
     payloads: tuple[bytes, ...]  #: a pickled value or a blob reference
     at_us: tuple[int, ...]
+    #: sparse: those that are snapshots of agents, `(index into keys, why)`
+    whys: tuple[tuple[int, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,6 +192,31 @@ class LogsStored:
     file: str
     blob: str
     size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalResumed:
+    """The journal could not write since `since_us`, and writes again; what was asked for in between was refused."""
+
+    since_us: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalCompacted:
+    """Retention: the frames up to an anchor go, and with them the jobs that ended before an instant.
+
+    What they came to is in two files, named by their SHA-256: the rows that stay, and the scheduler's state.
+    """
+
+    anchor_seq: int
+    anchor_hash: str
+    anchor_epoch: int
+    anchor_us: int
+    rows: str
+    state: str
+    cutoff_us: int
+    jobs: int = 0  #: so many go
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -288,8 +288,6 @@ class PriorityChanged:
 Event = (
     SchedulerStarted
     | JobsSubmitted
-    | NodesJoined
-    | NodeLost
     | AttemptsEntered
     | AttemptsEnded
     | LogsStored
@@ -300,18 +298,20 @@ Event = (
     | ReleaseRequested
     | PriorityChanged
     | PolicyChanged
-    | NodesMarked
-    | NodeCondition
-    | WindowsChanged
     | RanksAdvised
     | PluginDisabled
+    | JournalResumed
+    | JournalCompacted
+    | NodeEvent
+    | ScheduleEvent
+    | AgentEvent
+    | SnapshotEvent
+    | CoordinationEvent
 )
 
 EVENT_TYPES: tuple[type, ...] = (
     SchedulerStarted,
     JobsSubmitted,
-    NodesJoined,
-    NodeLost,
     AttemptsEntered,
     AttemptsEnded,
     LogsStored,
@@ -322,11 +322,15 @@ EVENT_TYPES: tuple[type, ...] = (
     ReleaseRequested,
     PriorityChanged,
     PolicyChanged,
-    NodesMarked,
-    NodeCondition,
-    WindowsChanged,
     RanksAdvised,
     PluginDisabled,
+    JournalResumed,
+    JournalCompacted,
+    *NODE_EVENTS,
+    *SCHEDULE_EVENTS,
+    *AGENT_EVENTS,
+    *SNAPSHOT_EVENTS,
+    *COORDINATION_EVENTS,
 )
 
 __all__ = [
@@ -341,10 +345,14 @@ __all__ = [
     "HoldRequested",
     "JobDependency",
     "JobsSubmitted",
+    "JournalCompacted",
+    "JournalResumed",
     "LogsStored",
     "NewGang",
+    "NodeCalm",
     "NodeCondition",
     "NodeLost",
+    "NodePressed",
     "NodesJoined",
     "NodesMarked",
     "PluginDisabled",

@@ -13,6 +13,9 @@ Seq = NewType("Seq", int)
 #: Microseconds since the Unix epoch; never goes backwards inside one engine.
 Us = NewType("Us", int)
 
+#: characters of an idempotency key
+KEY_MAX = 255
+
 SECOND_US = 1_000_000
 MS_US = 1_000
 

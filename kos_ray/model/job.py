@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
+from kos_ray.model.approval import Approval
+from kos_ray.model.dispatch import NOBODY, To
 from kos_ray.model.resources import Resources
 from kos_ray.model.where import ANYWHERE, Where
 
@@ -10,10 +12,12 @@ BANDS = ("critical", "realtime", "interactive", "default", "idle", "background")
 
 
 class Guarantee(IntEnum):
-    """What is promised about running a job's code; see the promises G2 and G3 in ARCHITECTURE.md."""
+    """What is promised about running a job's code; see the promises G2 to G4 in ARCHITECTURE.md."""
 
     AT_LEAST_ONCE = 0
     AT_MOST_ONCE = 1
+    #: runs again like AT_LEAST_ONCE, but never twice at a time: under a lease, with a token and fences for its sinks
+    EXACTLY_ONCE = 2
 
 
 class Eviction(IntEnum):
@@ -79,7 +83,7 @@ _FINALS = frozenset({_S.SUCCEEDED, _S.FAILED, _S.CANCELLED, _S.LOST})
 #: The legal moves. Everything else is a programmer's error and raises `IllegalMove`.
 LEGAL_MOVES: dict[JobState, frozenset[JobState]] = {
     _S.BLOCKED: frozenset({_S.READY, _S.HELD, _S.CANCELLED, _S.SKIPPED}),
-    _S.READY: frozenset({_S.LAUNCHED, _S.CANCELLED, _S.HELD}),
+    _S.READY: frozenset({_S.LAUNCHED, _S.CANCELLED, _S.HELD, _S.FAILED}),
     _S.BACKOFF: frozenset({_S.READY, _S.CANCELLED, _S.HELD}),
     _S.HELD: frozenset({_S.READY, _S.CANCELLED}),
     _S.LAUNCHED: frozenset({_S.RUNNING, _S.READY, _S.HELD, _S.BACKOFF, _S.STOPPING}) | _FINALS,
@@ -107,11 +111,13 @@ class AttemptEnd(IntEnum):
     RECALLED = 7  #: taken back before it was entered
     NOT_ADMITTED = 8  #: Ray gave the room to others
     UNDELIVERED = 9  #: the launch never reached the agent
+    OUT_OF_MEMORY = 10  #: it was killed because there was no memory left, or said so itself (MemoryError)
+    DECLINED = 11  #: the agent does not handle this message: it is not available, or not up to it
 
     @property
     def entered(self) -> bool:
         """Whether user code may have been entered."""
-        return self <= AttemptEnd.LOST and self is not AttemptEnd.UNPREPARED
+        return self in _ENTERED
 
     @property
     def charged(self) -> bool:
@@ -119,7 +125,9 @@ class AttemptEnd(IntEnum):
         return self in _CHARGED
 
 
-_CHARGED = frozenset({AttemptEnd.FAILED, AttemptEnd.TIMED_OUT, AttemptEnd.CRASHED, AttemptEnd.UNPREPARED})
+_END = AttemptEnd
+_CHARGED = frozenset({_END.FAILED, _END.TIMED_OUT, _END.CRASHED, _END.UNPREPARED, _END.OUT_OF_MEMORY})
+_ENTERED = _CHARGED - {_END.UNPREPARED} | {_END.SUCCEEDED, _END.STOPPED, _END.LOST, _END.DECLINED}
 
 
 class After(IntEnum):
@@ -151,12 +159,22 @@ class Backoff:
 
 
 @dataclass(frozen=True, slots=True)
+class MoreMemory:
+    """What a job that ran out of memory is tried again with: so many thousandths of what it had, up to a limit."""
+
+    thousandths: int = 2_000
+    #: bytes; 0 for no limit
+    most: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Retries:
     """When a failed job is tried again: so often, not after these errors, for at most so long (0: no limit)."""
 
     times: int = 0
     not_on: tuple[str, ...] = ()
     elapsed_ms_max: int = 0
+    on_oom: MoreMemory | None = None
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -169,6 +187,18 @@ class SlotKind:
     namespace: str = "default"
     #: one attempt per process: GPU jobs, and whatever asks for it
     single_use: bool = False
+    #: the agent that lives in it, where it is for single use; else the one into whose process it is a lane
+    agent: str = ""
+
+    @property
+    def receiver(self) -> str:
+        """The agent whose messages run in it, inside of that agent's process; "" for every other kind."""
+        return "" if self.single_use else self.agent
+
+    @property
+    def unchosen(self) -> bool:
+        """Whether it is for messages for which nobody has been chosen: there are no such slots."""
+        return self.agent.startswith(NOBODY)
 
     def __hash__(self) -> int:
         """Of what tells most of them apart: kinds are keys of most tables of the scheduler."""
@@ -185,6 +215,84 @@ def kinds_of(kind: SlotKind, where: Where) -> tuple[SlotKind, ...]:
             for other in where.alternatives
         ),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notify:
+    """Who is told when a job ends in one of these states: a webhook, or (of settings alone) a command on the head."""
+
+    url: str = ""
+    command: tuple[str, ...] = ()
+    states: tuple[str, ...] = ("failed", "lost")
+    #: a file on the head with the secret that signs, "" for the cluster's own
+    secret_file: str = ""
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return self.url or " ".join(self.command)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hook:
+    """A job that follows the end of another one: `on` is failure, success, end, child_failure or fallback.
+
+    `args` is JSON, `[arguments, named arguments]`. A function is called with the event in front of them, a command
+    finds it in KOS_EVENT. A fallback gets what the failed job got instead.
+    """
+
+    on: str
+    spec: "Spec"
+    args: str = "[[],{}]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sink:
+    """Where the result of a job goes when it has succeeded: a file on the head, a webhook, a mailbox, or an agent.
+
+    `file` is a template of a path. For an agent `spec` is the message's, and `args` its arguments, in which the result
+    stands as the job's input at position 0.
+    """
+
+    file: str = ""
+    url: str = ""
+    #: a file on the head with the secret that signs, "" for the cluster's own
+    secret_file: str = ""
+    mailbox: str = ""
+    spec: "Spec | None" = None
+    args: bytes = b""
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return self.file or self.url or (f"mailbox {self.mailbox}" if self.spec is None else self.spec.type)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Carries:
+    """Of a job whose attempts are an agent's life: what they have to know of the agent. Times are milliseconds."""
+
+    name: str
+    #: so many messages are handled at once
+    concurrency: int = 1
+    #: its state is saved after so many messages; 0: only before it is stopped
+    snapshot_every: int = 0
+    #: for each of its hooks
+    hook_ms: int = 30_000
+    #: whether it is started again when its process dies or it cannot start: not more than `crashes_max` times within
+    #: `window_ms`; where it is not it is held, with its state, and an ephemeral one is over
+    restart: bool = True
+    crashes_max: int = 5
+    window_ms: int = 600_000
+    #: what must be there when it begins: environment variables ("" for any value), and paths
+    config: tuple[tuple[str, str], ...] = ()
+    files: tuple[str, ...] = ()
+    #: its state is saved after so long, if it has handled something; 0: only as `snapshot_every` says
+    interval_ms: int = 0
+    #: it takes messages after so long at the latest, or its start has failed; 0: whenever it does
+    start_ms: int = 0
+    #: its process is ended when nothing was heard of it for so long; 0: nobody listens
+    silent_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,14 +330,45 @@ class Spec:
     not_on: tuple[str, ...] = ()
     #: no attempt is to start later than this after the job could first have started; 0 for no limit
     elapsed_ms_max: int = 0
+    #: what is changed when it ran out of memory; None: nothing
+    on_oom: MoreMemory | None = None
+    #: it is to be entered so long after it could first have started, or it is over; 0 for no limit
+    queue_ms: int = 0
+    #: an attempt that says nothing for so long has stalled, 0: none ever has
+    heartbeat_ms: int = 0
+    #: jobs that follow its end, and who is told of it
+    hooks: tuple[Hook, ...] = ()
+    notify: tuple[Notify, ...] = ()
+    #: where its result goes
+    results_to: tuple[Sink, ...] = ()
+    #: the agent whose life its attempts are; `function` or `entry` is then the agent's class, `command` its program
+    carries: Carries | None = None
+    #: the agent, of the same namespace, that handles it: `entry` is then a method's name
+    receiver: str = ""
+    #: what somebody has to approve before it may start
+    approval: Approval | None = None
+    #: or who may: one of them is chosen when it is ready
+    to: To | None = None
+
+    @property
+    def message(self) -> bool:
+        """Whether an agent handles it."""
+        return bool(self.receiver) or self.to is not None
+
+    @property
+    def _agent(self) -> str:
+        if self.carries is not None:
+            return self.carries.name
+        return self.receiver if self.to is None else f"{self.to.word}|{self.entry}"
 
     @property
     def slot_kind(self) -> SlotKind:
-        """The kind of slot that its jobs run in."""
+        """The kind of slot that its jobs run in; of a message that is for a role, until somebody was chosen."""
         return SlotKind(
             resources=self.resources,
             code=self.code,
             environment=self.environment,
             namespace=self.namespace,
-            single_use=self.single_use,
+            single_use=self.single_use or self.carries is not None,
+            agent=self._agent,
         )

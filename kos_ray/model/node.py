@@ -11,6 +11,8 @@ HOST = "host"
 GPU_TYPE, GPU_MEMORY = "gpu", "gpu-memory"
 #: and the one by which whoever starts a node names it: `ray start --labels kos/name=gpu-7`
 NAME = "kos/name"
+#: a node whose agent is to be replaced: nothing new starts there; and what runs is asked to give way
+RETIRES, RETIRES_NOW = 1, 2
 
 
 @dataclass(frozen=True, slots=True)

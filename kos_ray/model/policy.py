@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
+from kos_ray.model.job import Notify
+from kos_ray.model.rebalance import Rebalance
 from kos_ray.model.where import Strategy
 from kos_ray.model.wire import from_plain, to_plain
 
@@ -72,6 +74,8 @@ class Namespace:
     borrowing_band: int = 0
     #: how nodes are chosen for its jobs
     strategy: Strategy = Strategy.DEFAULT
+    #: who is told of the ends of its jobs, besides those of the cluster
+    notify: tuple[Notify, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,6 +196,12 @@ class Policy:
     #: whether an agent whose process died is started again, however few retries it has left
     agents_restart: bool = False
 
+    #: from when on a node is pressed, and what is moved away from it then
+    rebalance: Rebalance = field(default=Rebalance())
+
+    #: how long exclusive work (`exactly_once`) goes on when nobody renews its lease, then it is killed by the kernel
+    lease_us: int = 30_000_000
+
     # --- beside the scheduling
 
     #: between two looks at Ray's list of nodes, and two heartbeats of an agent; a loss is known so much later at most
@@ -202,15 +212,30 @@ class Policy:
     telemetry: bool = False
     #: days after which a stored log may be removed; 0 for never
     log_days: int = 0
+    #: how long jobs are kept after they ended, by final state and in microseconds; those not named for ever
+    retention: tuple[tuple[str, int], ...] = ()
+    #: frames that take more bytes go, the oldest first; 0 for no limit
+    journal_bytes_max: int = 0
+    #: who is told of the ends of all jobs
+    notify: tuple[Notify, ...] = ()
+    #: folders on the head below which results may be written, besides the one in the state directory
+    result_folders: tuple[str, ...] = ()
+
+
+#: what a change of settings has
+_CHANGES = frozenset({"policy", "namespaces"})
 
 
 def changed(policy: Policy, change: Mapping[str, Any]) -> Policy:
     """A policy with a change of `spec.policies` merged into it.
 
     Raises:
-        TypeError: the change names a field that is none.
+        TypeError: the change names a field that is none, or is no change at all.
 
     """
+    unknown = sorted(set(change) - _CHANGES)
+    if unknown:
+        raise TypeError(f"settings: expected {sorted(_CHANGES)}, as `spec.policies` makes them, found {unknown}")
     plain = _merged(to_plain(policy), change.get("policy", {}))
     namespaces = {found["name"]: found for found in plain.get("namespaces", ())}
     for name, fields in change.get("namespaces", {}).items():

@@ -12,8 +12,16 @@ Rules that both the real agent and the fake one keep (`tests/contract/test_node_
 3. A recall of a queued attempt ends it `RECALLED`; of an entered one it changes nothing ("too late").
 4. A stop of a queued attempt recalls it; an entered one is asked, and killed after its grace: `STOPPED`.
 5. When a slot's process dies, the entered attempt ends `CRASHED`; attempts queued behind it are run by another slot.
-6. An attempt that waits longer than the admission deadline for its first slot ends `NOT_ADMITTED`.
+6. An attempt that waits longer than the admission deadline for the process of its first slot ends `NOT_ADMITTED`. A
+   process that is there and boots is waited for.
 7. Every ended attempt is in some report until that report is acknowledged, whatever happens to the scheduler.
+
+Agents that people keep (`tests/contract/test_agents.py`): the attempt that carries one is the only one of its slot.
+What is for the agent runs in its process, in lanes that are slots of a kind with a `receiver`:
+
+8. Messages are entered only while the agent takes them; a report says from when on, and when that is over.
+9. When the carrier is asked to stop, messages that are not entered end `RECALLED`, and the others go on to their ends.
+10. When its process dies, messages that it had entered end `LOST`, the others `RECALLED`, the carrier as in rule 5.
 
 What attempts say while they run (`tests/contract/test_said_by_attempts.py`): an attempt's checkpoint is in some report
 before its end, and the attempt is told that it is stored when `Acked` names it, never before; one that is not named was
@@ -25,13 +33,16 @@ left out.
 from dataclasses import dataclass
 
 from kos_ray.model import decisions, events
+from kos_ray.model.agent_snapshots import AgentsUnsaved, SaveAgents
+from kos_ray.model.agents import AgentsSaid
 from kos_ray.model.gang import GangSpec, Membership
 from kos_ray.model.ids import JobKey, NodeId, SpecKey
 from kos_ray.model.job import SlotKind, Spec
 
-#: N and N-1 understand each other.
-PROTOCOL = 1
-PROTOCOL_OLDEST = 1
+#: N and N-1 understand each other. 2: agents end what the one before them left running, and slots say that they boot.
+PROTOCOL = 2
+PROTOCOL_OLDEST = PROTOCOL - 1
+PROTOCOL_NEWEST = PROTOCOL + 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +57,14 @@ class Hello:
     session: int = 0
 
 
+def too_far(hello: Hello, version: str) -> str:
+    """Why an agent of this version of kos_ray cannot serve whoever greets."""
+    return (
+        f"the scheduler (kos_ray {hello.version or 'unknown'}) speaks protocol {hello.protocol}, this agent (kos_ray "
+        f"{version}) understands {PROTOCOL_OLDEST} to {PROTOCOL_NEWEST}: install the same kos_ray on all nodes"
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holding:
     """An agent's answer: what it holds. `refused` says why it does not serve this scheduler, "" if it does."""
@@ -54,6 +73,10 @@ class Holding:
     incarnation: str
     protocol: int
     refused: str = ""
+    #: the cluster that it belongs to; agents of older versions do not say it
+    cluster_id: str = ""
+    #: the highest epoch that it has seen, in refusals
+    epoch: int = 0
     queued: tuple[JobKey, ...] = ()
     queued_attempts: tuple[int, ...] = ()
     entered: tuple[JobKey, ...] = ()
@@ -62,6 +85,8 @@ class Holding:
     reports: "tuple[Report, ...]" = ()
     #: of what the agent runs: `(name, version)` of kos_ray, Python and Ray
     versions: tuple[tuple[str, str], ...] = ()
+    #: what agents before this one had left running on the node, in words; it has been ended
+    left_behind: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +111,12 @@ class LaunchOrder:
     restored: tuple[tuple[int, bytes], ...] = ()
     #: sparse: what members of gangs are told, `(index into keys, membership)`
     gangs: tuple[tuple[int, Membership], ...] = ()
+    #: sparse: when those were due that a schedule made, `(index into keys, microseconds since the Unix epoch)`
+    scheduled: tuple[tuple[int, int], ...] = ()
+    #: sparse: what the last job of the same schedule that succeeded returned, `(index into keys, payload)`
+    latest: tuple[tuple[int, bytes], ...] = ()
+    #: sparse: what jobs of reactions are told of their events, `(index into keys, JSON)`
+    told: tuple[tuple[int, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +132,8 @@ class Orders:
     complete: bool = False
     recalls: tuple[decisions.Recall, ...] = ()
     stops: tuple[decisions.Stop, ...] = ()
+    #: agents that are to save their state now
+    saves: tuple[SaveAgents, ...] = ()
     #: what has changed for members of gangs that are there already
     gangs: tuple[tuple[JobKey, int, Membership], ...] = ()
     launches: tuple[LaunchOrder, ...] = ()
@@ -120,11 +153,15 @@ class Report:
     logs: tuple[events.LogsStored, ...] = ()
     progress: tuple[events.ProgressMade, ...] = ()
     checkpoints: tuple[events.CheckpointsStored, ...] = ()
+    agents: tuple[AgentsSaid, ...] = ()
+    #: those that were asked to save their state, and could not
+    unsaved: tuple[AgentsUnsaved, ...] = ()
 
     @property
     def events(self) -> "list[events.Event]":
         """What it tells, in the order in which it counts: what an attempt said comes before its end."""
-        return [*self.entered, *self.progress, *self.checkpoints, *self.ended, *self.logs]
+        said: list[events.Event] = [*self.entered, *self.progress, *self.checkpoints, *self.agents, *self.unsaved]
+        return [*said, *self.ended, *self.logs]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +173,25 @@ class Acked:
     epoch: int
     #: those checkpoints of the report that are stored, `(key, attempt, number)`; the others were fenced
     stored: tuple[tuple[JobKey, int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renew:
+    """An agent that runs exclusive work asks for time, counted from when it asks."""
+
+    node: NodeId
+    incarnation: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renewed:
+    """The answer: so many milliseconds, 0 where the scheduler does not count on this agent any more.
+
+    Whatever it counts as lost from then on, it sends elsewhere only when these are over.
+    """
+
+    epoch: int
+    lease_ms: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +215,21 @@ class Array:
     max_failures: int = 0
     group: str = ""
     gang: GangSpec | None = None
+    #: one key in a namespace is one array: where one has it, and was submitted with the same `payload`, none is made
+    idempotency_key: str = ""
+    #: hash of what is submitted, made by the client; "" where the scheduler is to make it of all that stands here
+    payload: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Singles:
+    """Many single jobs in a `Submit` of which nothing is said but what they run, as columns."""
+
+    ids: tuple[str, ...]
+    #: hashes of specs, and which of them each job is of
+    hashes: tuple[str, ...]
+    specs: tuple[int, ...]
+    args: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,6 +248,13 @@ class Submit:
     parent_attempt: int = 0
     #: it is wanted only if nothing has changed since this sequence number that a plan rests on; 0: in any case
     plan_seq: int = 0
+    #: where there are some, there are no `arrays`
+    singles: Singles | None = None
+
+    @property
+    def job_count(self) -> int:
+        """How many jobs are asked for, those that may be there before by their idempotency keys among them."""
+        return len(self.singles.ids) if self.singles else sum([abs(array.count) for array in self.arrays])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,6 +270,9 @@ class Accepted:
     unknown_specs: tuple[str, ...] = ()
     #: nothing was accepted: something has changed since the request's `plan_seq`
     stale: bool = False
+    #: arrays of the request that were there before, by their idempotency keys: `(index, first key, public id)`; the
+    #: keys of all others are dense
+    known: tuple[tuple[int, JobKey, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

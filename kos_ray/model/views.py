@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from kos_ray.model.gpu import GpuReading
 from kos_ray.model.ids import JobKey
 
 
@@ -40,9 +41,13 @@ class JobView:
     parent: str = ""
     #: of a command whose last attempt has ended: its exit code, 128 + the signal where one killed it
     exit_code: int | None = None
+    #: what it was submitted with, "" for none; of an array one for all items
+    idempotency_key: str = ""
     #: when it should have ended, 0 for no deadline; and met or missed, or of a live one meets, at_risk, missed, unknown
     deadline_us: int = 0
     deadline: str = ""
+    #: of a message the agent, of the same namespace, to which it was sent by name; "" for a role, and for other jobs
+    receiver: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +85,10 @@ class NodeView:
     cause: str = ""  #: why it is gone
     #: of what its agent runs: `(name, version)` of kos_ray, Python and Ray
     versions: tuple[tuple[str, str], ...] = ()
+    #: of one that is there what it measured last; see `NodeStanding`
+    loads: tuple[tuple[str, int], ...] = ()
+    rates: tuple[tuple[str, int], ...] = ()
+    gpus: tuple[GpuReading, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,21 +100,37 @@ class NodeStanding:
     host: str = ""
     cordoned: bool = False
     draining: bool = False
+    silent: bool = False  #: its agent does not answer
+    retires: bool = False  #: its agent is to be replaced by one of another version
+    pressed: tuple[tuple[str, int], ...] = ()  #: what is short there, as in `loads`; see `rebalance`
     note: str = ""
     by: str = ""
     labels: tuple[tuple[str, str], ...] = ()  #: its own and those that people gave it
     attempts: int = 0
     slots: int = 0
     free: tuple[tuple[str, int], ...] = ()  #: what no slot holds, as amounts
+    #: what it measured last: thousandths of what it has that are used, by kind, and bytes a second; see `model.sample`
+    loads: tuple[tuple[str, int], ...] = ()
+    rates: tuple[tuple[str, int], ...] = ()
+    #: of each attempt there its job's key, its number, thousandths of a core, and bytes of memory
+    uses: tuple[tuple[int, int, int, int], ...] = ()
+    gpus: tuple[GpuReading, ...] = ()
+    measured_us: int = 0
 
     @property
     def state(self) -> str:
         """One word."""
         if not self.id:
             return "absent"
+        if self.silent:
+            return "silent"
+        if self.retires:
+            return "retiring"
         if self.draining:
             return "draining" if self.attempts else "drained"
-        return "cordoned" if self.cordoned else "open"
+        if self.cordoned:
+            return "cordoned"
+        return "pressed" if self.pressed else "open"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +138,27 @@ class NodeStandings:
     """All of them."""
 
     nodes: tuple[NodeStanding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leak:
+    """Something of ours in the Ray cluster, or on a node of it, that nobody answers for."""
+
+    kind: str  #: "node agent", "reader", or "process"
+    name: str  #: the actor's, or what process it is
+    node: str = ""  #: by id, where it is known
+    belongs: str = ""  #: whose it says it is: a cluster's id, and of a reader the state directory
+    why: str = ""
+    #: proved to be nobody's: the scheduler ends it by itself
+    certain: bool = False
+    ended: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leaks:
+    """All that are known: those that are there, then those that were ended since the scheduler was started."""
+
+    leaks: tuple[Leak, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +203,20 @@ class NodeVerdict:
     node: str
     lacks: str = ""
     ever: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentVerdict:
+    """Why one agent does not have a message: `why` is a Reason's name in lower case, `text` the same for people.
+
+    `delay_us` is when it would have been done, over `skill` (thousandths); 0 where it came into no question.
+    """
+
+    agent: str
+    why: str
+    text: str = ""
+    delay_us: int = 0
+    skill: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,6 +295,8 @@ class Explanation:
     #: attempts that were asked to make room for it and still have to, and the node where it will run then
     making_room: int = 0
     target: str = ""
+    #: of one that has been sent to a node: what is not ready there yet, "" where it is or nobody knows
+    boots: str = ""
     nodes: tuple[NodeVerdict, ...] = ()
     #: jobs that it waits for, the first ones by key and by name
     parents: tuple[JobKey, ...] = ()
@@ -253,6 +315,14 @@ class Explanation:
     gang_needs: int = 0
     gang_ready: int = 0
     gang_fits: int = 0
+    #: of a message for a role: who has it, and why; who else came into question, and why not; who declined it
+    agent: str = ""
+    chosen: str = ""
+    passed: tuple[AgentVerdict, ...] = ()
+    declined: tuple[str, ...] = ()
+    #: the schedule that made it, and when it was due; "" and 0 for none
+    schedule: str = ""
+    nominal_us: int = 0
     #: what would start it now, where somebody asked for that
     suggestions: tuple[Suggestion, ...] = ()
 
@@ -277,6 +347,19 @@ class SchedulingView:
     tier: int = 0
     #: what telemetry counted since the scheduler started
     counts: tuple[tuple[str, int], ...] = ()
+    #: why and since when the journal cannot write: nothing is accepted and nothing starts; "" and 0 while it can
+    trouble: str = ""
+    trouble_since_us: int = 0
+    #: schedules, how many of them are paused, and the next fire: whose (namespace/name), and when; 0 for none
+    schedules: int = 0
+    schedules_paused: int = 0
+    next_fire: str = ""
+    next_fire_us: int = 0
+    #: what nobody answers for: how many are there, and how many were ended since the scheduler started
+    leaks: int = 0
+    leaks_ended: int = 0
+    #: node agents and slots that take long to be ready, one text for each
+    boots: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

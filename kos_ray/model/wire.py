@@ -34,8 +34,8 @@ def to_plain(value: Any) -> Plain:
     return plain
 
 
-def from_plain(cls: type[T], plain: Plain) -> T:
-    """The inverse of `to_plain` for the class `cls`.
+def from_plain(cls: type[T], plain: Plain, **known: Any) -> T:
+    """The inverse of `to_plain` for the class `cls`; `known` are values of fields that are not in it.
 
     Raises:
         TypeError: a field without default is missing.
@@ -44,7 +44,6 @@ def from_plain(cls: type[T], plain: Plain) -> T:
     convert = _from_cache.get(cls)
     if convert is None:
         convert = _from_cache[cls] = _incoming(cls)
-    known = {}
     for name, item in plain.items():
         if name in convert:
             change = convert[name]

@@ -1,9 +1,11 @@
 """An explanation for people: a sentence for each thing that holds a job."""
 
+from collections import Counter
+
 from kos_ray.model.job import BANDS
 from kos_ray.model.views import Explanation, JobView
 from kos_ray.observe.learnt import run_time_text
-from kos_ray.observe.tables import DEADLINES, Table, format_duration
+from kos_ray.observe.tables import DEADLINES, Table, format_duration, format_instant
 
 #: shares are in millionths
 _WHOLE = 1_000_000
@@ -14,11 +16,16 @@ def explained_panel(found: Explanation, view: JobView, now_us: int) -> list[tupl
     lines = [
         ("job", f"{view.name}  {view.id}".strip()),
         ("state", found.state),
+        ("made by", _made_by(found)),
         ("reason", _sentence(found.reason)),
         ("what helps", found.remedy if found.reason != "none" else ""),
         ("waits for", ", ".join(found.parent_names)),
         ("its gang", _gang(found)),
+        ("agent", f"{found.agent}: {_sentence(found.chosen)}" if found.agent else ""),
+        ("declined by", ", ".join(found.declined)),
+        ("agents", _counted(found) if not found.agent else ""),
         ("room", _room(found)),
+        ("boots", found.boots),
         ("ready since", format_duration(max(0, now_us - found.since_us)) + " ago" if found.since_us else ""),
         ("order", _order(found, view)),
         ("ahead of it", _ahead(found)),
@@ -27,6 +34,28 @@ def explained_panel(found: Explanation, view: JobView, now_us: int) -> list[tupl
         ("spared", _spared(found)),
     ]
     return [(label, text) for label, text in lines if text]
+
+
+def _counted(found: Explanation) -> str:
+    """How many agents do not have it for which reason."""
+    reasons = Counter(one.why for one in found.passed)
+    return ", ".join(f"{count} {_sentence(why)}" for why, count in sorted(reasons.items()))
+
+
+def agents_table(found: Explanation) -> Table:
+    """Why each agent does not have a message that is for a role."""
+    return Table(
+        columns=("agent", "why not", "done in", "skill"),
+        rows=tuple(
+            (
+                one.agent,
+                one.text,
+                format_duration(one.delay_us) if one.delay_us else "",
+                f"{one.skill / 1_000:.2f}" if one.skill else "",
+            )
+            for one in found.passed
+        ),
+    )
 
 
 def _deadline(found: Explanation, now_us: int) -> str:
@@ -39,6 +68,13 @@ def _deadline(found: Explanation, now_us: int) -> str:
     early = f"; at the earliest it ends in {format_duration(max(0, found.earliest_us - now_us))}"
     late = f", likely in {format_duration(max(0, found.likely_us - now_us))}" if found.likely_us else ""
     return f"{when}: {said}{early}{late}"
+
+
+def _made_by(found: Explanation) -> str:
+    if not found.nominal_us:
+        return ""
+    due = f"it was due at {format_instant(found.nominal_us)}"
+    return f"the schedule {found.schedule}; {due}" if found.schedule else f"a schedule that is gone; {due}"
 
 
 def _spared(found: Explanation) -> str:

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from kos_ray.model.views import ClusterStatus, NodeView, SchedulingView
-from kos_ray.observe.tables import format_bytes, plugin_text, queue_text, short_node
+from kos_ray.model.views import ClusterStatus, Leak, NodeView, SchedulingView
+from kos_ray.observe.tables import format_bytes, plugin_text, queue_text, short_node, trouble_remedy
 
 _GIB = 2**30
 _PYTHON_MIN = (3, 11)
@@ -127,7 +127,16 @@ def cluster(status: ClusterStatus) -> list[Finding]:
         found.append(_warn("nodes", f"{len(alive)} alive, {len(lost)} lost: {names}", "kos nodes says why"))
     else:
         found.append(_ok("nodes", f"{len(alive)} alive"))
-    return [*found, *(_head(alive) if alive else []), *_scheduling(status.scheduling)]
+    return [*found, *_trouble(status), *(_head(alive) if alive else []), *_scheduling(status.scheduling)]
+
+
+def _trouble(status: ClusterStatus) -> list[Finding]:
+    """A journal that cannot write."""
+    reason = status.scheduling.trouble if status.scheduling else ""
+    if not reason:
+        return []
+    text = f"cannot write: {reason}; nothing is accepted and nothing starts"
+    return [_bad("journal", text, trouble_remedy(reason, status.state_dir))]
 
 
 def _scheduling(scheduling: SchedulingView | None) -> list[Finding]:
@@ -198,6 +207,21 @@ def _remedy(name: str, version: str, node: NodeView) -> str:
     if name == "Python":
         return f"start the node with Python {version}: code travels between processes of one minor version only"
     return f"pip install {name.lower()}=={version} there, and start the node again"
+
+
+def leaks(found: Sequence[Leak]) -> list[Finding]:
+    """What is left of ours in the Ray cluster that nobody answers for."""
+    if not found:
+        return [_ok("leaks", "nothing is left behind")]
+    return [_leak(leak) for leak in found]
+
+
+def _leak(leak: Leak) -> Finding:
+    where = f" on node {short_node(leak.node)}" if leak.node else ""
+    text = f"{leak.kind} {leak.name}{where}: {leak.why}"
+    if leak.ended:
+        return _ok("leaks", f"{text}; it was ended")
+    return _warn("leaks", text, "kos doctor --fix ends it; kos up takes over what is of its own cluster")
 
 
 def clock(drift_us: int, ahead_us: int) -> list[Finding]:

@@ -11,7 +11,8 @@ from kos_ray.model.ids import item_id
 from kos_ray.model.job import AttemptEnd, JobState
 from kos_ray.model.reasons import Reason
 from kos_ray.model.views import EventView
-from kos_ray.observe.tables import band_name
+from kos_ray.observe.measured import loads_text
+from kos_ray.observe.tables import band_name, format_duration, format_instant
 
 #: what agents listen to: a job failed for good
 TASK_FAILURE = "agent.signal.taskFailure"
@@ -30,10 +31,19 @@ LIFECYCLE: dict[str, tuple[str, ...]] = {
     "WindowsChanged": ("windows_changed",),
     "NodesMarked": ("node_draining", "node_cordoned", "node_marked"),
     "MarkMissed": ("deadline_missed",),
+    "JudgeApprovals": ("job_approved", "job_rejected"),
     "PluginDisabled": ("plugin_disabled",),
+    "JournalResumed": ("journal_trouble", "journal_resumed"),
+    "JournalCompacted": ("journal_compacted",),
     "NodesJoined": ("node_joined",),
     "NodeLost": ("node_lost",),
+    "NodePressed": ("node_pressed",),
+    "NodeCalm": ("node_calm",),
+    "Stop": ("job_moved", "job_suspended"),
+    "LetBack": ("job_let_back",),
 }
+#: stops that take something away from a node that is pressed; others say nothing here
+_AWAY = {int(Reason.MOVED): "job_moved", int(Reason.SUSPENDED): "job_suspended"}
 _ENDS = {
     JobState.SUCCEEDED: ("job_completed",),
     JobState.FAILED: ("job_failed", TASK_FAILURE),
@@ -181,8 +191,26 @@ class Lifecycle:
         for key in _items(record, "keys"):
             yield _event(record, "deadline_missed", key, detail="it waits, and cannot end in time any more")
 
+    def _judged(self, record: EventView) -> Iterator[LifecycleEvent]:
+        name = "job_approved" if record.detail["approved"] else "job_rejected"
+        words = (str(record.detail.get(part, "")) for part in ("by", "note"))
+        for key in _items(record, "keys"):
+            yield _event(record, name, key, detail=": ".join(filter(None, words)) or "nobody answered in time")
+
     def _plugin_disabled(self, record: EventView) -> Iterator[LifecycleEvent]:
         yield _event(record, "plugin_disabled", detail=f"{record.detail['plugin']}: {record.detail['why']}")
+
+    def _resumed(self, record: EventView) -> Iterator[LifecycleEvent]:
+        since_us, reason = _integer(record.detail["since_us"]), str(record.detail["reason"])
+        yield _event(record, "journal_trouble", at_us=since_us, detail=reason)
+        lasted = format_duration(max(0, record.at_us - since_us))
+        yield _event(record, "journal_resumed", detail=f"after {lasted}")
+
+    def _compacted(self, record: EventView) -> Iterator[LifecycleEvent]:
+        when = format_instant(_integer(record.detail["cutoff_us"]))
+        jobs, upto = record.detail.get("jobs", 0), record.detail["anchor_seq"]
+        detail = f"{jobs} jobs that ended before {when} are removed, and events up to {upto}"
+        yield _event(record, "journal_compacted", detail=detail)
 
     def _joined(self, record: EventView) -> Iterator[LifecycleEvent]:
         for node in _items(record, "nodes"):
@@ -190,6 +218,23 @@ class Lifecycle:
 
     def _node_lost(self, record: EventView) -> Iterator[LifecycleEvent]:
         yield _event(record, "node_lost", node=str(record.detail["node"]), detail=str(record.detail["cause"]))
+
+    def _pressed(self, record: EventView) -> Iterator[LifecycleEvent]:
+        yield _event(record, "node_pressed", node=str(record.detail["node"]), detail=_loads(record))
+
+    def _calm(self, record: EventView) -> Iterator[LifecycleEvent]:
+        yield _event(record, "node_calm", node=str(record.detail["node"]), detail=_loads(record))
+
+    def _sent_away(self, record: EventView) -> Iterator[LifecycleEvent]:
+        name = _AWAY.get(_integer(record.detail["reason"]), "")
+        node = str(record.detail["node"])
+        for key, attempt in zip(_items(record, "keys"), _items(record, "attempts"), strict=True):
+            if name:
+                yield _event(record, name, key, attempt=attempt, node=node)
+
+    def _let_back(self, record: EventView) -> Iterator[LifecycleEvent]:
+        for key in _items(record, "keys"):
+            yield _event(record, "job_let_back", key, detail=_words(_integer(record.detail["reason"])))
 
     def _scheduler(self, record: EventView) -> Iterator[LifecycleEvent]:
         yield _event(record, "scheduler_started", detail=f"epoch {record.epoch}, {record.detail.get('version', '')}")
@@ -207,9 +252,16 @@ class Lifecycle:
         "WindowsChanged": _windows,
         "NodesMarked": _marked,
         "MarkMissed": _too_late,
+        "JudgeApprovals": _judged,
         "PluginDisabled": _plugin_disabled,
+        "JournalResumed": _resumed,
+        "JournalCompacted": _compacted,
         "NodesJoined": _joined,
         "NodeLost": _node_lost,
+        "NodePressed": _pressed,
+        "NodeCalm": _calm,
+        "Stop": _sent_away,
+        "LetBack": _let_back,
     }
 
 
@@ -226,6 +278,10 @@ def _event(
     return LifecycleEvent(
         seq=record.seq, at_us=at_us or record.at_us, name=name, key=key, attempt=attempt, node=node, detail=detail
     )
+
+
+def _loads(record: EventView) -> str:
+    return loads_text(tuple(zip(_items(record, "kinds"), _items(record, "loads"), strict=True)))
 
 
 def _items(record: EventView, name: str) -> Sequence[Any]:

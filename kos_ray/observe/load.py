@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from kos_ray.model.views import ClusterStatus, JobView, NodeView
+from kos_ray.observe.measured import loads_text
 from kos_ray.observe.tables import Table, format_bytes, format_resources, short_node
 
 #: states in which a job holds its resources on a node
@@ -22,13 +23,13 @@ def held(views: Sequence[JobView]) -> dict[str, dict[str, int]]:
 
 
 def load_table(nodes: Sequence[NodeView], running: Sequence[JobView]) -> Table:
-    """One row a node, the head first: what running jobs hold of its CPUs, GPUs and memory."""
+    """One row a node, the head first: what running jobs hold of it, and what it measured that is used."""
     holding = held(running)
     jobs: dict[str, int] = {}
     for view in running:
         jobs[view.node] = jobs.get(view.node, 0) + 1
     return Table(
-        columns=("node", "name", "state", "jobs", "CPU", "GPU", "memory", "other"),
+        columns=("node", "name", "state", "jobs", "CPU", "GPU", "memory", "other", "used"),
         rows=tuple(_row(node, jobs.get(node.id, 0), holding.get(node.id, {})) for node in _ordered(nodes)),
         numbers=frozenset({"jobs"}),
     )
@@ -49,6 +50,7 @@ def _row(node: NodeView, jobs: int, holding: Mapping[str, int]) -> tuple[str, ..
         str(jobs),
         *(share(name, holding.get(name, 0), total.get(name, 0)) for name in ("CPU", "GPU", "memory")),
         format_resources([one for one in other if not _of_ray(one[0])]),
+        loads_text(node.loads),
     )
 
 

@@ -2,7 +2,9 @@
 
 from kos_ray.model.job import BANDS
 from kos_ray.model.policy import Amounts, Discipline, Namespace, Policy
+from kos_ray.model.rebalance import Rebalance, Threshold
 from kos_ray.model.resources import UNIT
+from kos_ray.model.sample import BATTERY, WHOLE
 from kos_ray.model.where import Strategy
 
 _NAMES = {"CPU": "cpu", "GPU": "gpu"}
@@ -42,10 +44,16 @@ def settings_in_force(policy: Policy, namespace: str = "") -> dict[str, str]:
         "allow_agent_preemption": _flag(policy.agents_give_way),
         "poison_after": str(policy.poison_after or "never"),
         "reschedule_on_crash": _flag(policy.agents_restart),
+        "rebalance": _rebalance(policy.rebalance),
         "heartbeat_interval": _time(policy.heartbeat_us),
+        "lease": _time(policy.lease_us),
         "default_queue": queue_in_use(policy),
         "telemetry": _flag(policy.telemetry),
         "log_retention_days": str(policy.log_days or "for ever"),
+        "retention": ", ".join(f"{name} {_time(time_us)}" for name, time_us in policy.retention) or "for ever",
+        "notify": ", ".join(f"{one.name} ({', '.join(one.states)})" for one in policy.notify) or "nobody",
+        "result_folders": ", ".join(policy.result_folders) or "its own",
+        "journal_max_size": str(policy.journal_bytes_max or "no limit"),
     }
     for one in policy.namespaces:
         said = ", ".join(f"{key} {value}" for key, value in _of_namespace(one).items() if value)
@@ -58,6 +66,7 @@ def _of_namespace(one: Namespace) -> dict[str, str]:
         "scheduler_mode": _mode(one),
         "scheduling_model": "" if one.model is None else one.model.name.lower(),
         "strategy": one.strategy.name.lower() if one.strategy else "",
+        "notify": " ".join(target.name for target in one.notify),
         "weight": f"{one.weight / 1_000:g}",
         "guaranteed": _amounts(one.guaranteed),
         "limit": _amounts(one.limit),
@@ -75,6 +84,20 @@ def queue_in_use(policy: Policy) -> str:
     if policy.queue == "sqlite":
         return "sqlite"
     return f"sqlite ({policy.queue} was asked for, and this version has no adapter for it)"
+
+
+def _rebalance(found: Rebalance) -> str:
+    shares = [f"{one.kind}: {_thresholds(one)}" for one in found.thresholds]
+    if not shares:
+        return "false"
+    rest = (f"after: {found.after}", f"moves_per_minute: {found.moves_per_minute}", f"rest: {_time(found.rest_us)}")
+    return f"{{{', '.join((*shares, *rest, f'jobs: {_flag(found.jobs)}'))}}}"
+
+
+def _thresholds(one: Threshold) -> str:
+    # of a battery people say what is left
+    high, low = (WHOLE - one.low, WHOLE - one.high) if one.kind == BATTERY else (one.high, one.low)
+    return f"{{high: {high / 10:g}%, low: {low / 10:g}%}}"
 
 
 def _flag(value: bool) -> str:

@@ -183,8 +183,31 @@ def status_panel(status: ClusterStatus) -> list[tuple[str, str]]:
         ("nodes", f"{alive} alive, {len(status.nodes) - alive} lost"),
         ("jobs", ", ".join(jobs) or "none yet"),
         ("journal", f"{status.state_dir}, {journal}, event {status.seq}, epoch {status.epoch}"),
+        *trouble_panel(status),
         *scheduling_panel(status.scheduling),
     ]
+
+
+def trouble_panel(status: ClusterStatus) -> list[tuple[str, str]]:
+    """What is wrong with the journal: why, since when, what it means and what to do; nothing while it writes."""
+    found = status.scheduling
+    if found is None or not found.trouble:
+        return []
+    since = format_instant(found.trouble_since_us)
+    text = f"cannot write since {since}: {found.trouble}\nnothing is accepted, nothing starts; what runs goes on"
+    return [("TROUBLE", f"{text}\n-> {trouble_remedy(found.trouble, status.state_dir)}")]
+
+
+def trouble_remedy(reason: str, state_dir: str) -> str:
+    """What mends it, by what the disk said."""
+    said = reason.lower()
+    if "full" in said or "space" in said or "quota" in said:
+        what = f"make room on the disk of {state_dir}"
+    elif "read-only" in said or "readonly" in said:
+        what = f"make {state_dir} writable: mount it read-write, or mend its rights"
+    else:
+        what = f"see to the disk of {state_dir} (its kernel log), and keep a copy: kos journal backup"
+    return f"{what}; it goes on by itself within seconds"
 
 
 def scheduling_panel(found: SchedulingView | None) -> list[tuple[str, str]]:
@@ -198,10 +221,29 @@ def scheduling_panel(found: SchedulingView | None) -> list[tuple[str, str]]:
         ("load", f"evenness {found.evenness:.3f} (Jain's index: 1 is even)"),
         ("agents", agents),
         ("too late", f"{found.too_late} waiting jobs cannot meet their deadlines" if found.too_late else ""),
+        ("schedules", schedules_text(found)),
         ("tier", f"it is the slot of tier {found.tier}" if found.tier else ""),
+        ("boots", "\n".join(found.boots)),
+        ("leaks", _leaks_text(found)),
         ("counted", ", ".join(f"{count} {name}" for name, count in found.counts)),
     ]
     return [(label, text) for label, text in lines if text]
+
+
+def schedules_text(found: SchedulingView) -> str:
+    """How many there are, and the next fire; "" where there are none."""
+    if not found.schedules:
+        return ""
+    paused = f" ({found.schedules_paused} paused)" if found.schedules_paused else ""
+    following = f", next {found.next_fire} at {format_instant(found.next_fire_us)}" if found.next_fire else ""
+    return f"{found.schedules}{paused}{following}"
+
+
+def _leaks_text(found: SchedulingView) -> str:
+    """What nobody answers for, "" where there is and was nothing."""
+    if not found.leaks and not found.leaks_ended:
+        return ""
+    return f"{found.leaks} that nobody answers for, {found.leaks_ended} ended since the scheduler started: kos doctor"
 
 
 def queue_text(found: SchedulingView) -> str:
@@ -229,6 +271,7 @@ def job_panel(view: JobView, now_us: int) -> list[tuple[str, str]]:
         ("priority", band_name(view.band)),
         ("resources", format_resources(view.resources)),
         ("child of", view.parent),
+        ("idempotency key", view.idempotency_key),
         ("after", ", ".join(f"{parent} ({kind})" for parent, kind in view.after)),
         ("tags", ", ".join(view.tags)),
         ("node", f"{view.node}, process {view.pid}" if view.pid else view.node),

@@ -18,6 +18,7 @@ from typing import Any
 from kos_ray.model.ids import JobKey
 from kos_ray.model.plugins import Advice, Question
 from kos_ray.plugins.load import orders_graphs
+from kos_ray.plugins.rules import Rules
 
 #: bytes of one answer
 _ANSWER_MAX = 1 << 20
@@ -45,6 +46,8 @@ class PluginProcesses:
         self._hand_over = hand_over
         self._answer: Callable[[Advice], None] = lambda _: None
         self._running: dict[str, _Conversation] = {}
+        #: beside them: repeat rules, see `engine.ports.Rules`
+        self.rules = Rules(hand_over)
 
     def listen(self, answer: Callable[[Advice], None]) -> None:
         """See the port."""
@@ -72,6 +75,7 @@ class PluginProcesses:
         """The scheduler ends."""
         for plugin in list(self._running):
             self.end(plugin)
+        self.rules.end()
 
     def _conversation(self, plugin: str) -> "_Conversation":
         found = self._running.get(plugin)

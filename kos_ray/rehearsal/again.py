@@ -38,9 +38,12 @@ class Rehearsed:
     difference: OtherFrame | None = None
 
 
-def rehearse_frames(frames: Iterable[Frame]) -> Rehearsed:
-    """Decide frames again, from the first one of a journal on, up to the first that is decided otherwise."""
-    state = State()
+def rehearse_frames(frames: Iterable[Frame], state: State | None = None) -> Rehearsed:
+    """Decide frames again, from the first one of a journal on, up to the first that is decided otherwise.
+
+    `state` is what they begin with, where retention has removed those before.
+    """
+    state = State() if state is None else state
     count = decisions = 0
     versions: dict[str, None] = {}
     for frame in frames:

@@ -13,22 +13,25 @@ from pathlib import Path
 
 from kos_ray.journal import chain
 from kos_ray.journal.codec import Frame
-from kos_ray.journal.reader import connect_read_only
+from kos_ray.journal.reader import JournalReader, connect_read_only
+from kos_ray.journal.snapshots import FileSnapshots
 from kos_ray.journal.store import DATABASE
 from kos_ray.model import decisions as d
 from kos_ray.model import events as e
 from kos_ray.model.dependency import Rule
-from kos_ray.model.errors import InvalidSpec
+from kos_ray.model.errors import InvalidSpec, JournalDamaged
 from kos_ray.model.ids import JobKey, NodeId, SpecKey, item_id
 from kos_ray.model.job import After, AttemptEnd, Eviction, Spec
 from kos_ray.model.node import Node
 from kos_ray.model.policy import Policy
 from kos_ray.rehearsal.workload import ENTRY, VirtualJob
+from kos_ray.scheduler.snapshot import resumed
+from kos_ray.scheduler.state import State
 
 #: rules for which one parent is enough: whoever ended first let the job run
 _ONE = (Rule.ONE_MET, Rule.ONE_SUCCESS, Rule.ONE_FAILED, Rule.ONE_DONE)
 #: attempts that ran to an end of their own
-_WHOLE = (AttemptEnd.SUCCEEDED, AttemptEnd.FAILED, AttemptEnd.TIMED_OUT, AttemptEnd.CRASHED)
+_WHOLE = (AttemptEnd.SUCCEEDED, AttemptEnd.FAILED, AttemptEnd.TIMED_OUT, AttemptEnd.CRASHED, AttemptEnd.OUT_OF_MEMORY)
 
 
 def is_journal(path: str) -> bool:
@@ -45,8 +48,31 @@ def read_frames(path: Path) -> Iterator[Frame]:
         JournalDamaged: a frame is not what its hash says.
 
     """
-    with closing(connect_read_only(path.parent if path.name == DATABASE else path)) as connection:
-        yield from chain.frames(connection)
+    with closing(connect_read_only(_directory(path))) as connection:
+        yield from chain.remaining(connection)
+
+
+def _directory(path: Path) -> Path:
+    return path.parent if path.name == DATABASE else path
+
+
+def read_beginning(path: Path) -> tuple[State, int]:
+    """The state with which a journal's frames begin, and behind which event that is: 0 where none was removed."""
+    path = _directory(path)
+    with closing(JournalReader(path)) as reader:
+        begin = reader.begin
+        if begin is None:
+            return State(), 0
+        seq, state = resumed(FileSnapshots(path / "snapshots").load_base(reader))
+        if seq != begin.seq:
+            raise JournalDamaged(f"what stands for the events up to {begin.seq} cannot be read")
+        return state, seq
+
+
+def read_after(path: Path, seq: int) -> Iterator[Frame]:
+    """The frames behind an event, each proved to follow the one before."""
+    with closing(connect_read_only(path)) as connection:
+        yield from chain.frames(connection, seq)
 
 
 def read_nodes(path: Path) -> tuple[Node, ...]:
@@ -56,8 +82,8 @@ def read_nodes(path: Path) -> tuple[Node, ...]:
         InvalidSpec: no node ever joined.
 
     """
-    there: dict[NodeId, Node] = {}
-    most: tuple[Node, ...] = ()
+    there: dict[NodeId, Node] = {id_: found.node for id_, found in read_beginning(path)[0].nodes.items()}
+    most = tuple(there.values())
     for frame in read_frames(path):
         for event in frame.events:
             if isinstance(event, e.NodesJoined):
@@ -73,7 +99,7 @@ def read_nodes(path: Path) -> tuple[Node, ...]:
 
 def read_last_policy(path: Path) -> Policy:
     """The settings that were in force when the journal ends."""
-    policy = Policy()
+    policy = read_beginning(path)[0].policy
     for frame in read_frames(path):
         for event in frame.events:
             if isinstance(event, e.SchedulerStarted | e.PolicyChanged):
@@ -112,6 +138,9 @@ def read_jobs(path: Path) -> JournalJobs:
         for decision in frame.decisions:
             if isinstance(decision, d.Finish):
                 found.over |= dict.fromkeys(decision.keys, frame.now_us)
+    with closing(JournalReader(_directory(path))) as reader:  # a spec may have come with a frame that was removed
+        for key in {row.spec for row in found.rows.values()} - found.specs.keys():
+            found.specs[key] = _virtual(reader.spec(key))
     jobs = found.virtual()
     if not jobs:
         raise InvalidSpec(f"{path}: expected a journal with jobs that ran and ended, found none")

@@ -6,7 +6,6 @@ than one GPU has whole ones; one with fewer than 1000 thousandths has a part of 
 """
 
 import csv
-from collections.abc import Iterator
 from pathlib import Path
 
 from kos_ray.model.errors import InvalidSpec
@@ -15,7 +14,7 @@ from kos_ray.model.job import Spec
 from kos_ray.model.node import HOST, Node
 from kos_ray.model.resources import UNIT, Resources
 from kos_ray.model.where import Selector, Where
-from kos_ray.rehearsal.workload import ENTRY, SECOND_US, VirtualJob, in_order, numbered_lines
+from kos_ray.rehearsal.workload import ENTRY, SECOND_US, VirtualJob, in_order, numbered_lines, numbered_rows
 
 #: the label of a node with its GPUs' model
 MODEL = "gpu"
@@ -39,7 +38,7 @@ def read_pods(path: Path) -> tuple[VirtualJob, ...]:
         InvalidSpec: `file:line: expected ..., found ...`.
 
     """
-    return in_order([_pod(row, place) for place, row in _rows(path, POD_COLUMNS)])
+    return in_order([_pod(row, place) for place, row in numbered_rows(path, *zip(POD_COLUMNS))])
 
 
 def read_nodes(path: Path) -> tuple[Node, ...]:
@@ -49,7 +48,7 @@ def read_nodes(path: Path) -> tuple[Node, ...]:
         InvalidSpec: `file:line: expected ..., found ...`.
 
     """
-    return tuple(_node(row, place) for place, row in _rows(path, NODE_COLUMNS))
+    return tuple(_node(row, place) for place, row in numbered_rows(path, *zip(NODE_COLUMNS)))
 
 
 def _node(row: dict[str, str], place: str) -> Node:
@@ -91,18 +90,3 @@ def _whole(row: dict[str, str], column: str, place: str) -> int:
     if not text.isdecimal():
         raise InvalidSpec(f"{place}: {column}: expected a whole number >= 0, found {text!r}")
     return int(text)
-
-
-def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, dict[str, str]]]:
-    """Each row by the columns' names, with its place."""
-    lines = numbered_lines(path)
-    titles = next(csv.reader([next(lines, (1, ""))[1]]), [])
-    missing = [column for column in columns if column not in titles]
-    if missing:
-        raise InvalidSpec(f"{path}:1: expected the columns {', '.join(columns)}, found no {', '.join(missing)}")
-    for number, line in lines:
-        words = next(csv.reader([line]), [])
-        if words and len(words) != len(titles):
-            raise InvalidSpec(f"{path}:{number}: expected {len(titles)} columns, found {len(words)}")
-        if words:
-            yield f"{path}:{number}", dict(zip(titles, words, strict=True))

@@ -6,16 +6,14 @@
   that kind of GPU and are left out.
 """
 
-import csv
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 from kos_ray.model.errors import InvalidSpec
 from kos_ray.model.gang import GANG_MAX
 from kos_ray.model.job import Spec
 from kos_ray.model.resources import Resources
-from kos_ray.rehearsal.workload import ENTRY, SECOND_US, VirtualJob, in_order, numbered_lines
+from kos_ray.rehearsal.workload import ENTRY, SECOND_US, VirtualJob, in_order, numbered_rows
 from kos_ray.spec.wfformat import read_wfformat
 
 _DURATIONS = ("duration_s", "duration_v100_s", "duration")
@@ -57,25 +55,16 @@ def read_gangs(path: Path) -> tuple[VirtualJob, ...]:
         InvalidSpec: `file:line: expected ..., found ...`.
 
     """
-    jobs = in_order([job for place, row in _rows(path) if (job := _gang(row, place)) is not None])
+    jobs = in_order(
+        [
+            job
+            for place, row in numbered_rows(path, _ARRIVALS, _GPUS, _DURATIONS)
+            if (job := _gang(row, place)) is not None
+        ]
+    )
     if not jobs:
         raise InvalidSpec(f"{path}:1: expected at least one job with a duration, found none")
     return jobs
-
-
-def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """Each row by the columns' names, with its place."""
-    lines = numbered_lines(path)
-    titles = next(csv.reader([next(lines, (1, ""))[1]]), [])
-    for known in (_ARRIVALS, _GPUS, _DURATIONS):
-        if not set(known) & set(titles):
-            raise InvalidSpec(f"{path}:1: expected a column {' or '.join(known)}, found {', '.join(titles) or 'none'}")
-    for number, line in lines:
-        words = next(csv.reader([line]), [])
-        if words and len(words) != len(titles):
-            raise InvalidSpec(f"{path}:{number}: expected {len(titles)} columns, found {len(words)}")
-        if words:
-            yield f"{path}:{number}", dict(zip(titles, words, strict=True))
 
 
 def _gang(row: dict[str, str], place: str) -> VirtualJob | None:

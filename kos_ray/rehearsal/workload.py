@@ -1,5 +1,6 @@
 """What arrives in a rehearsal, however it was written: jobs, when they come, and their true run times."""
 
+import csv
 import gzip
 import zlib
 from collections.abc import Iterator, Sequence
@@ -53,3 +54,23 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
         raise InvalidSpec(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
     except UnicodeDecodeError as error:
         raise InvalidSpec(f"{path}: expected UTF-8 text, found the byte {error.object[error.start]:#04x}") from None
+
+
+def numbered_rows(path: Path, *columns: tuple[str, ...]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Each row of a CSV file by the columns' names, with its place `file:line`; `columns`: each under one of its names.
+
+    Raises:
+        InvalidSpec: it cannot be read, a column is missing, or a row has more or fewer than there are titles.
+
+    """
+    lines = numbered_lines(path)
+    titles = next(csv.reader([next(lines, (1, ""))[1]]), [])
+    for names in columns:
+        if not set(names) & set(titles):
+            raise InvalidSpec(f"{path}:1: expected a column {' or '.join(names)}, found {', '.join(titles) or 'none'}")
+    for number, line in lines:
+        words = next(csv.reader([line]), [])
+        if words and len(words) != len(titles):
+            raise InvalidSpec(f"{path}:{number}: expected {len(titles)} columns, found {len(words)}")
+        if words:
+            yield f"{path}:{number}", dict(zip(titles, words, strict=True))

@@ -14,14 +14,19 @@ import ray
 
 import kos_ray
 from kos_ray.journal.blobs import FileBlobStore
+from kos_ray.model.failpoints import reach
 from kos_ray.model.ids import JobKey, NodeId
-from kos_ray.model.protocol import Accepted, Acked, Hello, Orders, Report, Submit
+from kos_ray.model.protocol import Accepted, Acked, Hello, Orders, Renew, Renewed, Report, Submit
 from kos_ray.runtime.agent.facts import DISK, NETWORK, Facts
+from kos_ray.runtime.agent.left_behind import end_left_behind
 from kos_ray.runtime.agent.ports import AgentLimits
+from kos_ray.runtime.agent.samples import Samples, Sampling
+from kos_ray.runtime.channel import Channel, ChannelBroken, Door, DoorAt
 from kos_ray.runtime.messages import pack, unpack, unpack_all
-from kos_ray.runtime.names import RAY_NAMESPACE, READER, SCHEDULER
+from kos_ray.runtime.names import RAY_NAMESPACE, READER, SCHEDULER, node_directories
 from kos_ray.runtime.node_agent import NodeAgent
 from kos_ray.runtime.slots import RaySlotStarter
+from kos_ray.worker import failpoint
 
 #: one message's worth of a blob
 CHUNK_BYTES = 4 * 2**20
@@ -31,9 +36,13 @@ class AgentActor:
     """One per Ray node: detached, no resources, tied to its node. It owns the slots: they end when it does."""
 
     def __init__(self, node_id: str, cluster_id: str, directory: str, blob_dir: str, limits: AgentLimits) -> None:
+        failpoint.arm()
+        reach("agent.boots")
         known: dict[str, float] = next((row["Resources"] for row in ray.nodes() if row["NodeID"] == node_id), {})
         ours = frozenset({DISK, NETWORK} - set(known))
         self._facts = Facts(Path(directory))
+        self._sampling = Sampling(Samples(known))
+        self._uplink = _Uplink()
         self._agent = NodeAgent(
             node=NodeId(node_id),
             cluster_id=cluster_id,
@@ -41,25 +50,36 @@ class AgentActor:
             directory=Path(directory),
             starter=RaySlotStarter(node_id, ours),
             blobs=_LocalBlobs(Path(blob_dir)) if blob_dir else _RemoteBlobs(),
-            uplink=_Uplink(),
+            uplink=self._uplink,
             limits=limits,
             versions=(
                 ("kos_ray", kos_ray.__version__),
                 ("Python", platform.python_version()),
                 ("Ray", ray.__version__),
             ),
+            left_behind=end_left_behind(node_directories(node_id)),
         )
         self._started = asyncio.ensure_future(self._agent.start())
+        self._door = Door(ray.util.get_node_ip_address(), (self.orders, self.passing))
+        self._opened = asyncio.ensure_future(self._door.run())
 
     async def hello(self, data: bytes) -> bytes:
         """Answer a scheduler's greeting with what is held here."""
         await self._started
-        return pack(self._agent.hello(unpack(Hello, data)))
+        hello = unpack(Hello, data)
+        holding = self._agent.hello(hello)
+        if not holding.refused:
+            self._uplink.greeted(hello.epoch)
+        return pack(holding)
 
     async def orders(self, data: bytes) -> None:
         """Take orders; they are carried out after this has returned."""
         for orders in unpack_all(Orders, data):
             self._agent.receive(orders)
+
+    async def door(self) -> DoorAt:
+        """Where orders and heartbeats come in directly."""
+        return self._door.at
 
     async def beat(self) -> int:
         """Alive; the process id."""
@@ -69,9 +89,10 @@ class AgentActor:
         """See `Facts.lasting`."""
         return await asyncio.to_thread(self._facts.lasting)
 
-    async def passing(self) -> tuple[int, tuple[int, ...]]:
-        """Alive; and see `Facts.passing`."""
-        return self._facts.passing()
+    async def passing(self) -> tuple[int, tuple[int, ...], tuple[tuple[str, int, bool], ...], tuple[Any, ...]]:
+        """Alive; and see `Facts.passing`, `NodeAgent.starting` and `Sample`."""
+        sample = await self._sampling.fresh(self._agent.processes())
+        return *self._facts.passing(), self._agent.starting(), sample.to_wire()
 
     async def read_log(self, file: str, start: int, end: int) -> bytes:
         """A part of a slot's log file on this node."""
@@ -87,6 +108,19 @@ class _Uplink:
 
     def __init__(self) -> None:
         self._scheduler: Any = None
+        #: to that scheduler; None: not looked for yet, or its door does not open for us
+        self._channel: Channel | None = None
+        self._looking = asyncio.Lock()
+        self._epoch = 0
+
+    def greeted(self, epoch: int) -> None:
+        """A scheduler has greeted. Where it is another one than before, that one is not asked any more: it may hang."""
+        if epoch > self._epoch:
+            self._epoch = epoch
+            self._scheduler = None
+            if self._channel is not None:
+                self._channel.close()
+                self._channel = None
 
     async def send(self, report: Report) -> Acked:
         """See `Uplink`."""
@@ -96,15 +130,34 @@ class _Uplink:
         """See `Uplink`."""
         return unpack(Accepted, await self._call("submit", submit))
 
-    async def _call(self, method: str, message: Report | Submit) -> bytes:
-        if self._scheduler is None:
-            self._scheduler = ray.get_actor(SCHEDULER, namespace=RAY_NAMESPACE)
+    async def renew(self, renew: Renew) -> Renewed:
+        """See `Uplink`."""
+        return unpack(Renewed, await self._call("renew", renew))
+
+    async def _call(self, method: str, message: Report | Submit | Renew) -> bytes:
         try:
+            async with self._looking:
+                if self._scheduler is None:
+                    scheduler = ray.get_actor(SCHEDULER, namespace=RAY_NAMESPACE)
+                    self._channel = await _open(scheduler)
+                    self._scheduler = scheduler
+            if self._channel is not None:
+                found: bytes = await self._channel.call(method, pack(message))
+                return found
             answer: bytes = await getattr(self._scheduler, method).remote(pack(message))
-        except ray.exceptions.RayActorError:
-            self._scheduler = None  # it may come back under another identity
+        except (ray.exceptions.RayActorError, ChannelBroken):
+            self._scheduler = None  # it may come back under another identity, and has another door then
             raise
         return answer
+
+
+async def _open(scheduler: Any) -> Channel | None:
+    """A channel to the scheduler, where its door opens for us."""
+    at = (await scheduler.greet.remote()).get("door")
+    try:
+        return None if at is None else await Channel.open(DoorAt(*at))
+    except ChannelBroken:
+        return None
 
 
 class _LocalBlobs:
@@ -158,7 +211,9 @@ class _RemoteBlobs:
         with path.open("rb") as file:
             while chunk := file.read(CHUNK_BYTES):
                 await reader.blob_write.remote(upload, chunk)
-        await reader.blob_finish.remote(upload)
+        found, _ = await reader.blob_finish.remote(upload)
+        if found != path.name:
+            raise OSError(f"blob {path.name}: arrived with hash {found}, in part: the reader has been started anew")
 
     async def bundle(self, hash_: str, directory: Path) -> None:
         """See `Blobs`."""

@@ -1,5 +1,6 @@
 """Questions to a journal in a state directory, whether its scheduler runs or not: the command line's way to them."""
 
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -10,9 +11,14 @@ from kos_ray.journal.anchor import newest_anchor
 from kos_ray.journal.backup import Copied, copy_state
 from kos_ray.journal.history import story
 from kos_ray.journal.reader import JournalReader, connect_read_only
+from kos_ray.journal.schema import JournalUnusable
+from kos_ray.journal.store import DATABASE
+from kos_ray.model.errors import NotFound
 from kos_ray.model.views import JobHistory
+from kos_ray.runtime import compaction, connect
+from kos_ray.runtime.compaction import Compacted
 
-__all__ = ["Copied", "anchor", "copy_state", "decisions", "history"]
+__all__ = ["Compacted", "Copied", "anchor", "compact", "copy_state", "decisions", "history"]
 
 
 def history(state_dir: Path, namespace: str, ref: str) -> JobHistory:
@@ -31,6 +37,30 @@ def decisions(state_dir: Path, from_seq: int = 0) -> Iterator[dict[str, Any]]:
     """All decisions; see `journal.export`."""
     with closing(JournalReader(state_dir)) as reader:
         yield from export.decisions(reader, from_seq)
+
+
+def compact(state_dir: Path, before_us: int, *, dry: bool) -> Compacted | None:
+    """Remove jobs that ended before an instant, through the scheduler where one runs; None where there are none.
+
+    Raises:
+        Refused: the journal cannot write now, or something new refers to what would go.
+
+    """
+    cutoffs = dict.fromkeys(compaction.FINALS, before_us)
+    if dry:
+        found = compaction.prepare(state_dir, cutoffs, dry=True)
+        return found.found if found else None
+    if not (state_dir / DATABASE).exists():
+        raise NotFound(f"there is no journal in {state_dir}")
+    try:
+        return compaction.compact_file(state_dir, cutoffs, grace_s=compaction.GRACE_S, now_s=time.time())[0]
+    except JournalUnusable:
+        connection = connect.attach()
+        held = connection.ask_scheduler("greet")["state_dir"]
+        if Path(held).resolve() != state_dir.resolve():
+            raise
+        said = connection.ask_scheduler("compact", before_us)
+        return Compacted(**said) if said else None
 
 
 def anchor(state_dir: Path) -> str:

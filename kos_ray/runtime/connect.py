@@ -1,5 +1,6 @@
 """Finding, starting and stopping: the only way from client and command line into this room."""
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -10,13 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kos_ray.journal import home
 from kos_ray.journal.anchor import parse_anchor
+from kos_ray.journal.reader import JournalReader
 from kos_ray.journal.store import DATABASE
 from kos_ray.journal.verify import verify as verify_journal
-from kos_ray.model.errors import ClusterUnreachable
+from kos_ray.model.errors import ClusterUnreachable, KosError, Refused
+from kos_ray.model.views import Leak, Leaks
 from kos_ray.runtime import head as heads
 from kos_ray.runtime import running
+from kos_ray.runtime.connection import Away, Connection
+from kos_ray.runtime.messages import unpack
 from kos_ray.runtime.names import RAY_NAMESPACE, READER, SCHEDULER, agent_name, default_state_dir
+from kos_ray.runtime.placing import on_head, start_reader
 from kos_ray.runtime.running import here
 
 __all__ = [
@@ -24,12 +31,14 @@ __all__ = [
     "Away",
     "Connection",
     "DownReport",
+    "NoScheduler",
     "UpReport",
     "VerifyReport",
     "attach",
     "default_state_dir",
     "down",
     "here",
+    "leaks",
     "running_address",
     "up",
     "verify",
@@ -37,10 +46,16 @@ __all__ = [
 
 #: seconds for the scheduler to answer after it was started or restarted
 _ANSWER_S = 60.0
+#: seconds for it to let its journal go
+_CLOSE_S = 10.0
 #: seconds for a connection to a cluster's address
 _KNOCK_S = 10.0
 #: Ray cannot be joined by two threads at once
 _joining = threading.Lock()
+
+
+class NoScheduler(ClusterUnreachable):
+    """A Ray cluster answers, and nobody in it has our scheduler's name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,84 +87,6 @@ class VerifyReport:
     problems: tuple[str, ...]
 
 
-class Away(ClusterUnreachable):
-    """The actor restarts, or was ended; a call may or may not have been carried out."""
-
-
-@dataclass(frozen=True, slots=True)
-class Connection:
-    """The scheduler and the reader of a cluster that this process is a driver of. Threads may share it."""
-
-    scheduler: Any
-    reader: Any
-    address: str
-
-    def ask_scheduler(self, method: str, *args: Any) -> Any:
-        """Call the scheduler and wait for its answer; see `_get`."""
-        return _get(getattr(self.scheduler, method).remote(*args))
-
-    def ask_reader(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        """Call the reader and wait for its answer; see `_get`."""
-        return _get(getattr(self.reader, method).remote(*args, **kwargs))
-
-    def tell_scheduler(self, method: str, *args: Any) -> None:
-        """Call the scheduler without waiting; nothing happens when this process has left the cluster."""
-        if running_address() is not None:
-            getattr(self.scheduler, method).remote(*args)
-
-    def read_log(self, node_id: str, file: str, start: int, end: int) -> bytes:
-        """A part of a slot's log file that still lies on its node.
-
-        Raises:
-            ClusterUnreachable: the node is gone.
-
-        """
-        return bytes(_get(_agent(node_id).read_log.remote(file, start, end)))
-
-    def tail(self, node_id: str, key: int, attempt: int, start: int, size: int) -> bytes | None:
-        """At most `size` bytes of what a running attempt has printed, from byte `start` on; None when it has ended.
-
-        Raises:
-            ClusterUnreachable: the node is gone.
-
-        """
-        found: bytes | None = _get(_agent(node_id).tail.remote(key, attempt, start, size))
-        return found
-
-
-def _agent(node_id: str) -> Any:
-    """The agent of a node.
-
-    Raises:
-        ClusterUnreachable: the node is gone.
-
-    """
-    import ray  # noqa: PLC0415
-
-    try:
-        return ray.get_actor(agent_name(node_id), namespace=RAY_NAMESPACE)
-    except ValueError:
-        raise ClusterUnreachable(f"node {node_id} is gone, and this log had not been stored yet") from None
-
-
-def _get(ref: Any) -> Any:
-    """The answer to a call.
-
-    Raises:
-        Away: the actor restarts.
-        Exception: what the actor raised, as it was there.
-
-    """
-    import ray  # noqa: PLC0415
-
-    try:
-        return ray.get(ref)
-    except ray.exceptions.RayTaskError as error:
-        raise (error.cause if isinstance(error.cause, Exception) else error) from None
-    except ray.exceptions.RayActorError as error:
-        raise Away(f"the scheduler is away: {error}") from None
-
-
 def running_address() -> str | None:
     """The cluster that this process is a driver of already, if it is."""
     if "ray" not in sys.modules:
@@ -159,18 +96,27 @@ def running_address() -> str | None:
     return _gcs_address() if ray.is_initialized() else None
 
 
-def up(*, address: str | None = None, state_dir: Path | None = None, num_cpus: int | None = None) -> UpReport:
+def up(
+    *, address: str | None = None, state_dir: Path | None = None, num_cpus: int | None = None, adopt: bool = False
+) -> UpReport:
     """Have a scheduler run: in the Ray cluster at `address`, else in a local one that is started where none runs.
 
-    Idempotent. With an address, `state_dir` is a path on the head of that cluster.
+    Idempotent. With an address, `state_dir` is a path on the head of that cluster. Where another version of kos_ray is
+    installed on the head than the scheduler runs, the scheduler is replaced; it has the node agents replaced.
+
+    A state directory that is a copy of another is refused, but for `adopt`: then it gets a cluster id of its own.
 
     Raises:
         ClusterUnreachable: no Ray cluster answers there, or the local one does not start.
+        JournalUnusable: the state directory of the local one is a copy.
+        Refused: the scheduler that runs there has another state directory: this one may be a copy of it.
 
     """
     directory = state_dir or default_state_dir()
     started: list[str] = []
     if address is None:
+        if not adopt:
+            home.check(directory)
         with heads.alone(directory):
             head = heads.read_record(directory)
             if head is None:
@@ -180,10 +126,15 @@ def up(*, address: str | None = None, state_dir: Path | None = None, num_cpus: i
         _join_head(head, directory)
     else:
         _join(address)
-    scheduler, fresh = _scheduler(directory)
+    scheduler, fresh, answer = _answering(directory, adopt=adopt)
     if fresh:
         started.append("scheduler")
-    answer = _answer(scheduler)
+    if answer["installed"] != answer["version"]:
+        scheduler = _replaced(scheduler, Path(answer["state_dir"]))
+        started.append(f"scheduler (kos_ray {answer['installed']} in the place of {answer['version']})")
+        answer = _answer(scheduler)
+    if state_dir is not None:
+        _check_state_dir(state_dir, answer)
     return UpReport(
         address=_gcs_address(),
         state_dir=answer["state_dir"],
@@ -191,6 +142,40 @@ def up(*, address: str | None = None, state_dir: Path | None = None, num_cpus: i
         started=tuple(started),
         already_running=not started,
     )
+
+
+def _replaced(scheduler: Any, state_dir: Path) -> Any:
+    """A scheduler of the version that is installed now; it has the agents replaced. What runs goes on."""
+    import ray  # noqa: PLC0415
+
+    with contextlib.suppress(ray.exceptions.RayError):
+        ray.get(scheduler.close.remote(), timeout=_CLOSE_S)
+    ray.kill(scheduler)
+    with contextlib.suppress(ValueError):
+        ray.kill(ray.get_actor(READER, namespace=RAY_NAMESPACE))
+    deadline = time.monotonic() + _ANSWER_S
+    while time.monotonic() < deadline:
+        successor, fresh = _scheduler(state_dir)
+        if fresh:
+            return successor
+        time.sleep(0.05)  # the name is free when the process has ended
+    raise ClusterUnreachable("the scheduler of the older version does not end")
+
+
+def _check_state_dir(wanted: Path, answer: dict[str, Any]) -> None:
+    """Two journals never go on from one: whoever asks for a copy while the first lives would be told of the first.
+
+    Raises:
+        Refused: it is another directory than that of the scheduler which runs.
+
+    """
+    runs, asked = answer["state_dir"], str(wanted.expanduser())
+    if os.path.realpath(runs) != os.path.realpath(asked):
+        running.forget(wanted)
+        raise Refused(
+            f"expected the state directory of the scheduler that runs there, {runs} (cluster {answer['cluster_id']}), "
+            f"found {asked}; leave --state out to use that cluster, or stop it first: kos down --state {runs}"
+        )
 
 
 def down(*, state_dir: Path | None = None, address: str | None = None) -> DownReport:
@@ -244,11 +229,33 @@ def attach(address: str | None = None) -> Connection:
     try:
         scheduler = ray.get_actor(SCHEDULER, namespace=RAY_NAMESPACE)
     except ValueError:
-        raise ClusterUnreachable(
+        raise NoScheduler(
             f"the Ray cluster at {_gcs_address()} has no scheduler: start it by `kos up --address {_gcs_address()}`"
         ) from None
     _answer(scheduler)
     return Connection(scheduler, _reader(scheduler), _gcs_address())
+
+
+def leaks(address: str | None = None, *, end: bool = False) -> tuple[Leak, ...]:
+    """What is left of ours that nobody answers for, looked for now; `end`: end it, also what is not proved to be that.
+
+    Where the cluster has no scheduler that is every actor of ours; those of the state directory here may be ended.
+
+    Raises:
+        ClusterUnreachable: no Ray cluster answers.
+
+    """
+    try:
+        packed = attach(address).ask_scheduler("leaks", end)
+    except NoScheduler:
+        from kos_ray.runtime.leaks import without_scheduler  # noqa: PLC0415 - see `_join`
+
+        directory = here()[0]
+        belong = [str(directory)]
+        with contextlib.suppress(KosError):
+            belong.append(JournalReader(directory).cluster_id)
+        return tuple(asyncio.run(without_scheduler(belong, also_end=end)))
+    return unpack(Leaks, packed).leaks
 
 
 def _join_head(head: heads.Head, directory: Path) -> None:
@@ -303,7 +310,7 @@ def _gcs_address() -> str:
     return str(ray.get_runtime_context().gcs_address)
 
 
-def _scheduler(state_dir: Path) -> tuple[Any, bool]:
+def _scheduler(state_dir: Path, *, adopt: bool = False) -> tuple[Any, bool]:
     """The scheduler actor, started on the head if it is not there; whether it was."""
     import ray  # noqa: PLC0415
 
@@ -313,42 +320,36 @@ def _scheduler(state_dir: Path) -> tuple[Any, bool]:
         return ray.get_actor(SCHEDULER, namespace=RAY_NAMESPACE), False
     # A reply that waits holds a place, and many clients wait: control has places of its own.
     actor = ray.remote(concurrency_groups={"control": 16})(SchedulerActor)
-    scheduler = actor.options(**_on_head(SCHEDULER), max_concurrency=100_000).remote(str(state_dir))
+    scheduler = actor.options(**on_head(SCHEDULER), max_concurrency=100_000).remote(str(state_dir), adopt)
     return scheduler, True
+
+
+def _answering(state_dir: Path, *, adopt: bool) -> tuple[Any, bool, dict[str, Any]]:
+    """The scheduler, whether it was started, and its word on itself.
+
+    A head that has just come back may still be known by the node that it was before: nothing ever starts there.
+    """
+    import ray  # noqa: PLC0415
+
+    deadline = time.monotonic() + _ANSWER_S
+    while True:
+        scheduler, fresh = _scheduler(state_dir, adopt=adopt)
+        try:
+            return scheduler, fresh, _answer(scheduler)
+        except ray.exceptions.ActorUnschedulableError as error:
+            if time.monotonic() > deadline:
+                raise ClusterUnreachable(f"the scheduler does not start: {error}") from None
+            ray.kill(scheduler)
+            time.sleep(0.2)
 
 
 def _reader(scheduler: Any) -> Any:
     """The reader actor, started on the head if it is not there."""
     import ray  # noqa: PLC0415
 
-    from kos_ray.runtime.reader import ReaderActor  # noqa: PLC0415
-
     with contextlib.suppress(ValueError):
         return ray.get_actor(READER, namespace=RAY_NAMESPACE)
-    state_dir = _answer(scheduler)["state_dir"]
-    return ray.remote(ReaderActor).options(**_on_head(READER), max_concurrency=8).remote(state_dir)
-
-
-def _on_head(name: str) -> dict[str, Any]:
-    """Options of an actor that stays on the head, under a name, and comes back when it dies."""
-    import ray  # noqa: PLC0415
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: PLC0415
-
-    heads_alive = [
-        node["NodeID"] for node in ray.nodes() if node["Alive"] and "node:__internal_head__" in node["Resources"]
-    ]
-    if not heads_alive:
-        raise ClusterUnreachable("the Ray cluster has no living head node")
-    return {
-        "name": name,
-        "namespace": RAY_NAMESPACE,
-        "lifetime": "detached",
-        "get_if_exists": True,
-        "num_cpus": 0,
-        "max_restarts": -1,
-        "max_task_retries": 0,
-        "scheduling_strategy": NodeAffinitySchedulingStrategy(heads_alive[0], soft=False),
-    }
+    return start_reader(_answer(scheduler)["state_dir"])
 
 
 def _answer(scheduler: Any) -> dict[str, Any]:
@@ -388,7 +389,7 @@ def _leave() -> tuple[str, ...]:
             actor = ray.get_actor(name, namespace=RAY_NAMESPACE)
             if name == SCHEDULER:
                 with contextlib.suppress(ray.exceptions.RayError):
-                    ray.get(actor.close.remote(), timeout=10)
+                    ray.get(actor.close.remote(), timeout=_CLOSE_S)
             ray.kill(actor)
             stopped.append(name)
     return tuple(stopped)

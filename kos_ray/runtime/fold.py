@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from kos_ray.journal.reader import JournalReader
 from kos_ray.journal.snapshots import FileSnapshots
+from kos_ray.model.failpoints import reach
 from kos_ray.scheduler.machine import recover
 from kos_ray.scheduler.snapshot import resumed, state_to_plain
 from kos_ray.scheduler.state import State
@@ -39,6 +40,7 @@ class Fold:
         """Save it as a snapshot, where there is something new; the sequence number it holds."""
         with self._lock:
             found = self._advance(journal)
+            reach("reader.folded")
             if found.seq > self._saved_seq:
                 self._snapshots.save(found.seq, found.hash, found.plain)
                 self._saved_seq = found.seq

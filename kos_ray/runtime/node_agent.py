@@ -7,17 +7,31 @@ is to be said goes out through the uplink. Slots are processes that somebody els
 from pathlib import Path
 
 from kos_ray.model import decisions
+from kos_ray.model.failpoints import reach
 from kos_ray.model.ids import JobKey, NodeId
 from kos_ray.model.job import AttemptEnd, Spec
-from kos_ray.model.protocol import PROTOCOL, PROTOCOL_OLDEST, Hello, Holding, LaunchOrder, Orders, Report
+from kos_ray.model.protocol import (
+    PROTOCOL,
+    PROTOCOL_NEWEST,
+    PROTOCOL_OLDEST,
+    Hello,
+    Holding,
+    LaunchOrder,
+    Orders,
+    Report,
+    too_far,
+)
+from kos_ray.model.reasons import FOR_GOOD
 from kos_ray.runtime.agent.attempt import Attempt, Ledger, Stage, blob_hashes
 from kos_ray.runtime.agent.calls import Calls
 from kos_ray.runtime.agent.endings import Endings
 from kos_ray.runtime.agent.files import BlobCache, NodeFiles, SpecEntry
 from kos_ray.runtime.agent.fleet import Fleet
+from kos_ray.runtime.agent.leases import NodeLease
 from kos_ray.runtime.agent.pool import Pool
 from kos_ray.runtime.agent.ports import AgentLimits, Blobs, SlotHandle, SlotStarter, Uplink
 from kos_ray.runtime.agent.reports import Reports, Stored
+from kos_ray.runtime.agent.samples import Running
 
 _BEFORE_ENTRY = (Stage.PREPARING, Stage.WAITING)
 _NO_SPEC = SpecEntry("", b"", Spec())
@@ -38,12 +52,14 @@ class NodeAgent:
         uplink: Uplink,
         limits: AgentLimits | None = None,
         versions: tuple[tuple[str, str], ...] = (),
+        left_behind: tuple[str, ...] = (),
     ) -> None:
         limits = limits or AgentLimits()
         self._node = node
         self._cluster_id = cluster_id
         self._incarnation = incarnation
         self._versions = versions
+        self._left_behind = left_behind
         #: (epoch, session) of the highest greeting or order so far
         self._highest = (0, 0)
         self._files = NodeFiles(directory)
@@ -52,6 +68,9 @@ class NodeAgent:
         self._reports = Reports(
             node=node, incarnation=incarnation, uplink=uplink, limits=limits, acked=self._report_acked
         )
+        lease = NodeLease(
+            node=node, incarnation=incarnation, uplink=uplink, reports=self._reports, send_ms=limits.send_ms
+        )
         self._endings = Endings(
             node=node,
             ledger=self._ledger,
@@ -59,12 +78,14 @@ class NodeAgent:
             files=self._files,
             cache=self._cache,
             limits=limits,
+            lease=lease,
             node_alive=starter.node_alive,
         )
         self._calls = Calls(
             reports=self._reports,
             cache=self._cache,
             uplink=uplink,
+            lease=lease,
             spawn=self._endings.spawn,
             resend_ms=limits.resend_ms,
         )
@@ -90,6 +111,7 @@ class NodeAgent:
         self._cache.open()
         self._fleet.open()
         self._reports.start()
+        reach("agent.opened")
         for file in self._files.logs():
             self._endings.store_log(file)
 
@@ -103,7 +125,14 @@ class NodeAgent:
         """Answer a scheduler's greeting with everything that it has not acknowledged."""
         refused = self._refusal(hello)
         if refused:
-            return Holding(node=self._node, incarnation=self._incarnation, protocol=PROTOCOL, refused=refused)
+            return Holding(
+                node=self._node,
+                incarnation=self._incarnation,
+                protocol=PROTOCOL,
+                refused=refused,
+                cluster_id=self._cluster_id,
+                epoch=self._highest[0],
+            )
         self._highest = (hello.epoch, hello.session)
         self._reports.epoch = hello.epoch
         # Only a drained queue tells for certain what has not been entered.
@@ -113,6 +142,7 @@ class NodeAgent:
         entered = [a for a in held if a.stage not in _BEFORE_ENTRY]
         for pool in list(self._fleet.pools.values()):
             self._fleet.pump(pool)
+        reach("agent.greeted")
         return Holding(
             node=self._node,
             incarnation=self._incarnation,
@@ -123,6 +153,7 @@ class NodeAgent:
             entered_attempts=tuple(a.number for a in entered),
             reports=self._reports.unacknowledged(),
             versions=self._versions,
+            left_behind=self._left_behind,
         )
 
     def receive(self, orders: Orders) -> None:
@@ -132,12 +163,17 @@ class NodeAgent:
             return
         self._highest = sender
         self._reports.epoch = orders.epoch
+        reach("agent.orders_heard")
         self._reports.acked(orders.acked)
         for key, spec in orders.new_specs:
             self._files.write_spec(key, spec)
         self._resize(orders.resizes, complete=orders.complete)
         for recall in orders.recalls:
             self._recall(recall)
+        for save in orders.saves:
+            attempts = self._held(save.keys, save.attempts)
+            for _, slot in self._fleet.holders(attempts):
+                slot.ask_to_save(slot.handed[0])
         for stop in orders.stops:
             self._stop(stop)
         for member, number, membership in orders.gangs:
@@ -145,6 +181,15 @@ class NodeAgent:
                 self._files.write_gang(f"{member}-{number}", membership)
         for launch in orders.launches:
             self._launch(launch)
+        reach("agent.orders_done")
+
+    def starting(self) -> tuple[tuple[str, int, bool], ...]:
+        """See `Fleet.starting`."""
+        return self._fleet.starting()
+
+    def processes(self) -> list[Running]:
+        """See `Fleet.processes`."""
+        return self._fleet.processes()
 
     def read_log(self, file: str, start: int, end: int) -> bytes:
         """Bytes `start` to `end` of a slot's log that is still on the node.
@@ -171,8 +216,8 @@ class NodeAgent:
             return f"this agent belongs to cluster {self._cluster_id}, the greeting came from {hello.cluster_id}"
         if (hello.epoch, hello.session) < self._highest:
             return f"a scheduler of epoch {self._highest[0]} has greeted, the greeting came from epoch {hello.epoch}"
-        if hello.protocol < PROTOCOL_OLDEST:
-            return f"protocol {hello.protocol} is not spoken here; expected {PROTOCOL_OLDEST} to {PROTOCOL}"
+        if not PROTOCOL_OLDEST <= hello.protocol <= PROTOCOL_NEWEST:
+            return too_far(hello, dict(self._versions).get("kos_ray", "unknown"))
         return ""
 
     def _report_acked(self, report: Report, stored: Stored) -> None:
@@ -197,14 +242,19 @@ class NodeAgent:
     # ---- recall and stop
 
     def _recall(self, recall: decisions.Recall) -> None:
+        reach("agent.before_recall")
         self._take_back(self._held(recall.keys, recall.attempts))
+        reach("agent.after_recall")
 
     def _stop(self, stop: decisions.Stop) -> None:
+        reach("agent.before_stop")
         attempts = self._held(stop.keys, stop.attempts)
         self._take_back(attempts)
         for _, slot in self._fleet.holders(attempts):
             # What stands behind the first, and has not been taken back, does not exist: a slot enters one at a time.
-            self._fleet.ask(slot, slot.handed[0], AttemptEnd.STOPPED, stop.grace_ms)
+            for_good = stop.reason in FOR_GOOD
+            self._fleet.ask(slot, slot.handed[0], AttemptEnd.STOPPED, stop.grace_ms, for_good=for_good)
+        reach("agent.after_stop")
 
     def _held(self, keys: tuple[JobKey, ...], numbers: tuple[int, ...]) -> set[Attempt]:
         held = self._ledger.held
@@ -230,6 +280,7 @@ class NodeAgent:
         pool = self._fleet.pool(order.kind)
         pool.wanted = order.slots
         inputs, restored, gangs = dict(order.inputs), dict(order.restored), dict(order.gangs)
+        scheduled, latest, told = dict(order.scheduled), dict(order.latest), dict(order.told)
         columns = zip(order.keys, order.attempts, order.ranks, order.specs, order.ids, order.args, strict=True)
         specs = self._files.specs
         for i, (key, number, rank, spec_key, public_id, args) in enumerate(columns):
@@ -238,13 +289,18 @@ class NodeAgent:
             spec = specs.get(spec_key)
             given, saved = inputs.get(i, ()), restored.get(i, b"")
             attempt = Attempt(key, number, rank, public_id, spec or _NO_SPEC, args, given, pool, saved)
+            if i in scheduled:
+                attempt.scheduled_us, attempt.latest, attempt.told = scheduled[i], latest.get(i, b""), told.get(i, "")
             self._ledger.take_in(attempt)
+            reach("agent.attempt_taken_in")
             if i in gangs:
                 self._files.write_gang(attempt.name, gangs[i])
             if spec is None:
                 message = f"the node agent was never told the spec {spec_key}"
                 self._endings.unentered(attempt, AttemptEnd.UNPREPARED, ("UnknownSpec", message, ""))
-            elif (given or saved or args[:1] == b"\x01") and (hashes := blob_hashes(args, (*given, saved))):
+            elif (given or saved or attempt.latest or args[:1] == b"\x01") and (
+                hashes := blob_hashes(args, (*given, saved, attempt.latest))
+            ):
                 attempt.blobs = hashes
                 self._cache.use(hashes)
                 attempt.stage = Stage.PREPARING
@@ -258,7 +314,9 @@ class NodeAgent:
         """Bring the blobs of an attempt to the node, then let it wait for its turn."""
         error = None
         try:
+            reach("agent.before_fetch")
             await self._cache.bring(attempt.blobs)
+            reach("agent.after_fetch")
         except Exception as failure:  # noqa: BLE001 - whatever the store raises is the reason that is reported
             error = (type(failure).__name__, f"what it needs could not be brought to the node: {failure}", "")
         pool.preparing -= 1

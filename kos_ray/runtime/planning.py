@@ -1,14 +1,14 @@
 """Plans and counterfactuals beside the scheduler: from the journal alone, with what admits and decides live."""
 
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from kos_ray.engine.admission import Admission
 from kos_ray.journal.reader import JournalReader
 from kos_ray.model.errors import Refused
 from kos_ray.model.ids import JobKey, item_id, split_item_id
 from kos_ray.model.plan import Plan
-from kos_ray.model.protocol import Submit
+from kos_ray.model.protocol import Array, Submit
 from kos_ray.model.views import JobView, Suggestion, Suggestions
 from kos_ray.rehearsal.plan import plan_jobs
 from kos_ray.runtime.fold import Folded
@@ -33,6 +33,9 @@ def make_plan(folded: Folded, journal: JournalReader, submit: Submit, now_us: in
         spec_keys={},
     )
     accepted, event = admission.admit(submit)
+    if event is None and accepted.known:
+        there = ", ".join(public_id for _, _, public_id in accepted.known)
+        raise Refused(f"there is nothing to plan: the jobs of these idempotency keys are there already: {there}")
     if event is None:
         raise Refused(f"a plan needs a request with all its specs; found none of {', '.join(accepted.unknown_specs)}")
 
@@ -41,7 +44,9 @@ def make_plan(folded: Folded, journal: JournalReader, submit: Submit, now_us: in
 
     running = [key for key, job in state.jobs.items() if job.node is not None]
     entered = {(view.key, view.attempt): view.entered_us for view in journal.views(running) if view.entered_us}
-    labels = _labels(submit, event.first)
+    known = {index for index, _, _ in accepted.known}
+    new = [array for index, array in enumerate(submit.arrays) if index not in known]
+    labels = _labels(new, event.first)
     jobs = plan_jobs(folded.plain, event, now_us, labels, names_of, entered=entered, spread=spread)
     return Plan(now_us=now_us, seq=folded.seq, jobs=jobs)
 
@@ -58,10 +63,10 @@ def _called(view: JobView) -> str:
     return item_id(view.name, index) if view.name else view.id
 
 
-def _labels(submit: Submit, first: JobKey) -> dict[JobKey, str]:
+def _labels(arrays: Sequence[Array], first: JobKey) -> dict[JobKey, str]:
     """What the new jobs are called: by their names, or by their place in the request."""
     found: dict[JobKey, str] = {}
-    for number, array in enumerate(submit.arrays, start=1):
+    for number, array in enumerate(arrays, start=1):
         name = array.name or f"job {number}"
         for index in range(abs(array.count)):
             found[JobKey(first + len(found))] = item_id(name, None if array.count < 0 else index)

@@ -3,28 +3,44 @@
 It reads the journal beside the scheduler and never talks to it: lists, logs and plans cost the scheduler nothing.
 """
 
+import contextlib
 import threading
 import time
 import uuid
 from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import msgpack
+
+import kos_ray
 from kos_ray.journal.blobs import FileBlobStore
+from kos_ray.journal.place import REFUSALS
 from kos_ray.journal.reader import JournalReader
-from kos_ray.model.errors import NotFound
+from kos_ray.model.errors import NotFound, Refused
+from kos_ray.model.failpoints import reach
 from kos_ray.model.ids import JobKey
 from kos_ray.model.job import JobState
 from kos_ray.model.plan import Plan
-from kos_ray.model.protocol import Submit
+from kos_ray.model.policy import Policy
+from kos_ray.model.protocol import Accepted, Submit
 from kos_ray.model.views import AttemptView, ClusterStatus, EventView, JobView, NodeView
+from kos_ray.model.wire import from_plain, to_plain
+from kos_ray.runtime.compaction import GRACE_S, prepare, sweep_blobs
 from kos_ray.runtime.fold import Fold
+from kos_ray.runtime.herald import Herald
 from kos_ray.runtime.messages import pack, unpack
+from kos_ray.runtime.names import RAY_NAMESPACE, SCHEDULER
 from kos_ray.runtime.planning import make_plan, suggestions
+from kos_ray.worker import failpoint
 
 #: bytes that one blob may have
 BLOB_BYTES_MAX = 16 * 2**30
 _DAY_S = 86_400
+#: seconds for the scheduler to accept a hook's job
+_HAND_IN_S = 30.0
 #: plans that are remembered, to say what has changed since
 _PLANS_MAX = 64
 
@@ -33,13 +49,56 @@ class ReaderActor:
     """One per cluster, on the head, without resources. Threads serve it; each has a connection of its own."""
 
     def __init__(self, state_dir: str) -> None:
+        failpoint.arm()
         self._dir = Path(state_dir).expanduser()
         self._blobs = FileBlobStore(self._dir / "blobs", max_bytes=BLOB_BYTES_MAX)
         self._uploads = self._dir / "uploads"
         self._uploads.mkdir(mode=0o700, exist_ok=True)
+        # whoever was sending when the last reader died begins anew
+        for left in self._uploads.iterdir():
+            left.unlink()
         self._local = threading.local()
+        self._one = threading.Lock()
         self._fold = Fold(self._dir / "snapshots")
         self._plans: OrderedDict[str, Plan] = OrderedDict()
+        self._herald: Herald | None = None
+
+    def whose(self) -> dict[str, str]:
+        """Whose journal it reads, and its version."""
+        return {"state_dir": str(self._dir), "version": kos_ray.__version__}
+
+    # --- notifications and hooks
+
+    def herald(self) -> None:
+        """Begin to carry out what the ends of jobs call for; a second time is nothing."""
+        self._heralding.start()
+
+    @property
+    def _heralding(self) -> Herald:
+        with self._one:
+            if self._herald is None:
+                self._herald = Herald(self._dir, _hand_in, self._policy, _post)
+            return self._herald
+
+    def _policy(self) -> Policy:
+        """The settings in force."""
+        return from_plain(Policy, self._fold.newest(self._journal).plain["policy"])
+
+    def notifications(self) -> list[dict[str, Any]]:
+        """See `Herald.entries`."""
+        return self._heralding.entries()
+
+    def redrive(self, ids: list[str]) -> int:
+        """See `Herald.redrive`."""
+        return self._heralding.redrive(ids)
+
+    def test_notify(self, url: str) -> list[dict[str, str]]:
+        """See `Herald.test`."""
+        return self._heralding.test(url)
+
+    def notify_secret(self) -> str:
+        """See `Herald.secret`."""
+        return self._heralding.secret
 
     @property
     def _journal(self) -> JournalReader:
@@ -102,23 +161,36 @@ class ReaderActor:
         return self._blobs.read(hash_, offset, size)
 
     def blob_write(self, upload: str, chunk: bytes) -> None:
-        """Add to an upload, which `blob_finish` makes a blob."""
-        with self._upload(upload).open("ab") as file:
+        """Add to an upload, which `blob_finish` makes a blob; one that finds no room is gone.
+
+        Raises:
+            Refused: the disk refuses.
+
+        """
+        path = self._upload(upload)
+        with _stored(path), path.open("ab") as file:
             file.write(chunk)
 
     def blob_finish(self, upload: str) -> tuple[str, int]:
         """Store what was uploaded; durable when this returns its hash and size."""
         path = self._upload(upload)
+        reach("reader.uploaded")
         try:
-            with path.open("rb") as file:
+            with _stored(path), path.open("rb") as file:
                 ref = self._blobs.put(iter(lambda: file.read(1 << 20), b""))
         finally:
             path.unlink(missing_ok=True)
         return ref.hash, ref.size
 
     def blob_put(self, data: bytes) -> tuple[str, int]:
-        """Store a blob that fits one message."""
-        ref = self._blobs.put([data])
+        """Store a blob that fits one message.
+
+        Raises:
+            Refused: the disk refuses; nothing of it is there.
+
+        """
+        with _stored():
+            ref = self._blobs.put([data])
         return ref.hash, ref.size
 
     def _upload(self, upload: str) -> Path:
@@ -128,6 +200,24 @@ class ReaderActor:
         """Remove stored logs that are older than so many days; how many. What is still on its node is left alone."""
         before_s = time.time() - days * _DAY_S
         return sum(self._blobs.remove_older(hash_, before_s) for hash_ in self._journal.log_blobs())
+
+    # --- retention
+
+    def compaction(self, cutoffs: dict[JobState, int], bytes_max: int) -> dict[str, Any] | None:
+        """Write what stands for the frames that would go: the event that says so, and what it comes to.
+
+        See `compaction.prepare`. None where nothing would go.
+        """
+        found = prepare(self._dir, cutoffs, bytes_max=bytes_max)
+        return {"event": to_plain(found.event), "found": asdict(found.found)} if found and found.found else None
+
+    def sweep(self) -> int:
+        """Remove blobs that nothing refers to, and uploads that nobody went on with; how many files."""
+        before_s = time.time() - GRACE_S
+        uploads = [path for path in self._uploads.iterdir() if path.stat().st_mtime < before_s]
+        for path in uploads:
+            path.unlink(missing_ok=True)
+        return len(uploads) + sweep_blobs(self._dir, before_s)
 
     # --- snapshots and plans
 
@@ -159,6 +249,43 @@ class ReaderActor:
         """What one plan says otherwise than another, by their hashes; nothing where one is not remembered."""
         plans = self._plans.get(before), self._plans.get(after)
         return plans[0].changes(plans[1]) if plans[0] and plans[1] else []
+
+
+@contextlib.contextmanager
+def _stored(*partial: Path) -> Iterator[None]:
+    """A disk that refuses is said to; what it has of these files then goes, since it needs the room."""
+    try:
+        yield
+    except OSError as error:
+        for path in partial:
+            path.unlink(missing_ok=True)
+        if error.errno not in REFUSALS:
+            raise
+        why = f"the disk of the state directory refuses: {error.strerror}"
+        raise Refused(f"{why}; nothing of it was stored: see kos status, and send it again") from None
+
+
+def _hand_in(submit: Submit) -> Accepted:
+    """A job for the scheduler, as a client hands it in."""
+    import ray  # noqa: PLC0415 - the rest of the reader works without
+
+    scheduler = ray.get_actor(SCHEDULER, namespace=RAY_NAMESPACE)
+    return unpack(Accepted, ray.get(scheduler.submit.remote(pack(submit)), timeout=_HAND_IN_S))
+
+
+def _post(namespace: str, mailbox: str, message_id: str, value: bytes) -> None:
+    """A message for a mailbox, as a client puts it; one that was put before is put no more.
+
+    Raises:
+        Refused: there is no room for it.
+
+    """
+    import ray  # noqa: PLC0415 - the rest of the reader works without
+
+    fields = {"namespace": namespace, "name": mailbox, "messages": [(message_id, value)]}
+    wish = msgpack.packb({"verb": "put", "fields": fields, "by": "results_to"})
+    scheduler = ray.get_actor(SCHEDULER, namespace=RAY_NAMESPACE)
+    ray.get(scheduler.coordinate.remote(wish), timeout=_HAND_IN_S)
 
 
 def _now_us() -> int:

@@ -9,7 +9,8 @@ what is to run to end late. They are forecasts, so they let nobody pass what is 
 its band allows; and they are looked at anew in each pass, so that when one proves wrong, nobody else is let past.
 """
 
-from collections.abc import Hashable
+from bisect import bisect_right
+from collections.abc import Hashable, Mapping
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -64,6 +65,8 @@ class Claims:
         self.by_node: dict[NodeId, list[Claim]] = {}
         #: how often they have changed
         self.changes = 0
+        self._kept: dict[NodeId, Hashable] = {}
+        self._kept_at = 0
 
     def add(
         self, node: NodeState, job_class: JobClass, key: JobKey, ready: Ready, resources: Resources | None = None
@@ -84,10 +87,28 @@ class Claims:
     def names(self) -> dict[NodeId, Hashable]:
         """What each node is claimed for: as long as that stays the same, so does what the claims let start there."""
         return {
-            node_id: frozenset(claim.name(self._now_us) for claim in claims)
+            node_id: (frozenset(claim.name(self._now_us) for claim in claims), self._overdue(node_id, claims))
             for node_id, claims in self.by_node.items()
             if claims
         }
+
+    def kept(self) -> Mapping[NodeId, Hashable]:
+        """What is kept on each node by now, and for whom: all that a search for victims goes by."""
+        if self._kept_at != self.changes:
+            self._kept_at = self.changes
+            self._kept = {
+                node_id: frozenset((claim.key, claim.resources) for claim in claims)
+                for node_id, claims in self.by_node.items()
+                if claims
+            }
+        return self._kept
+
+    def _overdue(self, node_id: NodeId, claims: list[Claim]) -> int:
+        """How many attempts should have left a node on which claimers could have started by now: see `_left_over`."""
+        if all(claim.ready.declared_us > self._now_us for claim in claims):
+            return 0
+        ends = _ends(self._state, self._state.nodes[node_id]).declared
+        return bisect_right(ends, self._now_us, key=itemgetter(0))
 
     def taken(self, node: NodeState) -> bool:
         """Whether somebody claims the node."""

@@ -48,22 +48,25 @@ class Forecast(NamedTuple):
 
 def judge(state: State, now_us: int) -> list[d.Decision]:
     """Say which waiting jobs have become too late, and let those go by their bands that must start just in time."""
-    missed: dict[JobKey, None] = {}
-    must_start: dict[int, dict[JobKey, None]] = {}
+    missed: set[JobKey] = set()
+    must_start: dict[int, set[JobKey]] = {}
     while state.deadlines and state.deadlines[0][0] <= now_us:
         for key in heappop(state.deadlines)[1]:
             job = state.jobs.get(key)
             if job is None:
                 continue
             if key not in state.missed and job.state not in _ON_NODE and _too_late(job, now_us):
-                missed[key] = None
+                missed.add(key)
             if job.job_class.order == LATER and must_start_us(state, job.entry.spec) <= now_us:
                 name = job.job_class.name
                 order = order_of(state.discipline(name.kind.namespace), name).order
-                must_start.setdefault(order, {})[key] = None
-    decisions: list[d.Decision] = [d.Promote(keys=tuple(keys), order=order) for order, keys in must_start.items()]
+                must_start.setdefault(order, set()).add(key)
+    # sorted: what else stands there depends on the steps there were
+    decisions: list[d.Decision] = [
+        d.Promote(keys=tuple(sorted(keys)), order=order) for order, keys in sorted(must_start.items())
+    ]
     if missed:
-        decisions.append(d.MarkMissed(keys=tuple(missed)))
+        decisions.append(d.MarkMissed(keys=tuple(sorted(missed))))
     for decision in decisions:
         apply_decision(state, decision, now_us)
     return decisions

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from kos_ray.model import decisions as d
 from kos_ray.model.ids import JobKey
 from kos_ray.model.job import Eviction, Guarantee, JobState
+from kos_ray.model.node import RETIRES_NOW
 from kos_ray.model.reasons import Reason
 from kos_ray.scheduler.apply import apply_decision
 from kos_ray.scheduler.gangs import active, needed
@@ -15,15 +16,19 @@ from kos_ray.scheduler.state import NodeState, State
 def drain(state: State, now_us: int) -> list[d.Decision]:
     """Ask what runs on nodes that are to be emptied to give way; what cannot is waited for."""
     decisions: list[d.Decision] = []
-    if not any(mark.draining for mark in state.marks.values()):
+    if not state.retiring_now and not any(mark.draining for mark in state.marks.values()):
         return decisions
-    nodes = [node for node in state.nodes.values() if node.mark is not None and node.mark.draining]
+    nodes = [node for node in state.nodes.values() if _is_emptied(node)]
     kept = _kept(state, nodes) if state.gangs else set()
     for node in nodes:
         decisions += _empty(state, node, kept)
     for decision in decisions:
         apply_decision(state, decision, now_us)
     return decisions
+
+
+def _is_emptied(node: NodeState) -> bool:
+    return node.retires >= RETIRES_NOW or (node.mark is not None and node.mark.draining)
 
 
 def _kept(state: State, nodes: list[NodeState]) -> set[JobKey]:

@@ -196,13 +196,7 @@ class Search:
     def _chosen(self, pool: list[Victim], claimer: Job, fits: Callable[[list[Victim]], object]) -> list[Victim]:
         """The victims that let a claimer fit, no proper subset of which would do; empty: none do."""
         chosen = self._enough(sorted(pool, key=_harm_of), claimer, fits)
-        if not chosen:
-            return []
-        for victim in sorted(chosen, key=_harm_of, reverse=True):
-            without = [other for other in chosen if other is not victim]
-            if fits(without):
-                chosen = without
-        return chosen
+        return _spared(sorted(chosen, key=_harm_of, reverse=True), [], fits)
 
     def _enough(self, pool: list[Victim], claimer: Job, fits: Callable[[list[Victim]], object]) -> list[Victim]:
         """The first so many victims that let a claimer fit; empty: all of them do not, or none is needed."""
@@ -218,6 +212,8 @@ class Search:
         return chosen if fits(chosen) else []
 
     def _without(self, gone: Iterable[Victim]) -> Used:
+        if not self._state.tree.matters:
+            return self.rights.used
         used = {name: dict(found) for name, found in self.rights.used.items()}
         for job in leaving(gone):
             count(used, job.kind, -1)
@@ -300,6 +296,21 @@ class _Trial:
         if not self._wanted.fits(self._free):
             return False
         return self._search._within_quota(self._claimer, self.used)  # noqa: SLF001
+
+
+def _spared(chosen: list[Victim], beside: list[Victim], fits: Callable[[list[Victim]], object]) -> list[Victim]:
+    """Which of some victims are needed beside others, the first ones put back first.
+
+    Whoever can be put back one after another can be put back together, and most can: halves are tried at once.
+    """
+    if not chosen or fits(beside):
+        return []
+    if len(chosen) == 1:
+        return chosen
+    half = len(chosen) // 2
+    first, second = chosen[:half], chosen[half:]
+    needed = _spared(first, [*second, *beside], fits)
+    return [*needed, *_spared(second, [*needed, *beside], fits)]
 
 
 def _harm_of(victim: Victim) -> Harm:

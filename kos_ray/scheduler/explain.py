@@ -9,13 +9,17 @@ from kos_ray.model.ids import JobKey
 from kos_ray.model.job import JobState, SlotKind
 from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import UNIT, add
-from kos_ray.model.views import Explanation, NodeVerdict, RunTime
+from kos_ray.model.views import AgentVerdict, Explanation, NodeVerdict, RunTime
 from kos_ray.scheduler import gangs, gates
 from kos_ray.scheduler.advice import awaits_advice
+from kos_ray.scheduler.agents import held_for
 from kos_ray.scheduler.deadlines import forecast
+from kos_ray.scheduler.desk import NOBODY_YET
+from kos_ray.scheduler.dispatch import verdicts
 from kos_ray.scheduler.fit import pausing, usable, wanted_kind
 from kos_ray.scheduler.jobs import OVERDUE, Gang, Job
 from kos_ray.scheduler.models import estimate, order_now
+from kos_ray.scheduler.on_pressure import barred
 from kos_ray.scheduler.packing import Packing, counted
 from kos_ray.scheduler.queues import rank
 from kos_ray.scheduler.shares import standing
@@ -62,14 +66,17 @@ def explain(state: State, job: Job, now_us: int) -> Explanation:
         likely_us=likely_us,
         run_time=_run_time(state, job),
         spared=_spared(state, job),
+        schedule=state.schedules.of_job.get(job.key, "").replace("\0", "/"),
+        nominal_us=state.schedules.nominal.get(job.key, 0),
         **_gang(state, job, now_us),
+        **(_choice(state, job) if job.entry.spec.to is not None else {}),
     )
 
 
 def why(state: State, job: Job) -> Reason:
     """The one reason that a live job waits for; NONE for one that runs, or that only its turn is wanting."""
     if job.state is not JobState.READY:
-        return _OUT_OF_TURN.get(job.state, Reason.NONE)
+        return _out_of_turn(state, job)
     gang = waiting_gang(state, job)
     if gang is not None:
         if not gang.leader:
@@ -81,7 +88,37 @@ def why(state: State, job: Job) -> Reason:
         return Reason.NO_NODES
     if awaits_advice(state, job):
         return Reason.ORDER_ASKED
-    return job.job_class.why or Reason.KEPT_FOR_OTHERS
+    kept = Reason.NONE if barred(state, job) is None else Reason.SUSPENDED
+    return kept or job.job_class.why or Reason.KEPT_FOR_OTHERS
+
+
+def _out_of_turn(state: State, job: Job) -> Reason:
+    held = Reason.NONE
+    if job.state is JobState.HELD:
+        waits = job.key in state.coordination.approvals.waiting
+        held = Reason.APPROVAL if waits else held_for(state.agents, job.key)
+    return held or _OUT_OF_TURN.get(job.state, Reason.NONE)
+
+
+def _choice(state: State, job: Job) -> dict[str, Any]:
+    """Who has a message that is for a role, or why nobody has."""
+    choice, declined = state.dispatch.chosen.get(job.key), state.dispatch.declined.get(job.key, NOBODY_YET)
+    passed = verdicts(state, job) if choice is None else choice.others
+    return {
+        "agent": choice.agent if choice is not None else "",
+        "chosen": Reason(choice.reason).name.lower() if choice is not None else "",
+        "declined": tuple(name for name, _ in declined.by),
+        "passed": tuple(
+            AgentVerdict(
+                agent=one.agent,
+                why=Reason(one.reason).name.lower(),
+                text=Reason(one.reason).remedy,
+                delay_us=one.delay_us,
+                skill=one.skill,
+            )
+            for one in passed
+        ),
+    }
 
 
 def waiting_gang(state: State, job: Job) -> Gang | None:

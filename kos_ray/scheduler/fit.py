@@ -10,6 +10,7 @@ from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import Resources
 from kos_ray.model.where import ANYWHERE, Where
 from kos_ray.scheduler import fgd
+from kos_ray.scheduler.agents import host
 from kos_ray.scheduler.jobs import JobClass
 from kos_ray.scheduler.rooms import room_of, rounded
 from kos_ray.scheduler.sites import Sites, gpu_share, matches
@@ -111,6 +112,9 @@ def near_nodes(state: State, kind: SlotKind, where: Where, at_most: int) -> Iter
 
 def roomy_nodes(state: State, kind: SlotKind, where: Where) -> Iterable[NodeState]:
     """Nodes that may have room for a slot of a kind, the tightest first."""
+    if kind.receiver:
+        node = host(state, kind)
+        return () if node is None else (node,)
     if where != ANYWHERE and len(able := able_nodes(state, kind, where)) <= _FEW:
         return able
     return state.rooms.by_room().large_enough(kind.resources)

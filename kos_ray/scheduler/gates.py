@@ -7,6 +7,7 @@ from types import MappingProxyType
 from kos_ray.model.job import NO_DEMANDS, Demands
 from kos_ray.model.policy import Rate
 from kos_ray.model.reasons import Reason
+from kos_ray.scheduler import agents
 from kos_ray.scheduler.jobs import Job, JobClass
 from kos_ray.scheduler.state import State
 
@@ -29,9 +30,9 @@ def room(
     `taken` is what others take that start together with them.
     """
     demands = job_class.demands
+    found, why = agents.room(state, job_class.name) if job_class.agent else (_ANY, Reason.NONE)
     if demands == NO_DEMANDS:
-        return _ANY, Reason.NONE
-    found, why = _ANY, Reason.NONE
+        return found, why
     stock = dict(state.policy.licences)
     for name, amount in demands.licences:
         left = stock.get(name, 0) - state.used.get(("", name), 0) - taken.get(("", name), 0)
@@ -43,16 +44,25 @@ def room(
         left = most - state.used.get(place, 0) - taken.get(place, 0)
         if left < found:
             found, why = max(0, left), Reason.ARRAY_LIMIT if key.startswith(GROUP) else Reason.CONCURRENCY
-    if demands.agent and state.policy.agents_max:
-        left = state.policy.agents_max - state.used.get(AGENTS, 0) - taken.get(AGENTS, 0)
+    if demands.agent:
+        left, holds = _agents_left(state, job_class, taken)
         if left < found:
-            found, why = max(0, left), Reason.AGENT_LIMIT
+            found, why = max(0, left), holds
     rates = {rate.name: rate for rate in state.policy.rates}
     for name, units in demands.rates:
         times = _times(state, rates[name], units, now_us, taken) if name in rates else _ANY
         if times < found:
             found, why = times, Reason.RATE_LIMIT
     return found, why
+
+
+def _agents_left(state: State, job_class: JobClass, taken: Mapping[tuple[str, str], int]) -> tuple[int, Reason]:
+    """How many more agents may run, and what holds the next one of this class."""
+    if agents.missing(state, job_class.kind):
+        return 0, Reason.AGENT_BEFORE
+    if not state.policy.agents_max:
+        return _ANY, Reason.NONE
+    return state.policy.agents_max - state.used.get(AGENTS, 0) - taken.get(AGENTS, 0), Reason.AGENT_LIMIT
 
 
 def _times(state: State, rate: Rate, units: int, now_us: int, taken: Mapping[tuple[str, str], int]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -59,6 +60,8 @@ class Rest:
     hint_us: int | None
     #: changes of nodes before this one are known
     position: int
+    #: what was kept for others then, by node: where it is no longer, that node counts as changed
+    kept: Mapping[NodeId, Hashable]
 
 
 class Parked(NamedTuple):
@@ -82,9 +85,8 @@ class JobClass:
     """
 
     __slots__ = (
-        *("account", "band", "demanding", "demands", "kind", "kinds", "name", "order", "parked", "plugin", "ranked"),
-        *("ready", "rests", "rotates", "special", "where"),
-        "why",
+        *("account", "agent", "band", "demanding", "demands", "kind", "kinds", "name", "order", "parked", "plugin"),
+        *("ranked", "ready", "rests", "rotates", "special", "where", "why"),
     )
 
     def __init__(self, name: ClassKey, account: str, *, ranked: bool, plugin: str = "", rotates: bool = False) -> None:
@@ -94,6 +96,8 @@ class JobClass:
         self.kind = name.kind
         self.demands = name.demands
         self.demanding = name.demands != NO_DEMANDS
+        #: the agent that handles its jobs, "" where they are no messages
+        self.agent = name.kind.receiver
         self.where = name.where or ANYWHERE
         #: in order of preference
         self.kinds = kinds_of(name.kind, self.where)

@@ -10,7 +10,7 @@ that were stopped, and none that may have gone on from a checkpoint. A learnt ti
 is declared goes before it, and a declared limit (`timeout`) bounds it.
 """
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple
@@ -120,7 +120,7 @@ class Learnt:
     __slots__ = ("kinds", "version")
 
     def __init__(self) -> None:
-        self.kinds: dict[Kind, Histogram] = {}
+        self.kinds: OrderedDict[Kind, Histogram] = OrderedDict()
         #: how often what is known has changed, for whoever keeps what it made of that; in no snapshot
         self.version = 0
 
@@ -132,7 +132,7 @@ class Learnt:
             self.kinds[kind] = histogram
             self.version += histogram.add(buckets)
         while len(self.kinds) > KINDS_MAX:
-            del self.kinds[next(iter(self.kinds))]
+            self.kinds.popitem(last=False)
 
     def of(self, spec: Spec, size: int) -> Estimate:
         """What is known of jobs alike: of the narrowest kind with enough runs, else of the narrowest with any."""

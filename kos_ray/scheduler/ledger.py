@@ -10,6 +10,7 @@ from kos_ray.model.ids import JobKey, NodeId, SpecKey
 from kos_ray.model.job import LEGAL_MOVES, JobState, SlotKind
 from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import add
+from kos_ray.scheduler import lineage
 from kos_ray.scheduler.fit import reconsider
 from kos_ray.scheduler.gates import give_back, take
 from kos_ray.scheduler.jobs import Job, JobClass
@@ -39,6 +40,8 @@ def settled(state: State, key: JobKey) -> None:
     todo.ended.pop(key, None)
     if todo.asked_ms:
         todo.asked_ms.pop(key, None)
+    if todo.lost_on:
+        todo.lost_on.pop(key, None)
     todo.unblocked.pop(key, None)
     todo.unmeetable.pop(key, None)
     todo.cancelled.pop(key, None)
@@ -82,6 +85,8 @@ def launch(
         if nominated:
             nominated.pop(key, None)
     _joined(state, keys)
+    if kind.agent and kind.single_use:
+        lineage.launched(state, keys)
     if attempts is not None:
         for key, attempt in zip(keys, attempts, strict=True):
             if jobs[key].attempt != attempt:
@@ -122,6 +127,8 @@ def off_node(state: State, job: Job) -> None:
     job.node = job.lane = None
     count_on_nodes(state, job, -1)
     state.stopping.pop(job.key, None)
+    if state.heard:
+        state.heard.pop(job.key, None)
     if job.evicted_for is not None:
         state.making[job.evicted_for] -= 1
         if not state.making[job.evicted_for]:
@@ -161,7 +168,8 @@ def set_slots(state: State, node_id: NodeId, kind: SlotKind, slots: int, now_us:
     lane = _lane(state, node_id, kind)
     add(node.free, kind.resources, lane.slots - slots)
     reserve(state, kind.namespace, kind.resources, slots - lane.slots, now_us)
-    node.slots += slots - lane.slots
+    if not kind.receiver:  # a lane into an agent's process is no process
+        node.slots += slots - lane.slots
     lane.slots = slots
     note_idle(state, node_id, lane, now_us)
     if not lane.slots and not lane.held:
@@ -211,6 +219,5 @@ def rest_spec(state: State, key: SpecKey) -> None:
     """
     state.idle_specs[key] = None
     if len(state.idle_specs) > state.policy.idle_specs_max:
-        oldest = next(iter(state.idle_specs))
-        del state.idle_specs[oldest]
+        oldest, _ = state.idle_specs.popitem(last=False)
         unwatch(state, state.specs.pop(oldest).spec)

@@ -3,14 +3,24 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from kos_ray.model.node import Mark
+from kos_ray.model.node import RETIRES_NOW, Mark
+from kos_ray.model.reasons import Reason
 from kos_ray.model.windows import NODE, Windows
 from kos_ray.scheduler.state import NodeState, State
 
 
 def is_closed(node: NodeState) -> bool:
-    """Whether nothing new starts on a node."""
-    return node.mark is not None and node.mark.cordoned
+    """Whether nothing new starts on a node: somebody said so, something is short, or its agent is not in order."""
+    return node.silent or node.retires > 0 or bool(node.pressed) or (node.mark is not None and node.mark.cordoned)
+
+
+def closed_by(node: NodeState) -> Reason:
+    """Why nothing new starts on a node that is closed."""
+    if node.silent:
+        return Reason.NODE_SILENT
+    if node.retires:
+        return Reason.NODE_RETIRES
+    return Reason.CORDONED if node.mark is not None and node.mark.cordoned else Reason.NODE_PRESSED
 
 
 def set_marks(state: State, marks: Iterable[Mark]) -> None:
@@ -31,6 +41,15 @@ def refresh(state: State, node: NodeState) -> None:
     node.windows = tuple(state.windows[scope] for scope in sorted(scopes) if scope in state.windows)
     labels = {**dict(node.node.labels), **dict(node.mark.labels if node.mark else ())}
     node.labels = {name: value for name, value in labels.items() if value}
+
+
+def set_retires(state: State, node: NodeState, retires: int) -> None:
+    """Whether a node's agent is to be replaced, and whether what runs there is to give way for it."""
+    node.retires = retires
+    if retires >= RETIRES_NOW:
+        state.retiring_now.add(node.node.id)
+    else:
+        state.retiring_now.discard(node.node.id)
 
 
 def set_windows(state: State, windows: Windows) -> None:

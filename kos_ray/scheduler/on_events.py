@@ -5,17 +5,20 @@ from dataclasses import replace
 from typing import Any
 
 from kos_ray.model import events as e
+from kos_ray.model.agent_snapshots import SNAPSHOT_EVENTS
+from kos_ray.model.agents import AGENT_EVENTS, AgentEvent
+from kos_ray.model.coordination import COORDINATION_EVENTS, CoordinationEvent
 from kos_ray.model.errors import IllegalMove
 from kos_ray.model.ids import JobKey, NodeId, SpecKey
-from kos_ray.model.job import AttemptEnd, Guarantee, JobState, SlotKind
-from kos_ray.model.policy import Policy
-from kos_ray.scheduler import gangs
-from kos_ray.scheduler.advice import keep_advice, keep_only, plugins_in_force
+from kos_ray.model.job import AttemptEnd, Demands, Guarantee, JobState, SlotKind
+from kos_ray.model.schedule import SCHEDULE_EVENTS, ScheduleEvent
+from kos_ray.scheduler import agents, approvals, gangs, lineage
+from kos_ray.scheduler.assigned import messages_ended
 from kos_ray.scheduler.dependencies import Past, parent_started, wait
 from kos_ray.scheduler.family import born
-from kos_ray.scheduler.fit import reconsider
 from kos_ray.scheduler.groups import demands_of, join
-from kos_ray.scheduler.jobs import LATER, OVERDUE, ClassKey, Job, JobClass, SpecEntry
+from kos_ray.scheduler.hearing import begin, hear
+from kos_ray.scheduler.jobs import LATER, OVERDUE, Job, JobClass, SpecEntry
 from kos_ray.scheduler.learnt import large_arguments
 from kos_ray.scheduler.ledger import (
     count_on_nodes,
@@ -23,111 +26,60 @@ from kos_ray.scheduler.ledger import (
     leave_lane,
     move,
 )
-from kos_ray.scheduler.models import estimate_in, note_deadline, under_model
+from kos_ray.scheduler.models import estimate_in, note_deadline
 from kos_ray.scheduler.on_node_events import node_condition, node_lost, nodes_joined, nodes_marked, windows_changed
+from kos_ray.scheduler.on_pressure import node_calm, node_pressed
+from kos_ray.scheduler.on_settings import (
+    journal_resumed,
+    plugin_disabled,
+    policy_changed,
+    ranks_advised,
+    scheduler_started,
+)
 from kos_ray.scheduler.paths import lengthen_paths
+from kos_ray.scheduler.plain import add_plain
 from kos_ray.scheduler.queues import (
     burst_of,
     class_for,
     class_named,
-    order_of,
     queue,
-    queue_anew,
-    rebuild,
     reclass,
     start_waiting,
+    wait_anew,
     withdraw,
 )
-from kos_ray.scheduler.quota import Tree
+from kos_ray.scheduler.schedules import fold
 from kos_ray.scheduler.sites import full_word, watch, words_of
 from kos_ray.scheduler.state import State
 
 #: weight of the newest run in a spec's mean run time, as 1/n
 _MEAN_WEIGHT = 8
+#: a look into a table costs a fifth of the enumeration's own
+_ENDS = {int(end): end for end in AttemptEnd}
 #: attempts that end together of whose run times something is learnt
 _LEARNT_MAX = 64
-
-
-def _scheduler_started(state: State, event: e.SchedulerStarted, now_us: int) -> None:
-    state.epoch = event.epoch
-    # whoever folds these frames from a snapshot had nothing derived either
-    state.rooms.reset()
-    _use(state, event.policy, now_us)
-
-
-def _policy_changed(state: State, event: e.PolicyChanged, now_us: int) -> None:
-    again = [plugin for plugin in event.afresh if state.plugins_off.pop(plugin, None) is not None]
-    if not _use(state, event.policy, now_us) and again:
-        _order_anew(state, now_us)
-
-
-def _use(state: State, policy: Policy, now_us: int) -> bool:
-    """Go on under this policy; where it is another one, those that wait are ordered anew."""
-    before, state.policy = state.policy, policy
-    if before == policy:
-        return False
-    state.tree = Tree(policy.namespaces, state.capacity)
-    reconsider(state)
-    state.steps.clear()
-    state.shares_now.clear()
-    state.rooms.reset()
-    state.learnt.version += 1
-    # room that was made under other settings may be of no use under these
-    for key in list(state.nominated):
-        withdraw(state, key)
-    _order_anew(state, now_us)
-    return True
-
-
-def _order_anew(state: State, now_us: int) -> None:
-    """Put all jobs into the classes in which they stand under the present policy."""
-    for job_class in state.classes.values():
-        job_class.ready.clear()
-    keep_only(state, plugins_in_force(state))
-    state.classes = {}
-    moved: dict[tuple[ClassKey, SpecKey], JobClass] = {}
-    for job in state.jobs.values():
-        place = (job.job_class.name, job.spec)
-        if place not in moved:
-            moved[place] = _same_under(state, job, now_us)
-    rebuild(state, [(job, moved[job.job_class.name, job.spec]) for job in state.jobs.values()])
-    for job in state.jobs.values():
-        if job.job_class.order == LATER:
-            note_deadline(state, job.entry.spec, (job.key,), later=True)
-    start_waiting(state, (job for job in state.jobs.values() if job.state is JobState.READY), now_us)
-
-
-def _same_under(state: State, job: Job, now_us: int) -> JobClass:
-    """The class in which a job stands under the present policy."""
-    name = job.job_class.name
-    if name.order == OVERDUE:
-        return class_named(state, name)
-    name = order_of(state.discipline(name.kind.namespace), replace(name, tier=0))
-    return class_named(state, under_model(state, name, job.entry.spec, now_us))
-
-
-def _ranks_advised(state: State, event: e.RanksAdvised, _now_us: int) -> None:
-    for key, rank in zip(event.keys, event.ranks, strict=True):
-        if keep_advice(state, event.plugin, key, rank):
-            queue_anew(state, state.jobs[key])
-
-
-def _plugin_disabled(state: State, event: e.PluginDisabled, now_us: int) -> None:
-    state.plugins_off[event.plugin] = event.why
-    _order_anew(state, now_us)
 
 
 def _jobs_submitted(state: State, event: e.JobsSubmitted, now_us: int) -> None:
     if event.first != state.next_key:
         raise IllegalMove(f"jobs must be numbered from {state.next_key} on, found {event.first}")
     _remember(state, event)
+    state.sizes.update(large_arguments(event))
+    if not add_plain(state, event, now_us):
+        _add_arrays(state, event, now_us)
+    if event.parent:
+        born(state, event.parent, range(event.first, state.next_key))
+
+
+def _add_arrays(state: State, event: e.JobsSubmitted, now_us: int) -> None:
     names = dict(event.names) if state.watched else {}
     dependencies = {dependency.key: dependency for dependency in event.dependencies}
     past = Past(event)
     all_limits = {limits.index: limits for limits in event.limits}
+    #: a request often has thousands of single jobs that are alike
+    classes: dict[tuple[SpecKey, int, Demands | None, tuple[str, ...]], JobClass] = {}
     for gang in event.gangs:
         gangs.join(state, gang)
-    state.sizes.update(large_arguments(event))
     key = event.first
     for index, (count, spec_key) in enumerate(zip(event.counts, event.specs, strict=True)):
         entry = state.specs[spec_key]
@@ -141,19 +93,21 @@ def _jobs_submitted(state: State, event: e.JobsSubmitted, now_us: int) -> None:
             name = f"{entry.spec.namespace}\0{limits.group}"
             demands = demands_of(name, limits, entry.spec.demands)
         words = words_of(state, entry.spec, names.get(index, "")) if state.watched else ()
-        job_class = class_for(
-            state, entry, entry.spec.band, now_us, user=event.sender, lower=lower, demands=demands, words=words
-        )
+        alike = (spec_key, lower, demands, words)
+        job_class = classes.get(alike)
+        if job_class is None:
+            job_class = classes[alike] = class_for(
+                state, entry, entry.spec.band, now_us, user=event.sender, lower=lower, demands=demands, words=words
+            )
         if entry.spec.deadline_us:
             note_deadline(state, entry.spec, range(key, end), later=job_class.order == LATER)
         ready = _add_jobs(state, range(key, end), spec_key, job_class, dependencies, past)
         start_waiting(state, ready, now_us)
+        approvals.begin(state, entry.spec, range(key, end))
         if limits is not None:
             join(state, name, limits, range(key, end))
         key = JobKey(end)
     state.next_key = key
-    if event.parent:
-        born(state, event.parent, range(event.first, key))
     if event.dependencies:
         lengthen_paths(state, event.dependencies)
 
@@ -189,6 +143,9 @@ def _remember(state: State, event: e.JobsSubmitted) -> None:
     """What a submission says beside its jobs: new specs, and where the jobs that they name have run."""
     for key, spec in event.new_specs:
         state.specs[key] = SpecEntry(spec)
+        state.queue_limits = state.queue_limits or bool(spec.queue_ms)
+        state.heartbeats = state.heartbeats or bool(spec.heartbeat_ms)
+        state.dispatch.used = state.dispatch.used or spec.to is not None
         state.idle_specs[key] = None
         if spec.where.jobs:
             watch(state, spec, event.neighbours)
@@ -196,13 +153,15 @@ def _remember(state: State, event: e.JobsSubmitted) -> None:
         state.left.setdefault(full_word(namespace, f"job:{name}"), {})[NodeId(node)] = None
 
 
-def _attempts_entered(state: State, event: e.AttemptsEntered, _now_us: int) -> None:
+def _attempts_entered(state: State, event: e.AttemptsEntered, now_us: int) -> None:
     for key, attempt in zip(event.keys, event.attempts, strict=True):
         job = state.jobs.get(key)
         if job is None or job.attempt != attempt or job.state is not JobState.LAUNCHED or key in state.todo.ended:
             continue
         move(job, JobState.RUNNING)
         _has_started(state, job)
+        if state.heartbeats and job.entry.spec.heartbeat_ms:
+            begin(state, job, now_us)
         kind = job.kind
         lane = lane_of(job)
         lane.running += 1
@@ -220,17 +179,15 @@ def _attempts_ended(state: State, event: e.AttemptsEnded, now_us: int) -> None:
         job = jobs.get(key)
         if job is None or job.attempt != event.attempts[i] or job.node != event.node:
             continue  # fenced: another attempt has taken its place, or the job is over
-        end = AttemptEnd(event.ends[i])
+        end = _ENDS[event.ends[i]]
         if i in asked_ms:
             state.todo.asked_ms[key] = asked_ms[i]
         leave_lane(state, job, now_us)
         ended[key] = end
         job.undelivered = job.undelivered + 1 if end is AttemptEnd.UNDELIVERED else 0
         if end is AttemptEnd.SUCCEEDED:
-            entry = job.entry
             run_us = max(1, event.ended_us[i] - event.entered_us[i])
-            entry.mean_us = (entry.mean_us * (_MEAN_WEIGHT - 1) + run_us) // _MEAN_WEIGHT if entry.mean_us else run_us
-            entry.mean_us = max(1, entry.mean_us)
+            _measured(state, job, run_us)
             ran.append((job, run_us))
             if taken:
                 _room_is_ours(state, event.node, job.kind)
@@ -240,8 +197,17 @@ def _attempts_ended(state: State, event: e.AttemptsEnded, now_us: int) -> None:
             _has_started(state, job)
             if end is AttemptEnd.TIMED_OUT:
                 ran.append((job, max(1, event.ended_us[i] - event.entered_us[i])))
+    _besides(state, event, ran, now_us)
+
+
+def _besides(state: State, event: e.AttemptsEnded, ran: Sequence[tuple[Job, int]], now_us: int) -> None:
+    """What is learnt of attempts that have ended, and what they had goes with them."""
     if ran:
         _learn(state, ran)
+    if state.coordination.of_job:
+        ends = zip(event.keys, event.attempts, strict=True)
+        state.coordination.attempts_ended([(key, attempt) for key, attempt in ends if key in state.todo.ended])
+    messages_ended(state, event, now_us)
 
 
 def _learn(state: State, ran: Sequence[tuple[Job, int]]) -> None:
@@ -269,6 +235,18 @@ def _room_was_taken(state: State, node: NodeId, kind: SlotKind, now_us: int) -> 
     pause = min(policy.taken_pause_us << min(times, 16), policy.taken_pause_us_max)
     state.nodes[node].taken[kind] = (now_us + pause, times + 1)
     state.taken_nodes[node] = None
+
+
+def _measured(state: State, job: Job, run_us: int) -> None:
+    """How long jobs of a spec run, of late."""
+    entry, patience_us = job.entry, state.policy.patience_us
+    known_us = entry.mean_us
+    mean_us = (known_us * (_MEAN_WEIGHT - 1) + run_us) // _MEAN_WEIGHT if known_us else run_us
+    entry.mean_us = max(1, mean_us)
+    if (0 < known_us <= patience_us) != (entry.mean_us <= patience_us):
+        # whether they are waited for, or asked to give way, is another matter from now on
+        for kind in job.job_class.kinds:
+            state.rooms.touched.update((node_id, state.nodes[node_id]) for node_id in state.lanes.get(kind, ()))
 
 
 def _room_is_ours(state: State, node: NodeId, kind: SlotKind) -> None:
@@ -301,19 +279,23 @@ def _hold_requested(state: State, event: e.HoldRequested, _now_us: int) -> None:
 
 def _may_run_again(job: Job) -> bool:
     """An at-most-once job that has been entered could never be entered again: a pause leaves it alone."""
-    return job.entry.spec.guarantee is Guarantee.AT_LEAST_ONCE
+    return job.entry.spec.guarantee is not Guarantee.AT_MOST_ONCE
 
 
-def _release_requested(state: State, event: e.ReleaseRequested, _now_us: int) -> None:
+def _release_requested(state: State, event: e.ReleaseRequested, now_us: int) -> None:
+    released: list[JobKey] = []
     for key in event.keys:
         job = state.jobs.get(key)
-        if job is None:
-            continue
+        if job is None or key in state.coordination.approvals.waiting:
+            continue  # what waits for approval goes on with that alone
         job.held = False
         state.todo.held.pop(key, None)
         state.todo.paused.pop(key, None)
         if job.state is JobState.HELD:
             state.todo.unblocked[key] = None
+            released.append(key)
+    if state.queue_limits:
+        wait_anew(state, released, now_us)
 
 
 def _priority_changed(state: State, event: e.PriorityChanged, now_us: int) -> None:
@@ -332,6 +314,8 @@ def _priority_changed(state: State, event: e.PriorityChanged, now_us: int) -> No
             moved = class_for(
                 state, job.entry, event.band, now_us, user=user, overdue=overdue, demands=name.demands, words=name.words
             )
+            # what was changed for it since its submission stays
+            moved = class_named(state, replace(moved.name, kind=name.kind, where=name.where))
             reclass(state, job, moved)
             if job.node is not None:
                 count_on_nodes(state, job, 1)
@@ -343,30 +327,59 @@ def _checkpoints_stored(state: State, event: e.CheckpointsStored, now_us: int) -
         job = state.jobs.get(key)
         if job is not None and job.attempt == attempt:
             job.saved_us = now_us
+    if state.agents.of_job:
+        lineage.stored(state, event, now_us)
+    if state.heard:
+        hear(state, event.keys, event.attempts, now_us)
+
+
+def _progress_made(state: State, event: e.ProgressMade, now_us: int) -> None:
+    if state.heard:
+        hear(state, event.keys, event.attempts, now_us)
 
 
 def _nothing(_state: State, _event: Any, _now_us: int) -> None:
     """Events that only readers care for."""
 
 
+def _schedule(state: State, event: ScheduleEvent, _now_us: int) -> None:
+    fold(state.schedules, event)
+
+
+def _agent(state: State, event: AgentEvent, now_us: int) -> None:
+    agents.fold(state, event, now_us)
+
+
+def _coordination(state: State, event: CoordinationEvent, _now_us: int) -> None:
+    state.coordination.fold(event)
+
+
 ON_EVENT: dict[type, Callable[[State, Any, int], None]] = {
-    e.SchedulerStarted: _scheduler_started,
+    e.SchedulerStarted: scheduler_started,
     e.JobsSubmitted: _jobs_submitted,
     e.NodesJoined: nodes_joined,
     e.NodeLost: node_lost,
     e.AttemptsEntered: _attempts_entered,
     e.AttemptsEnded: _attempts_ended,
     e.LogsStored: _nothing,
-    e.ProgressMade: _nothing,
+    e.JournalCompacted: _nothing,
+    e.JournalResumed: journal_resumed,
+    e.ProgressMade: _progress_made,
     e.CheckpointsStored: _checkpoints_stored,
     e.CancelRequested: _cancel_requested,
     e.HoldRequested: _hold_requested,
     e.ReleaseRequested: _release_requested,
     e.PriorityChanged: _priority_changed,
-    e.PolicyChanged: _policy_changed,
+    e.PolicyChanged: policy_changed,
     e.NodesMarked: nodes_marked,
     e.NodeCondition: node_condition,
+    e.NodePressed: node_pressed,
+    e.NodeCalm: node_calm,
     e.WindowsChanged: windows_changed,
-    e.RanksAdvised: _ranks_advised,
-    e.PluginDisabled: _plugin_disabled,
+    e.RanksAdvised: ranks_advised,
+    e.PluginDisabled: plugin_disabled,
+    **dict.fromkeys(SCHEDULE_EVENTS, _schedule),
+    **dict.fromkeys(AGENT_EVENTS, _agent),
+    **dict.fromkeys(SNAPSHOT_EVENTS, lineage.fold),
+    **dict.fromkeys(COORDINATION_EVENTS, _coordination),
 }

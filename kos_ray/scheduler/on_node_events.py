@@ -4,11 +4,12 @@ from kos_ray.model import events as e
 from kos_ray.model.job import AttemptEnd
 from kos_ray.model.resources import add
 from kos_ray.scheduler.fit import reconsider
+from kos_ray.scheduler.hearing import begin_anew
 from kos_ray.scheduler.ledger import (
     not_idle,
     off_node,
 )
-from kos_ray.scheduler.marks import is_closed, refresh, set_marks, set_windows
+from kos_ray.scheduler.marks import is_closed, refresh, set_marks, set_retires, set_windows
 from kos_ray.scheduler.queues import (
     withdraw,
 )
@@ -48,7 +49,9 @@ def node_lost(state: State, event: e.NodeLost, now_us: int) -> None:
     if lost is None:
         return
     state.rooms.leave(lost)
+    set_retires(state, lost, 0)
     state.taken_nodes.pop(event.node, None)
+    state.pressure.forget(event.node)
     add(state.capacity, lost.node.resources, -1)
     state.starts.pop(event.node, None)
     state.tree = Tree(state.policy.namespaces, state.capacity)
@@ -64,6 +67,7 @@ def node_lost(state: State, event: e.NodeLost, now_us: int) -> None:
     for key in sorted(key for lane in lost.lanes.values() for key in lane.held):
         off_node(state, state.jobs[key])
         state.todo.ended[key] = AttemptEnd.LOST
+        state.todo.lost_on[key] = lost.node.host
     for nodes in state.left.values():
         nodes.pop(event.node, None)
     made = {gang.leader for gang in state.gangs.values() if event.node in gang.room}
@@ -71,12 +75,20 @@ def node_lost(state: State, event: e.NodeLost, now_us: int) -> None:
         withdraw(state, key)
 
 
-def node_condition(state: State, event: e.NodeCondition, _now_us: int) -> None:
-    """What a node's agent measured."""
+def node_condition(state: State, event: e.NodeCondition, now_us: int) -> None:
+    """What a node's agent measured, or that it says nothing."""
     node = state.nodes.get(event.node)
-    if node is not None:
-        node.battery, node.gpu_free = event.battery, event.gpu_free
-        reconsider(state)
+    if node is None:
+        return
+    node.battery, node.gpu_free = event.battery, event.gpu_free
+    if node.silent and not event.silent:
+        begin_anew(state, now_us, event.node)
+    node.silent = event.silent
+    set_retires(state, node, event.retires)
+    reconsider(state)
+    if node.silent or node.retires:
+        for key in [key for key, target in state.nominated.items() if target == event.node]:
+            withdraw(state, key)
 
 
 def windows_changed(state: State, event: e.WindowsChanged, _now_us: int) -> None:

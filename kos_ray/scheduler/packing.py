@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from kos_ray.model.ids import NodeId
+from kos_ray.model.ids import JobKey, NodeId
 from kos_ray.model.job import SlotKind
 from kos_ray.model.resources import Resources, add
 from kos_ray.model.where import ANYWHERE, Where
@@ -49,6 +49,8 @@ class Packing:
         self._empty = empty
         self._near = near
         self._found: dict[NodeId, NodeState] = {}
+        #: nodes once these jobs have left them
+        self._after: dict[tuple[NodeId, frozenset[JobKey]], NodeState] = {}
         #: nodes that some have left
         self._left: set[NodeId] = set()
         self.used: Used = {} if empty or not state.tree.matters else used_without_idle(state)
@@ -57,19 +59,27 @@ class Packing:
         """The same once these jobs have left their nodes; `used` is what is reserved then."""
         found = Packing.__new__(Packing)
         found._state, found._now_us, found._empty, found._near = self._state, self._now_us, self._empty, 0  # noqa: SLF001
-        found._found = dict(self._found)  # noqa: SLF001
+        found._found, found._after = dict(self._found), self._after  # noqa: SLF001
         found.used = self.used if used is None else used
-        changed = found._left = set()  # noqa: SLF001 - its own
+        leaving: dict[NodeId, list[Job]] = {}
         for job in gone:
-            if job.node is None or job.node not in self._state.nodes:
-                continue
-            node = self._of(self._state.nodes[job.node]) if job.node not in changed else found._found[job.node]  # noqa: SLF001
-            if job.node not in changed:
-                changed.add(job.node)
-                node = found._found[job.node] = _copy(node)  # noqa: SLF001
-            add(node.free, job.kind.resources, 1)
-            _slots(node, job.kind, -1)
+            if job.node is not None and job.node in self._state.nodes:
+                leaving.setdefault(job.node, []).append(job)
+        found._left = set(leaving)  # noqa: SLF001
+        for node_id, jobs in leaving.items():
+            found._found[node_id] = self._without_some(node_id, jobs)  # noqa: SLF001
         return found
+
+    def _without_some(self, node_id: NodeId, gone: Sequence[Job]) -> NodeState:
+        """A node once some have left it; searches ask for the same ones again and again."""
+        name = node_id, frozenset(job.key for job in gone)
+        node = self._after.get(name)
+        if node is None:
+            node = self._after[name] = _copy(self._of(self._state.nodes[node_id]))
+            for job in gone:
+                add(node.free, job.kind.resources, 1)
+                _slots(node, job.kind, -1)
+        return node
 
     def fit(
         self,

@@ -11,7 +11,8 @@ from kos_ray.model.resources import Resources
 from kos_ray.scheduler.claims import Claims, length_us
 from kos_ray.scheduler.jobs import Parked, Rest
 from kos_ray.scheduler.packing import shape_of
-from kos_ray.scheduler.rooms import Index, Shelf, room_of, shelf_of
+from kos_ray.scheduler.rooms import Index, Rooms, Shelf, room_of, shelf_of
+from kos_ray.scheduler.slots import ahead_lanes
 from kos_ray.scheduler.state import NodeState, State
 from kos_ray.scheduler.targets import Targets
 from kos_ray.scheduler.turns import Turn
@@ -27,8 +28,7 @@ class Parking:
         self._now_us = now_us
         self._claims = claims
         self._targets = targets
-        #: by index, span of changes, and size: the nodes that changed in it and may hold so much
-        self._changed: dict[tuple[int, int, int, Shelf], list[NodeState]] = {}
+        self._changed: dict[Index, _Changed] = {}
         #: what nodes have at a position
         self._rooms: dict[NodeId, dict[str, int]] = {}
         self._rooms_at = -1
@@ -81,7 +81,7 @@ class Parking:
             return False
         by_room = state.rooms.by_room()
         # nodes have come, or marks or settings have changed: whatever was known does not hold
-        anew = not state.rooms.knows(position)
+        anew = not state.rooms.knows(position) or self._may_queue_ahead(turn)
         if anew or self._may_start(turn, position, by_room):
             return False
         if searches and not self._rests(turn, position, rest):
@@ -111,11 +111,16 @@ class Parking:
 
     def _may_start(self, turn: Turn, position: int, by_room: Index) -> bool:
         """Whether a node that has changed since has room for a head that is not kept for others."""
-        wanted = turn.job_class.kind.resources
-        return any(
-            wanted.fits(self._room(node)) and self._claims.times(node, turn.head, wanted, opens=True)
+        wanted, gang = turn.job_class.kind.resources, turn.job_class.name.gang
+        return any(  # what claims let start of a gang depends on all its members: that is left to its turn
+            wanted.fits(self._room(node)) and (gang or self._claims.times(node, turn.head, wanted, opens=True))
             for node in self._holding(by_room, position, wanted)
         )
+
+    def _may_queue_ahead(self, turn: Turn) -> bool:
+        """Whether a head of short jobs needs no room: it may wait in a lane as well."""
+        estimate_us = self._state.jobs[turn.head].entry.mean_us
+        return any(ahead_lanes(self._state, turn.job_class.kind, estimate_us))
 
     def _may_search(self, turn: Turn, position: int, index: Index) -> bool:
         """Whether on a node that has changed since enough may give way."""
@@ -123,12 +128,13 @@ class Parking:
         return any(self._targets.may_gain(node, turn.head, wanted) for node in self._holding(index, position, wanted))
 
     def _holding(self, index: Index, position: int, wanted: Resources) -> list[NodeState]:
-        """The nodes that have changed since and may have what a class needs: the same for all classes of that size."""
-        rooms = self._state.rooms
-        name = (id(index), position, rooms.position, shelf_of(wanted))
-        if name not in self._changed:
-            self._changed[name] = index.holding(rooms.changed_since(position) or (), wanted)
-        return self._changed[name]
+        """The nodes that have changed since and may have what a class needs."""
+        changed = self._changed.get(index)
+        if changed is None or position < changed.since:
+            at = [found.parked.position for found in self._state.classes.values() if found.parked]
+            since = min((position, *filter(self._state.rooms.knows, at)))
+            changed = self._changed[index] = _Changed(self._state.rooms, index, since)
+        return changed.holding(position, wanted)
 
     def _room(self, node: NodeState) -> dict[str, int]:
         position = self._state.rooms.position
@@ -139,6 +145,40 @@ class Parking:
         if room is None:
             room = self._rooms[node.node.id] = room_of(node)
         return room
+
+
+class _Changed:
+    """The nodes that have changed since a position, by what one index says of them.
+
+    Which of them may hold so much is found once for all classes of a size, and looked at again for those alone that
+    change meanwhile: in a full cluster it is hardly any.
+    """
+
+    def __init__(self, rooms: Rooms, index: Index, since: int) -> None:
+        self.since = since
+        self._rooms = rooms
+        self._index = index
+        self._at = rooms.position
+        self._shelves = index.shelves(rooms.changed_since(since) or ())
+        #: by size: up to which position it was looked at, and which nodes were found
+        self._found: dict[Shelf, tuple[int, dict[NodeId, NodeState]]] = {}
+
+    def holding(self, position: int, wanted: Resources) -> list[NodeState]:
+        """Which of them have changed since a later position and may hold so much."""
+        size = shelf_of(wanted)
+        known = self._found.get(size)
+        if known is None:
+            gpu, cpu, memory = size
+            fits = [nodes for (g, c, m), nodes in self._shelves.items() if g >= gpu and c >= cpu and m >= memory]
+            known = self._found[size] = self._at, {node.node.id: node for nodes in fits for node in nodes}
+        upto, found = known
+        if upto < self._rooms.position:
+            changed = self._rooms.changed_since(upto) or ()
+            found |= {node.node.id: node for node in self._index.holding(changed, wanted)}
+            self._found[size] = self._rooms.position, found
+        if not found:
+            return []
+        return [node for node in self._index.holding(found.values(), wanted) if self._rooms.has_changed(node, position)]
 
 
 def _of_many_shapes(state: State, turn: Turn) -> bool:

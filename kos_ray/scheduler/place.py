@@ -15,13 +15,7 @@ from kos_ray.scheduler import fgd, gates
 from kos_ray.scheduler.apply import apply_decision
 from kos_ray.scheduler.claims import NEVER, Claims, earliest
 from kos_ray.scheduler.evict import Search
-from kos_ray.scheduler.fit import (
-    kinds_of,
-    leftover,
-    roomy_nodes,
-    usable,
-    why_not,
-)
+from kos_ray.scheduler.fit import kinds_of, leftover, roomy_nodes, usable, why_not
 from kos_ray.scheduler.gang_place import GangTurns
 from kos_ray.scheduler.jobs import JobClass
 from kos_ray.scheduler.ledger import launch
@@ -32,7 +26,7 @@ from kos_ray.scheduler.queues import drop_unused, first_ready, place_in_class, t
 from kos_ray.scheduler.recalls import Recalls
 from kos_ray.scheduler.score import in_rotation, liked_best
 from kos_ray.scheduler.sites import Sites
-from kos_ray.scheduler.slots import Slots, ahead_room
+from kos_ray.scheduler.slots import Slots, ahead_lanes, ahead_room
 from kos_ray.scheduler.state import NodeState, State
 from kos_ray.scheduler.turns import Turn, Turns, turns_of
 from kos_ray.scheduler.victims import evictions
@@ -73,14 +67,12 @@ class Pass:
         idle_kinds = set(self.state.idle_lanes)
         for job_class in self.state.classes.values():
             job_class.why = Reason.NONE
-        self._given_up = of_no_use(self.state, self.sites, self._gangs.may_start_there)
-        for decision in self._given_up:
-            apply_decision(self.state, decision, self.now_us)
-        for key, node_id in self.state.nominated.items():
-            if not self._gangs.keep_made(key):
-                self.claims.add(self.state.nodes[node_id], self.state.jobs[key].job_class, key, NEVER)
+        self._keep_what_was_made()
         turns = Turns(self.state, self.now_us, idle_kinds.__contains__)
         while (turn := turns.next()) is not None:
+            if self._waits_for_others(turn):
+                turns.placed()
+                continue
             if self._passes_over(turn):
                 if not turn.nominated:
                     turn.job_class.why = Reason.GANG_NO_ROOM if turn.job_class.name.gang else Reason.NO_ROOM
@@ -94,11 +86,26 @@ class Pass:
                 turns.pass_over()
         while self.sites.somebody_came():
             self._follow()
-        self.state.rooms.keep_claims(self.claims.names())
+        self.state.rooms.compare_claims(self.claims.names())
         slot_us = slot_end_us(self.state, self.now_us)
         hints = [self._search.targets.retry_us, self._refill_us, self.sites.opens_us, slot_us]
         self.state.retry_us = min((at_us for at_us in hints if at_us is not None), default=None)
         return self._decisions()
+
+    def _keep_what_was_made(self) -> None:
+        """Room that others have made, or make, is claimed; but for what is of no use any more."""
+        self._given_up = of_no_use(self.state, self.sites, self._gangs.may_start_there)
+        for decision in self._given_up:
+            apply_decision(self.state, decision, self.now_us)
+        for key, node_id in self.state.nominated.items():
+            if not self._gangs.keep_made(key):
+                self.claims.add(self.state.nodes[node_id], self.state.jobs[key].job_class, key, NEVER)
+
+    def _waits_for_others(self, turn: Turn) -> bool:
+        """Whether a head has lost its turn in this pass: its gang was stopped to make room, and waits as a whole."""
+        if turn.nominated:
+            return turn.head not in self.state.nominated
+        return self.state.jobs[turn.head].queued is not turn.job_class
 
     def _passes_over(self, turn: Turn) -> bool:
         """Whether nothing has changed for a head that had no room, and no node is to be claimed for it."""
@@ -261,15 +268,11 @@ class Pass:
         """Give one run of short jobs to the lane that will be free first, so that its slots never wait for us."""
         kind, policy = turn.kind, self.state.policy
         estimate_us = self.state.jobs[turn.head].entry.mean_us
-        if kind.single_use or not 0 < estimate_us <= policy.ahead_run_us_max:
-            return False
         best: tuple[float, NodeId] | None = None
-        for node_id, lane in self.state.lanes.get(kind, {}).items():
-            node = self.state.nodes[node_id]
+        for node, lane in ahead_lanes(self.state, kind, estimate_us):
             # what waits ahead starts later, and might outlive a window
-            may = ahead_room(policy, lane, estimate_us) and not self.sites.bounded(node, turn.job_class)
-            if may and self._let(node, turn, opens=False):
-                rank = (lane.load_us / lane.slots, node_id)
+            if not self.sites.bounded(node, turn.job_class) and self._let(node, turn, opens=False):
+                rank = (lane.load_us / lane.slots, node.node.id)
                 best = min(best, rank) if best else rank
         if best is None:
             return False
@@ -321,14 +324,14 @@ class Pass:
     def _hold(self, turn: Turn) -> None:
         """Say why a head waits, and keep the node for it where it can start first."""
         job_class, state = turn.job_class, self.state
-        if turn.nominated:
-            self._parking.set_aside(turn)
-            return
         if job_class.why is Reason.RATE_LIMIT:
             demands = self._gangs.demands(turn.head) if job_class.name.gang else job_class.demands
             due_us = gates.refill_us(state, demands, self.now_us)
             if due_us is not None:
                 self._refill_us = due_us if self._refill_us is None else min(self._refill_us, due_us)
+        if turn.nominated:
+            self._parking.set_aside(turn)
+            return
         if job_class.why is Reason.NONE:
             why = self._gangs.why_not(turn) if job_class.name.gang else None
             job_class.why = why or why_not(state, job_class, turn.head, self._search, self.sites, self.now_us)

@@ -1,11 +1,11 @@
 """Where a job stands among those that wait: its class, its rank there, and the class's heap."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from heapq import heapify, heappop, heappush
 from typing import Any
 
-from kos_ray.model.ids import JobKey
+from kos_ray.model.ids import MS_US, JobKey
 from kos_ray.model.job import Demands, JobState
 from kos_ray.model.policy import Discipline, Model
 from kos_ray.model.where import ANYWHERE
@@ -13,7 +13,7 @@ from kos_ray.scheduler.advice import UNADVISED, note_unadvised, rank_by_advice
 from kos_ray.scheduler.jobs import OVERDUE, ClassKey, Job, JobClass, SpecEntry
 from kos_ray.scheduler.models import under_model
 from kos_ray.scheduler.shares import account_of
-from kos_ray.scheduler.state import State
+from kos_ray.scheduler.state import Account, State
 
 #: where those stand whose namespace is blind to bands
 _BLIND_BAND = 3
@@ -190,8 +190,24 @@ def start_waiting(state: State, jobs: Iterable[Job], now_us: int) -> None:
         wait_us = state.policy.aging_us[job_class.band]
         if wait_us:
             due.setdefault(now_us + wait_us, []).extend(keys)
+        if state.queue_limits:
+            for key in keys:
+                if queue_ms := state.jobs[key].entry.spec.queue_ms:
+                    heappush(state.queue_ends, (now_us + queue_ms * MS_US, (key,)))
     for due_us, keys in due.items():
         heappush(state.aging, (due_us, tuple(keys)))
+
+
+def wait_anew(state: State, keys: Sequence[JobKey], now_us: int) -> None:
+    """Jobs that were held may start from now on: the time in which they are to be entered begins with it."""
+    limits = {key: queue_ms for key in keys if (queue_ms := state.jobs[key].entry.spec.queue_ms)}
+    if not limits:
+        return
+    state.queue_ends = [entry for entry in state.queue_ends if entry[1][0] not in limits]
+    heapify(state.queue_ends)
+    for key, queue_ms in limits.items():
+        if state.jobs[key].since_us >= 0:  # else it begins when it is ready for the first time
+            heappush(state.queue_ends, (now_us + queue_ms * MS_US, (key,)))
 
 
 def burst_of(state: State, namespace: str, count: int, now_us: int) -> bool:
@@ -200,11 +216,26 @@ def burst_of(state: State, namespace: str, count: int, now_us: int) -> bool:
     if not policy.burst_jobs:
         return False
     account = account_of(state, namespace)
-    start_us, jobs = account.burst
-    if now_us - start_us >= policy.burst_us:
-        start_us, jobs = now_us, 0
+    start_us, jobs = _burst_at(account, policy.burst_us, now_us)
     account.burst = (start_us, jobs + count)
     return jobs >= policy.burst_jobs
+
+
+def on_top(state: State, namespace: str, count: int, now_us: int) -> bool | None:
+    """Whether so many jobs, one by one, come on top of a burst; None: only the last. Nothing is counted."""
+    policy = state.policy
+    if not policy.burst_jobs:
+        return False
+    _, jobs = _burst_at(account_of(state, namespace), policy.burst_us, now_us)
+    if jobs >= policy.burst_jobs:
+        return True
+    return False if jobs + count <= policy.burst_jobs else None
+
+
+def _burst_at(account: Account, burst_us: int, now_us: int) -> tuple[int, int]:
+    """When the account's present burst began, and its jobs so far."""
+    start_us, jobs = account.burst
+    return (now_us, 0) if now_us - start_us >= burst_us else (start_us, jobs)
 
 
 def reclass(state: State, job: Job, job_class: JobClass) -> None:

@@ -1,6 +1,7 @@
 """What waits ahead at a node and is asked back: what runs before it turned out long, or somebody claims the room."""
 
 from collections.abc import Set
+from itertools import islice
 
 from kos_ray.model import decisions as d
 from kos_ray.model.ids import JobKey
@@ -36,17 +37,23 @@ class Recalls:
 
     def ahead(self, node: NodeState, turn: Turn) -> None:
         """Ask back what waits ahead on a claimed node and stands behind the claimer."""
+        jobs, claimer, order = self._state.jobs, turn.job_class, turn.job_class.order
         for lane in node.lanes.values():
             if len(lane.held) <= lane.slots:
                 continue
-            waiting = [key for key in list(lane.held)[lane.slots :] if self._stands_behind(key, turn)]
+            # most are of the claimer's class or before it: this is looked at in each pass, for all that waits ahead
+            waiting = [
+                key
+                for key in islice(lane.held, lane.slots, None)
+                if (own := jobs[key].job_class) is not claimer and own.order >= order and self._stands_behind(key, turn)
+            ]
             self._recall(node, waiting, Reason.ROOM_WANTED)
 
     def _stands_behind(self, key: JobKey, turn: Turn) -> bool:
         job = self._state.jobs[key]
         own, claimer = job.job_class, turn.job_class
         # what was sent in this pass had its turn before the claimer: asked back, it would be sent again for ever
-        if own is claimer or key in self._fresh or not _recallable(job):
+        if key in self._fresh or not _recallable(job):
             return False
         if own.account != claimer.account:
             return (own.order, key) > (claimer.order, turn.head)

@@ -16,3 +16,18 @@ def backoff_us(backoff: Backoff, key: JobKey, failures: int) -> int:
     digest = blake2b(f"{key}.{failures}".encode(), digest_size=8).digest()
     share = int.from_bytes(digest, "big") / 2**64
     return int(delay_ms * (1 - backoff.jitter * share) * MS_US)
+
+
+def lease_over_us(lease_us: int) -> int:
+    """How long after the last renewal a lease is over for certain, on every machine.
+
+    Clocks may run at rates that differ by a tenth. They never do by more than some hundred parts in a million; what is
+    left is for the kernel, which may fire late on a machine that has too much to do.
+    """
+    return lease_us + lease_us // 10
+
+
+def longest_lease_us(lease_us: int, longer: tuple[int, int], now_us: int) -> int:
+    """The longest lease that may still run somewhere; `longer`: see `State.longer_lease`."""
+    before_us, until_us = longer
+    return max(lease_us, before_us) if now_us < until_us else lease_us

@@ -101,6 +101,17 @@ class Index:
         for _, gpus, size, found in sorted(shelves):
             yield from map(self._nodes.__getitem__, self._shelves[gpus][size][found])
 
+    def shelves(self, nodes: "Iterable[NodeState]") -> "dict[Shelf, list[NodeState]]":
+        """These nodes by their shelves."""
+        found: dict[Shelf, list[NodeState]] = {}
+        for node in nodes:
+            found.setdefault(self._at.get(node.node.id, NOTHING), []).append(node)
+        return found
+
+    def tightest(self, nodes: "Iterable[NodeState]", wanted: Resources) -> "list[NodeState]":
+        """Which of these nodes may have room for a vector, in the order in which `large_enough` has them."""
+        return sorted(self.holding(nodes, wanted), key=lambda node: (self._at[node.node.id], node.node.id))
+
     def holding(self, nodes: "Iterable[NodeState]", wanted: Resources) -> "list[NodeState]":
         """Which of these nodes may have room for a vector."""
         gpu, cpu, memory = shelf_of(wanted)
@@ -128,7 +139,7 @@ class Rooms:
     """All indexes, and the nodes by what they have when they are empty."""
 
     __slots__ = (
-        *("_changes", "_claims", "_first", "_indexes", "_nodes", "_shape_of", "_since", "_wakes"),
+        *("_changes", "_claims", "_first", "_indexes", "_last", "_nodes", "_shape_of", "_since", "_wakes"),
         *("now_us", "shapes", "touched"),
     )
 
@@ -139,12 +150,14 @@ class Rooms:
         #: nodes by what they have in all, rounded down; see `rounded`
         self.shapes: dict[Resources, dict[NodeId, NodeState]] = {}
         self._shape_of: dict[NodeId, Resources] = {}
-        #: what the nodes were claimed for in the last pass
+        #: what the nodes were claimed for when that was told last
         self._claims: Mapping[NodeId, Hashable] = {}
         self._indexes: dict[Hashable, Index] = {}
         #: nodes that have changed, the last ones; the number of the first of them
         self._changes: list[NodeState] = []
         self._first = 0
+        #: the position of each node's last change
+        self._last: dict[NodeId, int] = {}
         #: of this pass: what has changed between two positions
         self._since: dict[tuple[int, int], list[NodeState]] = {}
         #: the instant of the present pass; nodes that change by then though nothing happens, a heap
@@ -165,6 +178,7 @@ class Rooms:
         self._forget_shape(node)
         del self._nodes[node_id]
         self.touched.pop(node_id, None)
+        self._last.pop(node_id, None)
         for index in self._indexes.values():
             index.pending.pop(node_id, None)
             index.take(node_id)
@@ -189,8 +203,9 @@ class Rooms:
         if self.touched:
             for index in self._indexes.values():
                 index.pending.update(self.touched)
-            for node in self.touched.values():
+            for position, (node_id, node) in enumerate(self.touched.items(), start=self.position):
                 node.forget()
+                self._last[node_id] = position
             self._changes += self.touched.values()
             self.touched.clear()
             if len(self._changes) > _CHANGES_MAX:
@@ -223,14 +238,15 @@ class Rooms:
             self._since[span] = [node for node_id, node in changed.items() if self._nodes.get(node_id) is node]
         return self._since[span]
 
+    def has_changed(self, node: "NodeState", position: int) -> bool:
+        """Whether a node has changed since a position that is known."""
+        return self._last[node.node.id] >= position
+
     def compare_claims(self, claims: Mapping[NodeId, Hashable]) -> None:
-        """What nodes are claimed for in this pass: where that is not what it was in the last one, they have changed."""
+        """What nodes are claimed for: where that is not what it was when this was told last, they have changed."""
         for node_id in {*claims, *self._claims}:
             if claims.get(node_id) != self._claims.get(node_id) and node_id in self._nodes:
                 self.touched[node_id] = self._nodes[node_id]
-
-    def keep_claims(self, claims: Mapping[NodeId, Hashable]) -> None:
-        """A pass is over."""
         self._claims = claims
 
     def tick(self, now_us: int) -> None:

@@ -6,11 +6,15 @@ from kos_ray.model import decisions as d
 from kos_ray.model.ids import MS_US, JobKey, NodeId
 from kos_ray.model.job import AttemptEnd, Backoff, Eviction, Guarantee, JobState
 from kos_ray.model.reasons import Reason
-from kos_ray.scheduler import gangs
+from kos_ray.scheduler import agents, gangs
+from kos_ray.scheduler.again import more_memory
 from kos_ray.scheduler.apply import apply_decision
+from kos_ray.scheduler.desk import NOBODY_YET
+from kos_ray.scheduler.dispatch import left_to_ask
 from kos_ray.scheduler.groups import given_up
 from kos_ray.scheduler.jobs import OVERDUE, Job
-from kos_ray.scheduler.retry import backoff_us
+from kos_ray.scheduler.pressure import AWAY
+from kos_ray.scheduler.retry import backoff_us, lease_over_us, longest_lease_us
 from kos_ray.scheduler.state import State
 
 _SUCCEEDED = (JobState.SUCCEEDED, Reason.SUCCEEDED)
@@ -21,13 +25,26 @@ _CAUSE = {
     AttemptEnd.TIMED_OUT: Reason.TIMEOUT,
     AttemptEnd.CRASHED: Reason.CRASHED,
     AttemptEnd.UNPREPARED: Reason.UNPREPARED,
+    AttemptEnd.OUT_OF_MEMORY: Reason.OUT_OF_MEMORY,
+    # the one stop that is charged
+    AttemptEnd.STOPPED: Reason.HEARTBEAT_TIMEOUT,
 }
+
+#: so often those are asked again that declined a message because they were not available
+DECLINED_ROUNDS_MAX = 3
+
+#: ends by the death of the process
+_DIED = (AttemptEnd.CRASHED, AttemptEnd.OUT_OF_MEMORY)
 
 #: ends that send a job back to the queue at no charge, and what is said of it
 _RETURNED = {
     AttemptEnd.RECALLED: Reason.RECALLED,
     AttemptEnd.NOT_ADMITTED: Reason.TAKEN_BY_OTHERS,
 }
+
+
+#: jobs that are held are so by people's wish, but for these reasons
+_HELD_FOR = (Reason.NODE_LOST, Reason.AGENT_IDLE)
 
 
 class _Groups:
@@ -39,7 +56,9 @@ class _Groups:
         self.ready: dict[Reason, list[JobKey]] = {}
         self.hold: dict[Reason, list[JobKey]] = {}
         self.retry: list[tuple[JobKey, int, Reason]] = []
-        self.stop: dict[tuple[NodeId, Reason], list[Job]] = {}
+        self.more: list[tuple[JobKey, int]] = []
+        #: by node, reason, and the grace in milliseconds, 0 for the policy's
+        self.stop: dict[tuple[NodeId, Reason, int], list[Job]] = {}
         self.recall: dict[NodeId, list[Job]] = {}
         self.gangs: list[d.Decision] = []
 
@@ -48,7 +67,7 @@ class _Groups:
         if self._state.groups and given_up(self._state, job.key):
             self.give_up(job)
         elif job.held:
-            hold_reason = Reason.NODE_LOST if reason is Reason.NODE_LOST else Reason.HELD_BY_USER
+            hold_reason = reason if reason in _HELD_FOR else held_by(self._state, job.key)
             self.hold.setdefault(hold_reason, []).append(job.key)
         else:
             self.ready.setdefault(reason, []).append(job.key)
@@ -63,7 +82,10 @@ class _Groups:
     def stop_for(self, job: Job, reason: Reason) -> None:
         """The job's attempt is to end."""
         assert job.node is not None
-        self.stop.setdefault((job.node, reason), []).append(job)
+        spec = job.entry.spec
+        # an agent shuts down, or saves its state, before it goes
+        grace_ms = spec.grace_ms if spec.carries is not None else 0
+        self.stop.setdefault((job.node, reason, grace_ms), []).append(job)
 
     @property
     def decided(self) -> bool:
@@ -75,6 +97,9 @@ class _Groups:
             *self.gangs,
             *(d.Finish(keys=tuple(keys), state=state, reason=reason) for (state, reason), keys in self.finish.items()),
         ]
+        if self.more:
+            keys, amounts = zip(*self.more, strict=True)
+            found.append(d.RaiseMemory(keys=keys, amounts=amounts))
         if self.retry:
             keys, due, reasons = zip(*self.retry, strict=True)
             found.append(d.RetryLater(keys=keys, due_us=due, reasons=reasons))
@@ -85,10 +110,10 @@ class _Groups:
                 node=node,
                 keys=tuple(job.key for job in jobs),
                 attempts=tuple(job.attempt for job in jobs),
-                grace_ms=grace_ms,
+                grace_ms=own_ms or grace_ms,
                 reason=reason,
             )
-            for (node, reason), jobs in self.stop.items()
+            for (node, reason, own_ms), jobs in self.stop.items()
         ]
         found += [
             d.Recall(
@@ -100,6 +125,11 @@ class _Groups:
             for node, jobs in self.recall.items()
         ]
         return found
+
+
+def held_by(state: State, key: JobKey) -> Reason:
+    """What holds a job that is held: nobody has approved it yet, or somebody holds it."""
+    return Reason.APPROVAL if key in state.coordination.approvals.waiting else Reason.HELD_BY_USER
 
 
 def settle(state: State, now_us: int) -> list[d.Decision]:
@@ -142,7 +172,7 @@ def _requests(groups: _Groups, state: State) -> None:
             _cancelled(groups, state.jobs[key], Reason.PARENT_ENDED)
     for key in todo.held:
         if not todo.ends(key):
-            groups.hold.setdefault(Reason.HELD_BY_USER, []).append(key)
+            groups.hold.setdefault(held_by(state, key), []).append(key)
     for key in todo.paused:
         if key not in todo.ended and not todo.ends(key):
             groups.stop_for(state.jobs[key], Reason.PAUSED_BY_USER)
@@ -182,16 +212,17 @@ def wake(state: State, now_us: int) -> list[d.Decision]:
 
 def age(state: State, now_us: int) -> list[d.Decision]:
     """Let the jobs go first that have been ready as long as their band allows."""
-    keys: dict[JobKey, None] = {}
+    keys: set[JobKey] = set()
     while state.aging and state.aging[0][0] <= now_us:
         _, waited = heappop(state.aging)
         for key in waited:
             job = state.jobs.get(key)
             if job is not None and job.job_class.order != OVERDUE and _overdue(state, job, now_us):
-                keys[key] = None
+                keys.add(key)
     if not keys:
         return []
-    decision = d.Promote(keys=tuple(keys))
+    # whoever became ready more than once stands there as often: what is left of that depends on the steps there were
+    decision = d.Promote(keys=tuple(sorted(keys)))
     apply_decision(state, decision, now_us)
     return [decision]
 
@@ -222,11 +253,16 @@ def _ended(groups: _Groups, state: State, job: Job, end: AttemptEnd, now_us: int
     elif end is AttemptEnd.UNDELIVERED:
         over = _undelivered(groups, state, job, now_us)
     elif end is AttemptEnd.LOST:
-        over = _lost(groups, state, job)
+        over = _lost(groups, state, job, now_us)
+    elif end is AttemptEnd.DECLINED:
+        over = _declined(groups, state, job, now_us)
+    elif end is AttemptEnd.STOPPED and job.stopped_by is Reason.HEARTBEAT_TIMEOUT:
+        over = _failed(groups, state, job, end, now_us)
     elif end is AttemptEnd.STOPPED or job.stopped_by is Reason.GANG_RESTARTED:
         over = _stopped(groups, job)
     else:
-        over = _failed(groups, state, job, end, now_us)
+        charged = _died if job.key in state.agents.of_job else _failed
+        over = charged(groups, state, job, end, now_us)
     if over:
         groups.finish.setdefault(over, []).append(job.key)
 
@@ -237,6 +273,8 @@ def _wanted_over(state: State, job: Job) -> Reason:
         return Reason.PARENT_ENDED
     if job.stopped_by is Reason.GANG_ENDED:
         return Reason.GANG_ENDED
+    if job.stopped_by is Reason.AGENT_DONE:
+        return Reason.AGENT_DONE
     wanted = job.cancelled or job.key in state.todo.cancelled
     return Reason.CANCELLED_BY_USER if wanted else Reason.NONE
 
@@ -254,14 +292,33 @@ def _undelivered(groups: _Groups, state: State, job: Job, now_us: int) -> tuple[
     return None
 
 
-def _lost(groups: _Groups, state: State, job: Job) -> tuple[JobState, Reason] | None:
+def _lost(groups: _Groups, state: State, job: Job, now_us: int) -> tuple[JobState, Reason] | None:
     if job.entry.spec.guarantee is Guarantee.AT_MOST_ONCE:
         return (JobState.LOST, Reason.ENTERED_AT_MOST_ONCE)
     if not gangs.tries_again(state, job.key):
         return (JobState.FAILED, Reason.NODE_LOST)
-    if job.losses >= state.policy.losses_max:
+    if job.losses >= state.policy.losses_max and job.key not in state.agents.of_job:
         return (JobState.FAILED, Reason.LOSSES_EXHAUSTED)
-    groups.back(job, Reason.NODE_LOST)
+    if job.entry.spec.guarantee is Guarantee.EXACTLY_ONCE:
+        # by then its last attempt is over, wherever that was: nobody renews its lease any more
+        lease_us = longest_lease_us(state.policy.lease_us, state.longer_lease, now_us)
+        groups.retry.append((job.key, now_us + lease_over_us(lease_us), Reason.NODE_LOST))
+    else:
+        groups.back(job, Reason.NODE_LOST)
+    return None
+
+
+def _declined(groups: _Groups, state: State, job: Job, now_us: int) -> tuple[JobState, Reason] | None:
+    """Its agent does not do it: another one does. Where all have declined, those that may are asked again later."""
+    declined = state.dispatch.declined.get(job.key, NOBODY_YET)
+    if left_to_ask(state, job, declined.names):
+        groups.back(job, Reason.DECLINED)
+        return None
+    if all(for_good for _, for_good in declined.by) or declined.rounds >= DECLINED_ROUNDS_MAX:
+        return (JobState.FAILED, Reason.ALL_DECLINED)
+    pause_us = max(0, state.todo.asked_ms.get(job.key, 0)) * MS_US
+    pause_us = max(pause_us, backoff_us(job.entry.spec.backoff, job.key, declined.rounds + 1))
+    groups.retry.append((job.key, now_us + pause_us, Reason.DECLINED))
     return None
 
 
@@ -272,7 +329,7 @@ def _stopped(groups: _Groups, job: Job) -> tuple[JobState, Reason] | None:
         return (JobState.CANCELLED, job.stopped_by)
     if job.entry.spec.guarantee is Guarantee.AT_MOST_ONCE:
         return (JobState.LOST, Reason.ENTERED_AT_MOST_ONCE)
-    told = evicted or job.stopped_by is Reason.GANG_RESTARTED
+    told = evicted or job.stopped_by in (Reason.GANG_RESTARTED, Reason.AGENT_IDLE, *AWAY)
     groups.back(job, job.stopped_by if told else Reason.PAUSED_BY_USER)
     return None
 
@@ -281,9 +338,8 @@ def _failed(groups: _Groups, state: State, job: Job, end: AttemptEnd, now_us: in
     """It is charged: another attempt later, as long as its retries last."""
     spec = job.entry.spec
     if spec.guarantee is Guarantee.AT_MOST_ONCE:
-        crashed = end is AttemptEnd.CRASHED
-        return (JobState.LOST, Reason.ENTERED_AT_MOST_ONCE) if crashed else (JobState.FAILED, _CAUSE[end])
-    again = job.failures < spec.retries or (end is AttemptEnd.CRASHED and _restarts(state, job))
+        return (JobState.LOST, Reason.ENTERED_AT_MOST_ONCE) if end in _DIED else (JobState.FAILED, _CAUSE[end])
+    again = job.failures < spec.retries or (end in _DIED and _restarts(state, job))
     stops = (state.groups and given_up(state, job.key)) or not gangs.tries_again(state, job.key)
     if end is AttemptEnd.CRASHED and _poison(state, job):
         return (JobState.FAILED, Reason.POISON)
@@ -294,9 +350,24 @@ def _failed(groups: _Groups, state: State, job: Job, end: AttemptEnd, now_us: in
         return (JobState.FAILED, _CAUSE[end])
     pause_us = asked_ms * MS_US or backoff_us(spec.backoff, job.key, job.failures + 1)
     due_us = now_us + pause_us
-    if spec.elapsed_ms_max and due_us > job.since_us + spec.elapsed_ms_max * MS_US:
-        return (JobState.FAILED, Reason.RETRY_TIME_OVER)
+    late = spec.elapsed_ms_max and due_us > job.since_us + spec.elapsed_ms_max * MS_US
+    more = more_memory(state, job) if end is AttemptEnd.OUT_OF_MEMORY else 0
+    if late or more is None:
+        return (JobState.FAILED, Reason.RETRY_TIME_OVER if late else Reason.OUT_OF_MEMORY)
+    groups.more += [(job.key, more)] if more else []
     groups.retry.append((job.key, due_us, _CAUSE[end]))
+    return None
+
+
+def _died(groups: _Groups, state: State, job: Job, end: AttemptEnd, now_us: int) -> tuple[JobState, Reason] | None:
+    """An agent's process died, or it could not start: it starts again later, or is given up and held."""
+    due_us = agents.crashed(state, job, now_us)
+    if due_us is None:
+        return (JobState.FAILED, _CAUSE[end])
+    if due_us:
+        groups.retry.append((job.key, due_us, _CAUSE[end]))
+    else:
+        groups.hold.setdefault(Reason.CRASH_LOOP, []).append(job.key)
     return None
 
 

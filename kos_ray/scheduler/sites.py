@@ -20,10 +20,11 @@ from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import UNIT
 from kos_ray.model.where import Neighbours, Strategy, Where
 from kos_ray.model.windows import NAMESPACE, NEVER_US, Windows
+from kos_ray.scheduler.agents import host
 from kos_ray.scheduler.fgd import gpus_of
 from kos_ray.scheduler.fragments import Shape, workload
 from kos_ray.scheduler.jobs import Job, JobClass
-from kos_ray.scheduler.marks import is_closed
+from kos_ray.scheduler.marks import closed_by, is_closed
 from kos_ray.scheduler.queues import class_named, reclass
 from kos_ray.scheduler.shares import paths
 from kos_ray.scheduler.state import NodeState, State
@@ -86,7 +87,11 @@ def unwatch(state: State, spec: Spec) -> None:
 
 def _reword(state: State, job: Job, words: tuple[str, ...]) -> None:
     """The job is known by these words from now on."""
-    job_class = class_named(state, replace(job.job_class.name, words=words))
+    stand_in(state, job, class_named(state, replace(job.job_class.name, words=words)))
+
+
+def stand_in(state: State, job: Job, job_class: JobClass) -> None:
+    """The job stands in another class from now on, wherever it is."""
     if job.node is not None:
         arrive(state, job.job_class, job.node, -1)
         arrive(state, job_class, job.node, 1)
@@ -179,6 +184,9 @@ class Sites:
 
         Where windows end, it is about the head alone: those behind it may be longer.
         """
+        if job_class.agent:
+            # a cordon is about what is new: an agent that is there is still to be heard
+            return _MANY if host(self._state, kind) is node else 0
         if is_closed(node):
             return 0
         if self._packs and not job_class.special and not self._state.windows:
@@ -218,10 +226,18 @@ class Sites:
 
     def refusal(self, node: NodeState, job_class: JobClass, head: JobKey) -> Reason:
         """Why the head of a class may not start on a node though it matches; NONE where it may."""
+        if job_class.agent:
+            return Reason.NONE if host(self._state, job_class.kind) is node else Reason.AGENT_AWAY
+        return self._closed(node, job_class, head) or self._unwanted(node, job_class)
+
+    def _closed(self, node: NodeState, job_class: JobClass, head: JobKey) -> Reason:
         if is_closed(node):
-            return Reason.CORDONED
+            return closed_by(node)
         if self._state.windows and not self._in_window(node, job_class, head):
             return Reason.WINDOW
+        return Reason.NONE
+
+    def _unwanted(self, node: NodeState, job_class: JobClass) -> Reason:
         if not job_class.special:
             return Reason.NONE
         where = job_class.where

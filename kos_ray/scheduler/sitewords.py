@@ -1,10 +1,11 @@
 """Why a node that is large enough does not take a job, in words."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from kos_ray.model.job import SlotKind
 from kos_ray.model.reasons import Reason
 from kos_ray.model.where import Neighbours, Selector
+from kos_ray.scheduler.agents import told
 from kos_ray.scheduler.jobs import Job, JobClass
 from kos_ray.scheduler.sites import Sites, gpu_share, matches, named
 from kos_ray.scheduler.state import NodeState, State
@@ -15,9 +16,14 @@ _GIB = 2**30
 def refusal(state: State, job: Job, node: NodeState, kind: SlotKind, now_us: int) -> str:
     """A clause for people; "" where nothing but room decides."""
     job_class = job.job_class
+    moved = state.pressure.moved.get(job.key)
+    if moved is not None and moved.node == node.node.id and moved.node in job_class.where.not_nodes:
+        return f"it was moved away from there, for want of {_listed(moved.used)}; it may come back when that is calm"
     if not matches(node, job_class.where, kind):
         return _unmatched(job_class, node)
     reason = Sites(state, now_us).refusal(node, job_class, job.key)
+    if reason is Reason.AGENT_AWAY:
+        return told(state, kind)
     return _WORDS[reason](node, job_class) if reason in _WORDS else ""
 
 
@@ -26,6 +32,22 @@ def _closed(node: NodeState, _job_class: JobClass) -> str:
     assert mark is not None
     by = f" by {mark.by}" if mark.by else ""
     return f"{'draining' if mark.draining else 'cordoned'}{by}{': ' if mark.note else ''}{mark.note}"
+
+
+def _silent(_node: NodeState, _job_class: JobClass) -> str:
+    return "its agent does not answer"
+
+
+def _retires(_node: NodeState, _job_class: JobClass) -> str:
+    return "its agent is being replaced by one of another version"
+
+
+def _pressed(node: NodeState, _job_class: JobClass) -> str:
+    return f"pressed: {_listed(dict(node.pressed))} short"
+
+
+def _listed(kinds: Iterable[str]) -> str:
+    return ", ".join(kinds).replace("_", " ")
 
 
 def _apart(_node: NodeState, job_class: JobClass) -> str:
@@ -52,6 +74,9 @@ def _window(_node: NodeState, _job_class: JobClass) -> str:
 
 _WORDS: dict[Reason, Callable[[NodeState, JobClass], str]] = {
     Reason.CORDONED: _closed,
+    Reason.NODE_PRESSED: _pressed,
+    Reason.NODE_SILENT: _silent,
+    Reason.NODE_RETIRES: _retires,
     Reason.WINDOW: _window,
     Reason.APART: _apart,
     Reason.NEAR: _near,

@@ -1,5 +1,7 @@
 """Slots in one pass: opened where jobs start, closed where they are idle for too long or their room is wanted."""
 
+from collections.abc import Iterator
+
 from kos_ray.model.ids import NodeId
 from kos_ray.model.job import SlotKind
 from kos_ray.model.policy import Policy
@@ -45,6 +47,8 @@ class Slots:
     def slots_left(self, node: NodeState, kind: SlotKind, *, closed: int = 0) -> int:
         """How many more processes the node may run, whatever room it has, after so many others were closed."""
         policy = self._state.policy
+        if kind.receiver:
+            return _MANY  # a lane is no process of its own
         left = policy.slots_per_node_max - node.slots + closed
         if not kind.resources.amounts:
             lane = node.lanes.get(kind)
@@ -96,6 +100,16 @@ class Slots:
                 if lane.idle_since_us + idle_us > self._now_us:
                     break
                 self.resize(node, kind, len(lane.held), Reason.IDLE)
+
+
+def ahead_lanes(state: State, kind: SlotKind, estimate_us: int) -> Iterator[tuple[NodeState, Lane]]:
+    """Where attempts that run so long, 0 where nobody knows, may wait ahead in a lane, and the lane."""
+    policy = state.policy
+    if kind.single_use or not 0 < estimate_us <= policy.ahead_run_us_max:
+        return
+    for node_id, lane in state.lanes.get(kind, {}).items():
+        if ahead_room(policy, lane, estimate_us):
+            yield state.nodes[node_id], lane
 
 
 def ahead_room(policy: Policy, lane: Lane, estimate_us: int) -> int:

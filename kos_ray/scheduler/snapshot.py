@@ -1,5 +1,6 @@
 """The whole state as plain data and back: what a snapshot holds. Columns by kind; nothing is derived twice."""
 
+from collections import OrderedDict
 from typing import Any
 
 from kos_ray.model.dependency import Ended, Rule
@@ -13,12 +14,17 @@ from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import Resources, add
 from kos_ray.model.windows import Windows
 from kos_ray.model.wire import from_plain, to_plain
+from kos_ray.scheduler import agents, coordination, desk, pressure
+from kos_ray.scheduler.desk import Desk
+from kos_ray.scheduler.hearing import rebuild_silences
 from kos_ray.scheduler.jobs import ClassKey, Gang, Group, Job, SpecEntry, Waiting
 from kos_ray.scheduler.learnt import Histogram, Kind
 from kos_ray.scheduler.ledger import count_on_nodes
-from kos_ray.scheduler.marks import set_marks
+from kos_ray.scheduler.marks import set_marks, set_retires
 from kos_ray.scheduler.queues import class_named, rebuild
 from kos_ray.scheduler.quota import ROOT, Tree
+from kos_ray.scheduler.schedule_snapshot import from_snapshot, to_snapshot
+from kos_ray.scheduler.schedules import Schedules
 from kos_ray.scheduler.shares import account_of, paths
 from kos_ray.scheduler.sites import arrive, named_by
 from kos_ray.scheduler.state import Lane, NodeState, State
@@ -71,13 +77,20 @@ def state_to_plain(state: State) -> Any:
         "plugins_off": list(state.plugins_off.items()),
         "deadlines": list(state.deadlines),
         "missed": list(state.missed),
+        "queue_ends": list(state.queue_ends),
+        "heard": list(state.heard.items()),
+        "queue_over": list(state.queue_over),
+        "longer_lease": state.longer_lease,
         "starts": list(state.starts.items()),
         "learnt": [_kind_to_plain(kind, histogram) for kind, histogram in state.learnt.kinds.items()],
         "sizes": list(state.sizes.items()),
         "crashes": list(state.crashes.items()),
         "retry_us": state.retry_us,
-        "marks": [to_plain(mark) for mark in state.marks.values()],
-        "windows": [to_plain(windows) for windows in state.windows.values()],
+        **_said_of_nodes(state),
+        "schedules": to_snapshot(state.schedules),
+        "agents": agents.to_snapshot(state.agents),
+        "coordination": coordination.to_snapshot(state.coordination),
+        "dispatch": desk.to_snapshot(state.dispatch),
         "left": [(word, list(nodes)) for word, nodes in state.left.items()],
         "nodes": [_node_to_plain(node) for node in state.nodes.values()],
         "idle_lanes": [(node, to_plain(kind)) for kind, nodes in state.idle_lanes.items() for node in nodes],
@@ -110,7 +123,7 @@ def state_from_plain(plain: Any) -> State:
         entry.mean_us = mean_us
         for word in named_by(entry.spec):
             state.watched[word] = state.watched.get(word, 0) + 1
-    state.idle_specs = dict.fromkeys(plain["idle_specs"])
+    state.idle_specs = OrderedDict.fromkeys(plain["idle_specs"])
     for key, job_state, number, stopped_by, values in plain["jobs"]:
         fields = dict(zip(_JOB_FIELDS, values, strict=True))
         entry = state.specs[fields["spec"]]
@@ -130,7 +143,7 @@ def state_from_plain(plain: Any) -> State:
     state.deadlines = [(at_us, tuple(keys)) for at_us, keys in plain["deadlines"]]
     state.missed = dict.fromkeys(plain["missed"])
     state.starts = dict(plain["starts"])
-    state.learnt.kinds = dict(_kind_from_plain(*kind) for kind in plain["learnt"])
+    state.learnt.kinds = OrderedDict(_kind_from_plain(*kind) for kind in plain["learnt"])
     state.sizes = {JobKey(key): size for key, size in plain["sizes"]}
     state.crashes = {JobKey(key): count for key, count in plain["crashes"]}
     state.nominated = {JobKey(key): NodeId(node) for key, node in plain["nominated"]}
@@ -146,9 +159,7 @@ def state_from_plain(plain: Any) -> State:
         state.rooms.join(node)
         if node.taken:
             state.taken_nodes[node.node.id] = None
-    windows = [from_plain(Windows, found) for found in plain["windows"]]
-    state.windows = {found.scope: found for found in windows}
-    set_marks(state, [from_plain(Mark, mark) for mark in plain["marks"]])
+    _said_of_nodes_from_plain(state, plain)
     for node_id, kind_plain in plain["idle_lanes"]:
         kind = from_plain(SlotKind, kind_plain)
         state.idle_lanes.setdefault(kind, {})[NodeId(node_id)] = None
@@ -160,12 +171,42 @@ def state_from_plain(plain: Any) -> State:
     return state
 
 
+def _said_of_nodes(state: State) -> dict[str, Any]:
+    """What people, and the nodes, say of nodes."""
+    return {
+        "marks": [to_plain(mark) for mark in state.marks.values()],
+        "windows": [to_plain(windows) for windows in state.windows.values()],
+        "pressure": pressure.to_snapshot(state.pressure),
+    }
+
+
+def _said_of_nodes_from_plain(state: State, plain: Any) -> None:
+    state.pressure = pressure.from_snapshot(plain.get("pressure"))
+    for node_id, said in state.pressure.nodes.items():
+        state.nodes[node_id].pressed = tuple(said.loads.items())
+    windows = [from_plain(Windows, found) for found in plain["windows"]]
+    state.windows = {found.scope: found for found in windows}
+    set_marks(state, [from_plain(Mark, mark) for mark in plain["marks"]])
+
+
 def _waiting_to_plain(key: JobKey, waiting: Waiting) -> Any:
     return key, int(waiting.rule), waiting.pending, tuple(waiting.counts), waiting.in_line
 
 
 def _waits_from_plain(state: State, plain: Any) -> None:
-    """What jobs wait for, and who waits for them."""
+    """What jobs wait for, until when, and who waits for them; schedules and agents, which have jobs."""
+    state.schedules = from_snapshot(plain["schedules"]) if "schedules" in plain else Schedules()
+    state.agents = agents.from_snapshot(plain.get("agents", ()))
+    state.coordination = coordination.from_snapshot(plain.get("coordination", {}))
+    state.dispatch = desk.from_snapshot(plain["dispatch"]) if "dispatch" in plain else Desk()
+    state.dispatch.used = any(entry.spec.to is not None for entry in state.specs.values())
+    state.longer_lease = (plain["longer_lease"][0], plain["longer_lease"][1])
+    state.queue_ends = [(at_us, tuple(keys)) for at_us, keys in plain["queue_ends"]]
+    state.queue_over = dict.fromkeys(plain.get("queue_over", ()))
+    state.queue_limits = any(entry.spec.queue_ms for entry in state.specs.values())
+    state.heard = {JobKey(key): heard_us for key, heard_us in plain.get("heard", ())}
+    rebuild_silences(state)
+    state.heartbeats = any(entry.spec.heartbeat_ms for entry in state.specs.values())
     for key, rule, pending, counts, in_line in plain["waiting"]:
         waiting = state.jobs[key].waiting = Waiting(Rule(rule))
         waiting.pending, waiting.counts, waiting.in_line = pending, list(counts), in_line
@@ -251,15 +292,18 @@ def _node_to_plain(node: NodeState) -> Any:
             for lane in node.lanes.values()
         ],
         [(to_plain(kind), until, times) for kind, (until, times) in node.taken.items()],
-        (node.battery, node.gpu_free),
+        (node.battery, node.gpu_free, node.silent, node.retires),
     )
 
 
 def _node_from_plain(state: State, plain: Any) -> NodeState:
-    node_plain, free, lanes, taken, (battery, gpu_free) = plain
+    node_plain, free, lanes, taken, (battery, gpu_free, *closed) = plain
     node = NodeState(from_plain(Node, node_plain))
     node.free = dict(free)
     node.battery, node.gpu_free = battery, tuple(gpu_free)
+    # snapshots of before do not say these
+    node.silent = bool(closed[0]) if closed else False
+    set_retires(state, node, closed[1] if len(closed) > 1 else 0)
     for kind_plain, slots, held, idle_since_us in lanes:
         lane = Lane(from_plain(SlotKind, kind_plain))
         lane.slots, lane.idle_since_us = slots, idle_since_us
@@ -267,6 +311,7 @@ def _node_from_plain(state: State, plain: Any) -> NodeState:
         lane.load_us = sum(state.jobs[key].estimate_us for key in lane.held)
         lane.running = sum(state.jobs[key].state is JobState.RUNNING for key in lane.held)
         node.lanes[lane.kind] = lane
-        node.slots += slots
+        if not lane.kind.receiver:
+            node.slots += slots
     node.taken = {from_plain(SlotKind, kind): (until, times) for kind, until, times in taken}
     return node

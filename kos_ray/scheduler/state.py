@@ -1,5 +1,6 @@
 """The one aggregate. It is changed by `apply.py` alone; everybody else reads it."""
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -13,11 +14,16 @@ from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import Resources
 from kos_ray.model.where import Where
 from kos_ray.model.windows import Windows
+from kos_ray.scheduler.agents import Agents
+from kos_ray.scheduler.coordination import Coordination
+from kos_ray.scheduler.desk import Desk
 from kos_ray.scheduler.fragments import Fragments
 from kos_ray.scheduler.jobs import ClassKey, Gang, Group, Job, JobClass, Parked, SpecEntry
 from kos_ray.scheduler.learnt import Learnt
+from kos_ray.scheduler.pressure import Pressure
 from kos_ray.scheduler.quota import Tree
 from kos_ray.scheduler.rooms import Rooms
+from kos_ray.scheduler.schedules import Schedules
 
 
 class Lane:
@@ -49,7 +55,7 @@ class NodeState:
 
     __slots__ = (
         *("battery", "ends", "free", "gives", "gpu_free", "labels", "lanes", "mark", "node", "slots", "taken"),
-        *("tried", "wake_us", "windows"),
+        *("pressed", "retires", "silent", "tried", "wake_us", "windows"),
     )
 
     def __init__(self, node: Node) -> None:
@@ -69,6 +75,10 @@ class NodeState:
         #: see `NodeCondition`
         self.battery = -1
         self.gpu_free: tuple[int, ...] = ()
+        self.silent = False
+        self.retires = 0
+        #: kinds that are short here, with their shares in thousandths; see `pressure.py`
+        self.pressed: tuple[tuple[str, int], ...] = ()
         #: by when which room will be free; derived, see `claims.py`
         self.ends: Ends | None = None
         #: what those that can give way hold, by declared band, and of that the savers'; derived, see `evict.gives`
@@ -122,6 +132,8 @@ class Todo:
     given_up: dict[JobKey, None] = field(default_factory=dict)
     #: jobs that end with the one that submitted them
     orphaned: dict[JobKey, None] = field(default_factory=dict)
+    #: of these, on which host they were that was lost
+    lost_on: dict[JobKey, str] = field(default_factory=dict)
     cancelled: dict[JobKey, None] = field(default_factory=dict)
     held: dict[JobKey, None] = field(default_factory=dict)
     paused: dict[JobKey, None] = field(default_factory=dict)
@@ -155,7 +167,7 @@ class State:
     crashes: dict[JobKey, int] = field(default_factory=dict)
     specs: dict[SpecKey, SpecEntry] = field(default_factory=dict)
     #: specs without live jobs, the longest idle first
-    idle_specs: dict[SpecKey, None] = field(default_factory=dict)
+    idle_specs: OrderedDict[SpecKey, None] = field(default_factory=OrderedDict)
     classes: dict[ClassKey, JobClass] = field(default_factory=dict)
     #: how many of them were in use when the others were forgotten the last time
     classes_left: int = 0
@@ -213,6 +225,18 @@ class State:
     plugins_off: dict[str, str] = field(default_factory=dict)
     #: heap of `(instant, keys)` of jobs with deadlines: when those that wait must start, or cannot meet them any more
     deadlines: list[tuple[int, tuple[JobKey, ...]]] = field(default_factory=list)
+    #: heap of `(instant, keys)` of jobs with a `queue_timeout` that have not been entered; and whether any spec has one
+    queue_ends: list[tuple[int, tuple[JobKey, ...]]] = field(default_factory=list)
+    queue_limits: bool = False
+    #: running attempts that promised to say how far they are: when they were heard last; whether any spec promises it;
+    #: and a heap of when they are to have said something, derived, with stale entries. See `hearing.py`
+    heard: dict[JobKey, int] = field(default_factory=dict)
+    heartbeats: bool = False
+    silences: list[tuple[int, JobKey]] = field(default_factory=list)
+    #: those of them whose time is over while they are on their way to a node
+    queue_over: dict[JobKey, None] = field(default_factory=dict)
+    #: before leases were made shorter they were so long, and the last of those is over at that instant
+    longer_lease: tuple[int, int] = (0, 0)
     #: jobs that could not meet their deadlines any more while they waited
     missed: dict[JobKey, None] = field(default_factory=dict)
     #: how long jobs have run, and of what size the arguments of live jobs are that are not small; see `learnt.py`
@@ -244,8 +268,15 @@ class State:
     never: dict[tuple[object, ...], Reason] = field(default_factory=dict)
     #: what people say of nodes, by name of a node or of its host; see `marks.py`
     marks: dict[str, Mark] = field(default_factory=dict)
+    #: nodes where what runs is to give way, for their agents are to be replaced; derived
+    retiring_now: set[NodeId] = field(default_factory=set)
     #: when nodes and namespaces may be used, by scope
     windows: dict[str, Windows] = field(default_factory=dict)
+    pressure: Pressure = field(default_factory=Pressure)
+    schedules: Schedules = field(default_factory=Schedules)
+    agents: Agents = field(default_factory=Agents)
+    coordination: Coordination = field(default_factory=Coordination)
+    dispatch: Desk = field(default_factory=Desk)
     #: words that rules of known specs name, and how many do; see `sites.py`
     watched: dict[str, int] = field(default_factory=dict)
     #: attempts on nodes by such a word, and by what those there keep away: `(word, label)`

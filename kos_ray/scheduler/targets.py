@@ -68,18 +68,31 @@ class Targets:
 
     def find(self, job_class: JobClass, head: JobKey) -> list[NodeState] | None:
         """The nodes to look at for the head of a class, the tightest first; None: enough was done in this pass."""
-        state, wanted = self._state, wanted_kind(self._state, job_class).resources
+        wanted = wanted_kind(self._state, job_class).resources
         if self.exhausted():
             return None
         index = self.index(job_class)
         rest = job_class.rests.get(head)
         self._until_us, self._hint_us = NEVER_US, None
         if rest is not None and self._now_us < rest.until_us:
-            changed = state.rooms.changed_since(rest.position)
+            changed = self._changed_since(rest)
             if changed is not None:
                 self._until_us, self._hint_us = rest.until_us, rest.hint_us
-                return self._choose(job_class, head, index.holding(changed, wanted))
+                return self._choose(job_class, head, index.tightest(changed, wanted))
         return self._choose(job_class, head, index.large_enough(wanted))
+
+    def _changed_since(self, rest: Rest) -> Sequence[NodeState] | None:
+        """The nodes on which a search may find more than it did; None: all."""
+        changed = self._state.rooms.changed_since(rest.position)
+        kept = self._claims.kept()
+        if changed is None or kept == rest.kept:
+            return changed
+        nodes = self._state.nodes
+        found = {node.node.id: node for node in changed}
+        for node_id, what in rest.kept.items():
+            if node_id in nodes and kept.get(node_id) != what:
+                found[node_id] = nodes[node_id]
+        return list(found.values())
 
     def exhausted(self) -> bool:
         """Whether enough was looked at in this pass; then another one goes on with it."""
@@ -95,7 +108,7 @@ class Targets:
         rest = job_class.rests.get(head)
         if rest is not None and self._now_us < rest.until_us:
             wanted, index, rooms = job_class.kind.resources, self.index(job_class), self._state.rooms
-            changed = rooms.changed_since(rest.position) if rest.position <= rooms.position else ()
+            changed = self._changed_since(rest) if rest.position <= rooms.position else ()
             if changed is not None and not index.holding(changed, wanted):
                 self.hint(rest.hint_us)
                 return False
@@ -117,10 +130,10 @@ class Targets:
         if self._looks - self._began >= _LONG_SEARCH:
             until_us = self._now_us + _LONG_REST_US
             self.hint(until_us)
-            _remember(job_class, head, Rest(until_us, until_us, _ANY_POSITION))
+            _remember(job_class, head, Rest(until_us, until_us, _ANY_POSITION, {}))
         elif not self._state.tree.matters:  # else what a namespace uses elsewhere counts as well
             until_us = until_us if hint_us is None else min(hint_us, until_us)
-            _remember(job_class, head, Rest(until_us, hint_us, self._state.rooms.position))
+            _remember(job_class, head, Rest(until_us, hint_us, self._state.rooms.position, self._claims.kept()))
 
     def _choose(self, job_class: JobClass, head: JobKey, nodes: Iterable[NodeState]) -> list[NodeState]:
         kind = wanted_kind(self._state, job_class)
@@ -214,7 +227,7 @@ class Targets:
             self.hint(self._now_us + _NEXT_US)
             return
         until_us = min(self._until_us, self._rest_until_us(head))
-        _remember(job_class, head, Rest(until_us, self._hint_us, self._state.rooms.position))
+        _remember(job_class, head, Rest(until_us, self._hint_us, self._state.rooms.position, self._claims.kept()))
 
     def _rest_until_us(self, head: JobKey) -> int:
         return self._now_us + _REST_US + head * _STEP_US % _REST_US

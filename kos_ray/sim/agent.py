@@ -2,14 +2,25 @@
 
 from kos_ray.model import decisions as d
 from kos_ray.model.ids import JobKey, SpecKey
-from kos_ray.model.job import AttemptEnd, SlotKind, Spec
-from kos_ray.model.protocol import PROTOCOL, PROTOCOL_OLDEST, Hello, Holding, LaunchOrder, Orders
+from kos_ray.model.job import AttemptEnd, Guarantee, SlotKind, Spec
+from kos_ray.model.protocol import (
+    PROTOCOL,
+    PROTOCOL_NEWEST,
+    PROTOCOL_OLDEST,
+    Hello,
+    Holding,
+    LaunchOrder,
+    Orders,
+    too_far,
+)
 from kos_ray.model.resources import total
 from kos_ray.sim.code import UserCode
-from kos_ray.sim.fleet import Attempt, Fleet
+from kos_ray.sim.fleet import Fleet
+from kos_ray.sim.leases import NodeLease
 from kos_ray.sim.machine import Machine
 from kos_ray.sim.network import Network
 from kos_ray.sim.setting import Setting
+from kos_ray.sim.slots import Attempt
 from kos_ray.sim.uplink import End, Uplink
 from kos_ray.sim.world import MS_US, Violation, World
 
@@ -40,7 +51,9 @@ class Agent:
         self._seen: dict[JobKey, int] = {}
         self._specs: dict[SpecKey, Spec] = {}
         self._uplink = Uplink(world, network, machine.id, self.incarnation)
-        self.fleet = Fleet(world, setting, code, machine, self.incarnation, self._uplink, self._ended)
+        self._leases = setting.leases
+        lease = NodeLease(world, network, machine, self.incarnation, lambda: self._uplink.epoch)
+        self.fleet = Fleet(world, setting, code, machine, self.incarnation, self._uplink, lease, self._ended)
 
     def die(self) -> None:
         """The agent's process is gone, and with it all slots and all that was not acknowledged."""
@@ -56,7 +69,14 @@ class Agent:
         node, incarnation = self.machine.id, self.incarnation
         refused = self._refusal(hello)
         if refused:
-            return Holding(node=node, incarnation=incarnation, protocol=PROTOCOL, refused=refused)
+            return Holding(
+                node=node,
+                incarnation=incarnation,
+                protocol=PROTOCOL,
+                refused=refused,
+                cluster_id=self._cluster_id,
+                epoch=self._highest[0],
+            )
         self._highest = (hello.epoch, hello.session)
         self._uplink.epoch = hello.epoch
         queued = [attempt for attempt in self.held.values() if not attempt.entered]
@@ -99,8 +119,8 @@ class Agent:
             return f"this agent belongs to cluster {self._cluster_id}, the greeting came from {hello.cluster_id}"
         if (hello.epoch, hello.session) < self._highest:
             return f"a scheduler of epoch {self._highest[0]} has greeted, the greeting came from epoch {hello.epoch}"
-        if hello.protocol < PROTOCOL_OLDEST:
-            return f"protocol {hello.protocol} is not spoken here; expected {PROTOCOL_OLDEST} to {PROTOCOL}"
+        if not PROTOCOL_OLDEST <= hello.protocol <= PROTOCOL_NEWEST:
+            return too_far(hello, "simulated")
         return ""
 
     def _named(self, order: d.Recall | d.Stop) -> list[Attempt]:
@@ -134,6 +154,7 @@ class Agent:
             spec = self._specs.get(spec_key)
             timeout_us = spec.timeout_ms * MS_US if spec else 0
             attempt = Attempt(key, number, rank, public_id, inputs.get(i, ()), timeout_us)
+            attempt.exclusive = self._leases and spec is not None and spec.guarantee is Guarantee.EXACTLY_ONCE
             self.held[key, number] = attempt
             if self._code.launched(public_id, number, spec, args, order.kind):
                 pool.push(attempt)

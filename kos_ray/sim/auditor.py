@@ -1,5 +1,7 @@
 """The auditor: what must be true, by what clients saw and what slots did. It never looks at the scheduler's ledger."""
 
+from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from kos_ray.model.dependency import Rule
@@ -10,6 +12,7 @@ from kos_ray.model.job import After, AttemptEnd, Eviction, Guarantee, JobState, 
 from kos_ray.model.protocol import Orders
 from kos_ray.model.reasons import Reason
 from kos_ray.sim.code import Fate, Inputs, Run
+from kos_ray.sim.memory import check_memory, memory_of, with_memory
 from kos_ray.sim.rules import dependencies
 from kos_ray.sim.workload import ArrayPlan, Plan, Workload
 from kos_ray.sim.world import Violation, World
@@ -28,7 +31,7 @@ _MADE_ROOM = (Reason.PREEMPTED, Reason.RECLAIMED, Reason.ROTATED)
 class Entry:
     """One entry into a job's code, as its slot saw it. `end` is None while it goes on, or when its agent died."""
 
-    __slots__ = ("at_us", "end", "ended_us", "inputs", "machine", "number", "result")
+    __slots__ = ("at_us", "end", "ended_us", "gone", "inputs", "machine", "number", "result")
 
     def __init__(self, number: int, machine: str, at_us: int, inputs: Inputs) -> None:
         self.number = number
@@ -38,6 +41,8 @@ class Entry:
         self.end: AttemptEnd | None = None
         self.ended_us = 0
         self.result = b""
+        #: its process is no more, whoever heard of that
+        self.gone = False
 
 
 class Story:
@@ -50,6 +55,7 @@ class Story:
         "entries",
         "held",
         "key",
+        "memory",
         "ordered",
         "outcome",
         "plan",
@@ -64,6 +70,8 @@ class Story:
         #: attempt -> when its launch was given to the network
         self.ordered: dict[int, int] = {}
         self.entries: list[Entry] = []
+        #: attempt -> the memory that its agent was told to hold for it
+        self.memory: dict[int, int] = {}
         #: attempts that ended at the job's charge -> the machine where
         self.charged: dict[int, tuple[str, int]] = {}
         self.cancel_asked = False
@@ -81,8 +89,12 @@ class Story:
 class Auditor:
     """Hears of everything that is visible from outside, and raises at the first contradiction."""
 
-    def __init__(self, world: World, workload: Workload) -> None:
+    def __init__(self, world: World, workload: Workload, *, leases: bool = False) -> None:
+        #: whether exclusive work runs under leases, so that it is nowhere twice
+        self.leases = leases
         self.stories = {plan_id: Story(plan) for plan_id, plan in workload.plans.items()}
+        #: tells the story of a job that no client asks for; None where nobody may
+        self.scheduled: Callable[[str], Story | None] = lambda _public_id: None
         #: machines that were lost, or whose agent died: what ended there may never have been heard
         self.tainted: set[str] = set()
         self.by_key: dict[JobKey, Story] = {}
@@ -94,11 +106,13 @@ class Auditor:
         self._client_of: dict[str, str] = {}
         #: wall clocks have jumped: delays cannot be told
         self.jumped = False
+        #: what happened to attempts that is a fault, as far as jobs go
+        self.landed: Counter[str] = Counter()
         self._world = world
         #: jobs that are to run one at a time, by line; those for which the line is only one way of several are left out
         self._lines: dict[tuple[str, str, str], list[str]] = {}
         for client, requests in enumerate(workload.requests):
-            for array in (array for request in requests for array in request.arrays):
+            for array in (array for request in requests if not request.twin for array in request.arrays):
                 self._client_of[array.id] = str(client)
                 if array.singleton and array.rule is not Rule.ONE_MET:
                     # those of a request that is to be refused have no story
@@ -113,6 +127,13 @@ class Auditor:
         if not holds:
             raise Violation(f"{what}: {about}")
 
+    def story(self, public_id: str) -> Story | None:
+        """The story of a job, which may be one that a schedule makes; None where nobody asks for it."""
+        story = self.stories.get(public_id)
+        if story is None and (story := self.scheduled(public_id)) is not None:
+            self.stories[public_id] = story
+        return story
+
     # --- what clients see
 
     def sent(self, plans: list[Plan]) -> None:
@@ -120,10 +141,10 @@ class Auditor:
         for plan in plans:
             self.stories[plan.id].sent = True
 
-    def accepted(self, plans: list[Plan], first: JobKey) -> None:
+    def accepted(self, plans: list[Plan], keys: list[JobKey]) -> None:
         """A request was acknowledged; a second acknowledgement is the same as the first."""
-        for i, plan in enumerate(plans):
-            story, key = self.stories[plan.id], JobKey(first + i)
+        for plan, key in zip(plans, keys, strict=True):
+            story = self.stories[plan.id]
             self.expect(story.key in (None, key), "acknowledged twice, differently", (plan.id, story.key, key))
             self.expect(self.by_key.get(key, story) is story, "one key for two jobs", (plan.id, key))
             story.key = key
@@ -182,7 +203,7 @@ class Auditor:
         now_us = self._world.now_us
         for launch in orders.launches:
             for public_id, number in zip(launch.ids, launch.attempts, strict=True):
-                story = self.stories.get(public_id)
+                story = self.story(public_id)
                 if story is None or not story.sent:
                     raise Violation(f"a job that no client asked for: {public_id}")
                 about = (public_id, number, story.ordered)
@@ -204,24 +225,32 @@ class Auditor:
         """See `UserCode`."""
         story = self.stories[job]
         plan = story.plan
-        wanted = (plan.array.spec, plan.args, plan.array.spec.slot_kind)
+        wanted = (plan.array.spec, plan.args, with_memory(plan.array.spec.slot_kind, memory_of(kind)))
         self.expect((spec, args, kind) == wanted, "launched as another job", (plan.id, number, spec, args, kind))
-        return _next_run(story).fate is not Fate.UNPREPARED
+        story.memory[number] = memory_of(kind)
+        check_memory(self, story, number)
+        return next_run(story).fate is not Fate.UNPREPARED
 
     def entered(self, job: str, number: int, inputs: Inputs, machine: str, pid: int) -> Run:
         """See `UserCode`."""
         story, now_us = self.stories[job], self._world.now_us
         plan = story.plan
         self._world.note("%s enters attempt %d on %s in %d", plan.id, number, machine, pid)
-        self._check_process(plan, (machine, pid))
-        run = _next_run(story)
+        kind = with_memory(plan.array.spec.slot_kind, story.memory[number])
+        self._check_process(plan, kind, (machine, pid))
+        run = next_run(story)
         if run.fate is Fate.UNPREPARED:
             run = Run(Fate.FAIL, 10)
+        if run.fate is Fate.STARVE and story.memory[number] >= run.memory:
+            run = Run(Fate.SUCCEED, run.run_us, run.looks_us)
         about = (plan.id, number)
         entered_before = [entry.number for entry in story.entries]
         self.expect(number not in entered_before, "one attempt entered twice", about)
         if plan.array.spec.guarantee is Guarantee.AT_MOST_ONCE:
             self.expect(not entered_before, "an at-most-once job entered twice", (about, entered_before))
+        if self.leases and plan.array.spec.guarantee is Guarantee.EXACTLY_ONCE:
+            there = [entry.number for entry in story.entries if not entry.gone]
+            self.expect(not there, "exclusive work is entered while it runs elsewhere", (about, there))
         for parent in _needed(plan):
             ends = [entry.end for entry in self.stories[parent.id].entries]
             self.expect(AttemptEnd.SUCCEEDED in ends, "entered before its parent succeeded", (about, parent.id))
@@ -261,9 +290,8 @@ class Auditor:
     def _runs(self, job: str) -> bool:
         return any(entry.end is None and entry.machine not in self.tainted for entry in self.stories[job].entries)
 
-    def _check_process(self, plan: Plan, process: tuple[str, int]) -> None:
+    def _check_process(self, plan: Plan, kind: SlotKind, process: tuple[str, int]) -> None:
         """A process serves one kind, and what is for a single use once."""
-        kind = plan.array.spec.slot_kind
         before = self.kinds.setdefault(process, kind)
         self.expect(before == kind, "a process serves two kinds", (plan.id, process, before))
         if kind.single_use:
@@ -276,16 +304,24 @@ class Auditor:
         self._world.note("%s attempt %d ends %s", job, number, end.name.lower())
         if end.charged:
             story.charged[number] = (machine, self._world.now_us)
+        if end is AttemptEnd.OUT_OF_MEMORY:
+            self.landed["out of memory"] += 1
         for entry in story.entries:
             if entry.number == number:
-                entry.end, entry.ended_us, entry.result = end, self._world.now_us, result
+                entry.end, entry.ended_us, entry.result, entry.gone = end, self._world.now_us, result, True
+                self.landed["lease over"] += end is AttemptEnd.LOST and self.leases
+
+    def vanished(self, job: str, number: int) -> None:
+        """See `UserCode`."""
+        for entry in self.stories[job].entries:
+            entry.gone = entry.gone or entry.number == number
 
     def taint(self, machine: str) -> None:
         """What happened on a machine may never be heard of."""
         self.tainted.add(machine)
 
 
-def _next_run(story: Story) -> Run:
+def next_run(story: Story) -> Run:
     """What the next entry of a job will do."""
     runs = story.plan.runs
     unprepared = sum(1 for number in story.charged if number not in {e.number for e in story.entries})

@@ -8,6 +8,7 @@ from multiprocessing import get_context
 
 from kos_ray.sim.faults import FAILPOINTS, KINDS
 from kos_ray.sim.run import Result, run_seed
+from kos_ray.sim.timetable import FIRES
 
 #: seeds that a worker process takes at a time
 _PORTION = 25
@@ -26,6 +27,7 @@ class Batch:
     landed: Counter[str] = field(default_factory=Counter)
     reached: Counter[str] = field(default_factory=Counter)
     outcomes: Counter[str] = field(default_factory=Counter)
+    fires: Counter[str] = field(default_factory=Counter)
     failed: list[Result] = field(default_factory=list)
 
     def add(self, result: Result) -> None:
@@ -37,6 +39,7 @@ class Batch:
         self.landed += result.landed
         self.reached += result.reached
         self.outcomes += result.outcomes
+        self.fires += result.fires
         if result.violation:
             self.failed.append(result)
 
@@ -49,6 +52,7 @@ class Batch:
             found.append(f"only {self.landed.total()} faults took effect in {self.seeds} seeds")
         if self.seeds >= _COMPLETE_SEEDS:
             found += [f"the failpoint {name} was never reached" for name in FAILPOINTS if not self.reached[name]]
+            found += [f"no fire of a schedule was {name}" for name in FIRES if not self.fires[name]]
             found += [f"no fault of the kind {kind!r} took effect" for kind in KINDS if not self.landed[kind]]
         return found
 

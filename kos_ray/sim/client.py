@@ -35,7 +35,8 @@ class Client:
         self._waiting: dict[JobKey, None] = {}
         self._accepted: dict[str, JobKey] = {}
         self._known_specs: set[str] = set()
-        self._owner = {array.id: request.id for request in requests for array in request.arrays}
+        firsts = [request for request in requests if not request.twin]
+        self._owner = {array.id: request.id for request in firsts for array in request.arrays}
         self._epoch = 0
         self._acked = 0
         #: which poll counts
@@ -93,8 +94,9 @@ class Client:
         if isinstance(answer, Accepted) and not answer.unknown_specs:
             about = (request.id, request.refusable, answer)
             self._auditor.expect(not request.refusable, "a bad request was accepted", about)
-            self._auditor.expect(answer.job_count == len(request.jobs), "a request was cut", about)
-            self._auditor.accepted(request.jobs, answer.first)
+            keys = _keys(request, answer)
+            self._auditor.expect(len(keys) == len(request.jobs), "a request was cut", about)
+            self._auditor.accepted(request.jobs, keys)
         self._network.answer(self._answered, request, answer, epoch)
 
     def _answered(self, request: RequestPlan, answer: object, epoch: int) -> None:
@@ -112,7 +114,7 @@ class Client:
             return
         self._accepted[request.id] = answer.first
         self._known_specs.update(array.hash for array in request.arrays)
-        keys = [JobKey(answer.first + i) for i in range(answer.job_count)]
+        keys = _keys(request, answer)
         self._waiting.update(dict.fromkeys(key for key in keys if key not in self.outcomes))
         if request.watched and epoch != self._epoch:
             # A scheduler that is gone may have answered, and its successor been told what to watch before.
@@ -130,6 +132,15 @@ class Client:
             if world.chance(0.1):
                 some = tuple(key for key in keys if world.chance(0.5))
                 world.after(world.between(0, 500 * MS_US), act, some)
+
+    def storm(self, wishes: int) -> bool:
+        """Want so many things of jobs in half a second; False where there are none."""
+        live, world = list(self._waiting), self._world
+        for _ in range(wishes if live else 0):
+            act = world.pick((self._acts.cancel, self._hold, self._pause, self._change_band, self._change_band))
+            some = tuple(key for key in live if world.chance(0.3))
+            world.after(world.between(0, 500 * MS_US), act, some)
+        return bool(live)
 
     def _hold(self, keys: tuple[JobKey, ...]) -> None:
         self._acts.hold(keys, stop=False)
@@ -209,3 +220,16 @@ class Client:
                 self.finished += 1
             self.outcomes[key] = outcome
             self._waiting.pop(key, None)
+
+
+def _keys(request: RequestPlan, answer: Accepted) -> list[JobKey]:
+    """The keys of a request's jobs: dense, but for those that were there before by their idempotency keys."""
+    known = {index: first for index, first, _ in answer.known}
+    keys: list[JobKey] = []
+    fresh = answer.first
+    for index, array in enumerate(request.arrays):
+        first = known.get(index, fresh)
+        keys += [JobKey(first + i) for i in range(len(array.jobs))]
+        if index not in known:
+            fresh = JobKey(fresh + len(array.jobs))
+    return keys if fresh == answer.first + answer.job_count else []

@@ -17,6 +17,7 @@ class Fate(Enum):
     CRASH = "crash"
     HANG = "hang"
     UNPREPARED = "unprepared"  #: it cannot even be brought up
+    STARVE = "starve"  #: its process is killed for want of memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,8 @@ class Run:
     run_us: int = 0
     #: how often it looks whether it is asked to stop, to end then; 0 for never
     looks_us: int = 0
+    #: it is killed where it holds less memory, in 1/10 000 bytes
+    memory: int = 0
     #: type and message of what it raises, if the job has an opinion on it
     error: tuple[str, str] | None = None
 
@@ -44,4 +47,8 @@ class UserCode(Protocol):
 
     def ended(self, job: str, number: int, machine: str, end: AttemptEnd, result: bytes) -> None:
         """An agent saw an attempt end."""
+        ...
+
+    def vanished(self, job: str, number: int) -> None:
+        """The process of an attempt is gone with its agent: nobody will hear how it ended."""
         ...

@@ -42,9 +42,16 @@ KINDS = (
     "room taken by others",
     "wall clock jumped",
     "journal cannot write",
+    "disk slow",
     "snapshot damaged",
+    "snapshot torn",
+    "operator storm",
+    "lease over",
+    "out of memory",
 )
 _HOUR_US = 3_600 * SECOND_US
+#: where there are leases: how often it is tried to lose a node with exclusive work, and how long they are at most
+_LEASED, _SHORT_LEASE_US = 6, 2 * SECOND_US
 
 
 class Faults:
@@ -58,6 +65,8 @@ class Faults:
         #: the scheduler dies at this failpoint when it is reached so many more times
         self._armed: tuple[str, int] | None = None
         self.unwritable = False
+        #: the longest time that a commit takes, microseconds
+        self.slow_us = 0
         self._healed = False
         self._sim = sim
         self._world = sim.world
@@ -73,11 +82,17 @@ class Faults:
             self._foreign_work,
             self._jump_clock,
             self._refuse_writing,
+            self._slow_disk,
             self._spoil_snapshot,
+            self._operator_storm,
         ]
         for _ in range(sim.setting.faults):
             at_us = int(self._world.random.random() * sim.setting.busy_us)
             self._world.after(at_us, self._strike, self._world.pick(kinds))
+        if sim.setting.leases:
+            for _ in range(_LEASED):
+                at_us = self._world.aside.randint(0, sim.setting.busy_us)
+                self._world.after(at_us, self._strike, self._lose_exclusive)
         self._world.after(sim.setting.busy_us + SECOND_US, self.heal)
 
     def reach(self, name: str) -> None:
@@ -86,6 +101,9 @@ class Faults:
         if self.unwritable and name == "journal.before_commit":
             self.landed["journal cannot write"] += 1
             raise sqlite3.OperationalError("database or disk is full")
+        if self.slow_us and name == "journal.before_commit":
+            self.landed["disk slow"] += 1
+            self._world.now_us += self._world.between(0, self.slow_us)
         if self._armed and self._armed[0] == name:
             name, left = self._armed
             self._armed = (name, left - 1) if left > 1 else None
@@ -99,6 +117,7 @@ class Faults:
         self._healed = True
         self._armed = None
         self.unwritable = False
+        self.slow_us = 0
         network = self._sim.network
         self.landed["message lost"] += network.lost
         self.landed["message repeated"] += network.repeated
@@ -160,6 +179,23 @@ class Faults:
             self._world.after(self._world.between(0, 2 * SECOND_US), self._dies, machine)
         self._world.after(self._world.between(500 * MS_US, 3 * SECOND_US), self._sim.add_machine, machine)
 
+    def _lose_exclusive(self) -> None:
+        """A node counts as lost where exclusive work goes on, for longer than its lease; by chances of its own."""
+        aside, lease_us = self._world.aside, self._sim.setting.policy.lease_us
+        places = [
+            machine
+            for machine in self._sim.network.machines.values()
+            if machine.alive and machine.listed and machine.agent and machine.agent.fleet.exclusive
+        ]
+        if not places or lease_us > _SHORT_LEASE_US:
+            return
+        machine = aside.choice(places)
+        self._sim.auditor.taint(machine.name)
+        self._landed("node lost while it works", machine.name)
+        self._unlisted(machine)
+        self._world.after(aside.randint(lease_us, 3 * lease_us), self._dies, machine)
+        self._world.after(aside.randint(500 * MS_US, 3 * SECOND_US), self._sim.add_machine, machine)
+
     def _dies(self, machine: Machine) -> None:
         machine.alive = False
         if machine.agent and machine.agent.alive:
@@ -214,13 +250,32 @@ class Faults:
     def _writing_again(self) -> None:
         self.unwritable = False
 
+    def _slow_disk(self) -> None:
+        """Commits take long, and the scheduler's process does nothing else meanwhile."""
+        self.slow_us = self._world.pick((5, 100, 1_000)) * MS_US
+        self._world.after(self._world.between(100 * MS_US, 2 * SECOND_US), self._fast_again)
+
+    def _fast_again(self) -> None:
+        self.slow_us = 0
+
     def _spoil_snapshot(self) -> None:
-        """Flip a bit of the newest snapshot, then kill the scheduler: it must start from the one before."""
+        """Flip a bit of the newest snapshot, or tear it; then kill the scheduler: it must start from the one before."""
         files = self._sim.snapshots.files
         if files:
             newest = max(files)
             spoilt = bytearray(files[newest])
-            spoilt[self._world.between(0, len(spoilt) - 1)] ^= 1 << self._world.between(0, 7)
+            where = self._world.between(0, len(spoilt) - 1)
+            torn = self._world.chance(0.5)
+            if torn:
+                del spoilt[where:]
+            else:
+                spoilt[where] ^= 1 << self._world.between(0, 7)
             files[newest] = bytes(spoilt)
-            self._landed("snapshot damaged", str(newest))
+            self._landed("snapshot torn" if torn else "snapshot damaged", str(newest))
             self._sim.kill_process()
+
+    def _operator_storm(self) -> None:
+        """Somebody changes his mind about many jobs, many times in a moment."""
+        client = self._world.pick(self._sim.clients)
+        if client.storm(self._world.between(5, 40)):
+            self._landed("operator storm", client.name)

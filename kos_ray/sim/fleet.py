@@ -1,14 +1,15 @@
 """The slots of a fake agent: starting them on the machine, feeding them, and their ends."""
 
 from collections.abc import Callable
-from heapq import heappop, heappush
+from heapq import heappop
 
-from kos_ray.model.ids import JobKey
 from kos_ray.model.job import AttemptEnd, SlotKind
 from kos_ray.model.payload import inline
-from kos_ray.sim.code import Fate, Inputs, Run, UserCode
+from kos_ray.sim.code import Fate, UserCode
+from kos_ray.sim.leases import AGAIN_US, NodeLease
 from kos_ray.sim.machine import Claim, Machine
 from kos_ray.sim.setting import Setting
+from kos_ray.sim.slots import NO_RUN, Attempt, Pool, Slot
 from kos_ray.sim.uplink import End, Uplink
 from kos_ray.sim.world import MS_US, World
 
@@ -18,74 +19,6 @@ _LONG_US = 50 * MS_US
 _TIMEOUT_GRACE_US = 500 * MS_US
 #: a killed process holds its room so long at most
 _EXIT_US = 20 * MS_US
-
-#: a run without an end of its own until it is asked
-_NO_RUN = Run(Fate.HANG)
-
-
-class Attempt:
-    """One attempt at an agent."""
-
-    __slots__ = ("asked", "entered", "entered_us", "inputs", "job", "key", "kill_us", "number", "pool", "rank", "run",
-                 "slot", "timeout_us")  # fmt: skip
-
-    def __init__(self, key: JobKey, number: int, rank: int, job: str, inputs: Inputs, timeout_us: int) -> None:
-        self.key = key
-        self.number = number
-        self.rank = rank
-        self.job = job
-        self.inputs = inputs
-        self.timeout_us = timeout_us
-        #: what it does, known from its entry on
-        self.run = _NO_RUN
-        self.entered = False
-        self.entered_us = 0
-        #: the end that it has been asked to come to, and when it is killed
-        self.asked: AttemptEnd | None = None
-        self.kill_us = 0
-        self.slot: Slot | None = None
-        self.pool: Pool | None = None
-
-
-class Slot:
-    """A process with a reservation; `handed` is its queue, the first of it runs."""
-
-    __slots__ = ("claim", "closing", "connected", "gone", "handed", "number", "pid", "pool", "target", "used")
-
-    def __init__(self, pool: "Pool", number: int) -> None:
-        self.pool = pool
-        self.number = number
-        self.claim: Claim | None = None
-        self.connected = False
-        self.closing = False
-        self.gone = False
-        self.used = False
-        self.pid = 0
-        #: how many attempts it may have at a time: more than one when it has shown that they end
-        self.target = 1
-        self.handed: list[Attempt] = []
-
-
-class Pool:
-    """Attempts of one kind by (rank, key), and the kind's slots."""
-
-    def __init__(self, kind: SlotKind) -> None:
-        self.kind = kind
-        self.wanted = 0
-        self.slots: list[Slot] = []
-        self.waiting: list[tuple[int, JobKey, int, Attempt]] = []
-        #: since when attempts wait without one connected slot, 0 when they do not
-        self.starving = 0
-
-    def push(self, attempt: Attempt) -> None:
-        """Put an attempt into the queue."""
-        attempt.pool, attempt.slot = self, None
-        heappush(self.waiting, (attempt.rank, attempt.key, attempt.number, attempt))
-
-    @property
-    def connected(self) -> int:
-        """Slots that are there."""
-        return sum(slot.connected for slot in self.slots)
 
 
 class Fleet:
@@ -99,6 +32,7 @@ class Fleet:
         machine: Machine,
         incarnation: str,
         uplink: Uplink,
+        lease: NodeLease,
         ended: Callable[[Attempt, End], None],
     ) -> None:
         self.pools: dict[SlotKind, Pool] = {}
@@ -108,9 +42,12 @@ class Fleet:
         self._machine = machine
         self._incarnation = incarnation
         self._uplink = uplink
+        self._lease = lease
         self._ended = ended
         #: slots that were asked for
         self.started = 0
+        #: the slots of agents that take messages, by namespace and name
+        self._carriers: dict[tuple[str, str], Slot] = {}
         self._alive = True
 
     def die(self) -> None:
@@ -119,6 +56,8 @@ class Fleet:
         for pool in self.pools.values():
             for slot in list(pool.slots):
                 self._drop(slot)
+                if slot.handed and slot.handed[0].run is not NO_RUN:
+                    self._code.vanished(slot.handed[0].job, slot.handed[0].number)
 
     def pool(self, kind: SlotKind) -> Pool:
         """The pool of a kind, made when it is new."""
@@ -174,7 +113,15 @@ class Fleet:
         elif kill_us >= attempt.kill_us:
             return
         attempt.kill_us = kill_us
+        assert attempt.slot is not None
+        self._close_lanes(attempt.slot)
         self._world.after(grace_us, self._process_ends, attempt.slot, attempt)
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether work under a lease runs here."""
+        heads = [slot.handed[0] for pool in self.pools.values() for slot in pool.slots if slot.handed]
+        return any(attempt.exclusive and attempt.run is not NO_RUN for attempt in heads)
 
     def connected_slots(self) -> list[Slot]:
         """All slots that are there."""
@@ -182,12 +129,44 @@ class Fleet:
 
     def kill(self, slot: Slot) -> None:
         """A slot's process dies: what it had entered ends, what stands behind that is run by another."""
+        carrier = self._carriers.get((slot.pool.kind.namespace, slot.pool.kind.receiver))
+        if carrier is not None:
+            self.kill(carrier)  # it is the same process
+            return
         self._take_back_behind(slot)
+        self._close_lanes(slot, died=True)
         self._drop(slot)
         if slot.handed:
             attempt = slot.handed.pop()
-            self._tell(slot, attempt, attempt.asked or AttemptEnd.CRASHED)
+            died = AttemptEnd.LOST if slot.pool.kind.receiver else AttemptEnd.CRASHED
+            self._tell(slot, attempt, attempt.asked or died)
         self.pump(slot.pool)
+
+    # --- agents
+
+    def _takes_messages(self, slot: Slot, attempt: Attempt) -> None:
+        kind = slot.pool.kind
+        if self._runs(slot, attempt) and attempt.asked is None:
+            self._carriers[kind.namespace, kind.agent] = slot
+            self._uplink.add_entered(attempt.key, attempt.number, self._wall(attempt.entered_us))
+            self._uplink.add_agent(attempt.key, attempt.number, ready=True)
+
+    def _close_lanes(self, slot: Slot, *, died: bool = False) -> None:
+        """An agent in a slot that is to end gets nothing more; what it handles it ends, or dies with it."""
+        name = (slot.pool.kind.namespace, slot.pool.kind.agent)
+        if not slot.pool.kind.single_use or self._carriers.get(name) is not slot:
+            return
+        del self._carriers[name]
+        self._uplink.add_agent(slot.handed[0].key, slot.handed[0].number, ready=False)
+        for pool in [one for kind, one in self.pools.items() if (kind.namespace, kind.receiver) == name]:
+            for lane in list(pool.slots):
+                self._take_back_behind(lane)
+                lane.closing = True
+                if not lane.handed:
+                    self._drop(lane)
+                elif died:
+                    self.kill(lane)
+            self._end_waiting(pool, AttemptEnd.RECALLED)
 
     # --- slots
 
@@ -205,6 +184,9 @@ class Fleet:
                 self._drop(slot)
 
     def _start(self, pool: Pool) -> None:
+        if pool.kind.receiver and (pool.kind.namespace, pool.kind.receiver) not in self._carriers:
+            self._end_waiting(pool, AttemptEnd.RECALLED)
+            return
         self.started += 1
         slot = Slot(pool, self.started)
         pool.slots.append(slot)
@@ -261,6 +243,39 @@ class Fleet:
     def _enter(self, slot: Slot, attempt: Attempt) -> None:
         attempt.entered = True
         attempt.entered_us = self._world.now_us
+        if attempt.exclusive:
+            self._enter_leased(slot, attempt)
+        else:
+            self._run(slot, attempt)
+
+    def _enter_leased(self, slot: Slot, attempt: Attempt) -> None:
+        """Its code is entered when there is a lease, and not before."""
+        if not self._runs(slot, attempt):
+            return
+        if self._lease.left_us() > 0:
+            self._run(slot, attempt)
+            self._renew(slot, attempt)
+        else:
+            self._world.after(AGAIN_US, self._enter_leased, slot, attempt)
+
+    def _renew(self, slot: Slot, attempt: Attempt) -> None:
+        """When a third of what is left is over there has to be more; when all is, the kernel ends the process."""
+        if not self._runs(slot, attempt):
+            return
+        left_us = self._lease.left_us()
+        if left_us > 0:
+            self._world.after(min(left_us, max(AGAIN_US // 2, left_us // 3)), self._renew, slot, attempt)
+        else:
+            self._world.after(self._lease.late_us(), self._dies_of, slot, attempt, AttemptEnd.LOST)
+
+    def _dies_of(self, slot: Slot, attempt: Attempt, end: AttemptEnd) -> None:
+        """The kernel kills its process: that is how it ended, unless it was asked to end before."""
+        if self._runs(slot, attempt):
+            attempt.asked = end if attempt.asked is None else attempt.asked
+            self.kill(slot)
+
+    def _run(self, slot: Slot, attempt: Attempt) -> None:
+        """What an attempt's code does, once it is entered."""
         run = attempt.run = self._code.entered(
             attempt.job, attempt.number, attempt.inputs, self._machine.name, slot.pid
         )
@@ -270,9 +285,13 @@ class Fleet:
             after(run.run_us, self._run_ends, slot, attempt, end)
         elif run.fate is Fate.CRASH:
             after(run.run_us, self._process_ends, slot, attempt)
+        elif run.fate is Fate.STARVE:
+            after(run.run_us, self._dies_of, slot, attempt, AttemptEnd.OUT_OF_MEMORY)
         hangs = run.fate is Fate.HANG
         if hangs or run.run_us > _LONG_US:
             after(_LONG_US, self._is_long, slot, attempt)
+        if slot.pool.kind.agent and slot.used:
+            after(run.looks_us, self._takes_messages, slot, attempt)
         if attempt.timeout_us and (hangs or run.run_us > attempt.timeout_us):
             after(attempt.timeout_us, self._times_out, slot, attempt)
 
@@ -298,6 +317,7 @@ class Fleet:
         """User code has returned or raised: by itself, or because it saw that it was asked to."""
         if not self._runs(slot, attempt):
             return
+        self._close_lanes(slot)
         slot.handed.pop(0)
         slot.target = self._setting.handed_max
         self._tell(slot, attempt, end)
@@ -312,7 +332,7 @@ class Fleet:
         result, error = b"", None
         if end is AttemptEnd.SUCCEEDED:
             result = inline(f"{attempt.job} by attempt {attempt.number} of {self._incarnation}".encode())
-        elif end is AttemptEnd.FAILED or end is AttemptEnd.CRASHED:
+        elif end in (AttemptEnd.FAILED, AttemptEnd.CRASHED, AttemptEnd.OUT_OF_MEMORY):
             error = attempt.run.error or ("Error", f"{attempt.job} {end.name.lower()} in attempt {attempt.number}")
         told = End(
             attempt.key,
@@ -335,8 +355,11 @@ class Fleet:
             return
         for slot in list(pool.slots):
             self._drop(slot)
-        waiting, pool.waiting = sorted(pool.waiting), []
         pool.starving = 0
-        for _, _, _, attempt in waiting:
-            self._ended(attempt, End(attempt.key, attempt.number, AttemptEnd.NOT_ADMITTED, self._world.wall_us))
+        self._end_waiting(pool, AttemptEnd.NOT_ADMITTED)
         self.pump(pool)
+
+    def _end_waiting(self, pool: Pool, end: AttemptEnd) -> None:
+        waiting, pool.waiting = sorted(pool.waiting), []
+        for _, _, _, attempt in waiting:
+            self._ended(attempt, End(attempt.key, attempt.number, end, self._world.wall_us))

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from kos_ray.model.ids import NodeId
-from kos_ray.model.protocol import Acked, Orders, Report
+from kos_ray.model.protocol import Acked, Orders, Renew, Renewed, Report
 from kos_ray.sim.auditor import Auditor
 from kos_ray.sim.machine import Machine
 from kos_ray.sim.setting import Setting
@@ -66,6 +66,25 @@ class Network:
                 process.report(report, lambda acked: None if machine.cut else self.answer(take, acked))
 
         self.to_scheduler(arrive)
+
+    def renew(self, renew: Renew, take: Callable[[Renewed], None]) -> None:
+        """Carry the wish for a lease to the scheduler, and its answer back; by chances of its own."""
+        machine, aside = self.machines[renew.node], self._world.aside
+
+        def arrive() -> None:
+            if self.process is None or not self.process.alive or machine.cut or aside.random() < self.loss_share:
+                return
+            answer = self.process.renew(renew)
+            self._world.after(self._aside_us(), lambda: None if machine.cut else take(answer))
+
+        if not machine.cut and aside.random() >= self.loss_share:
+            self._world.after(self._aside_us(), arrive)
+
+    def _aside_us(self) -> int:
+        aside = self._world.aside
+        if aside.random() < self._setting.slow_share:
+            return aside.randint(0, _SLOW_US)
+        return aside.randint(*self._setting.delay_us)
 
     def _dropped(self) -> bool:
         if self.loss_share and self._world.chance(self.loss_share):

@@ -5,11 +5,19 @@ from typing import Any
 
 from kos_ray.engine.engine import Engine
 from kos_ray.engine.inbox import Touched
+from kos_ray.engine.reconcile import renewed
 from kos_ray.journal.snapshots import MemorySnapshots
 from kos_ray.journal.store import Journal
-from kos_ray.model.events import CancelRequested, HoldRequested, NodeLost, PriorityChanged, ReleaseRequested
+from kos_ray.model.events import (
+    CancelRequested,
+    HoldRequested,
+    NodeCondition,
+    NodeLost,
+    PriorityChanged,
+    ReleaseRequested,
+)
 from kos_ray.model.ids import JobKey, NodeId
-from kos_ray.model.protocol import PROTOCOL, Acked, Hello, Holding, Outcomes, Report, Submit
+from kos_ray.model.protocol import PROTOCOL, Acked, Hello, Holding, Outcomes, Renew, Renewed, Report, Submit
 from kos_ray.scheduler import invariants
 from kos_ray.sim.agent import Agent
 from kos_ray.sim.auditor import Auditor
@@ -24,6 +32,9 @@ _STALLED_US = 500 * MS_US
 #: how long a greeting or a long poll may take
 _GREETING_US = 5 * SECOND_US
 _POLL_US = 30 * SECOND_US
+
+#: heartbeats without an answer after which a node gets nothing new
+_SILENT_AFTER = 2
 
 PYTHON = "3.11"
 
@@ -89,6 +100,7 @@ class Process:
         self._session = 0
         self._greeting: dict[NodeId, int] = {}
         self._looking = 0
+        self._unanswered: dict[NodeId, int] = {}
         self.engine = Engine(
             journal=journal,
             snapshots=Snapshots(snapshots, journal),
@@ -169,6 +181,10 @@ class Process:
         self.engine.report(report, answer)
         self.kick()
 
+    def renew(self, renew: Renew) -> Renewed:
+        """`Renew` to `Renewed`."""
+        return renewed(self.engine.state, renew)
+
     def want(self, wish: Wish, reply: Callable[[], None]) -> None:
         """Answered when what is wanted of jobs is on disk; no answer where it was refused."""
 
@@ -224,6 +240,7 @@ class Process:
             self.kick()
         for node_id in sorted(listed):
             link = self.links.by_node.get(node_id)
+            self._count_unanswered(node_id, link)
             if node_id in self._greeting:
                 continue
             if link is None or link.broken:
@@ -232,6 +249,16 @@ class Process:
                 link.break_off()
         self._looking += 1
         self._world.after(self.engine.state.policy.heartbeat_us, self._look, self._looking)
+
+    def _count_unanswered(self, node_id: NodeId, link: Link | None) -> None:
+        """As the node watch does: nothing new for a node that has not answered for two heartbeats."""
+        known = self.engine.state.nodes.get(node_id)
+        heard = link is not None and not link.broken and link.agent.alive and not link.agent.machine.cut
+        self._unanswered[node_id] = 0 if heard else self._unanswered.get(node_id, 0) + 1
+        if known is not None and self._unanswered[node_id] > _SILENT_AFTER and not known.silent:
+            said = NodeCondition(node=node_id, battery=known.battery, gpu_free=known.gpu_free, silent=True)
+            self.engine.post(said)
+            self.kick()
 
     def _greet(self, machine: Machine) -> None:
         self._session += 1
@@ -261,6 +288,7 @@ class Process:
         if not self.alive or self._greeting.get(node_id) != session:
             return
         del self._greeting[node_id]
+        self._unanswered[node_id] = 0
         if holding.refused:
             return
         self.links.by_node[node_id] = Link(self._world, self._network, agent, self.look_soon)

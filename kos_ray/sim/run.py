@@ -11,6 +11,7 @@ from kos_ray.model import failpoints
 from kos_ray.model.errors import JournalUnwritable
 from kos_ray.model.job import JobState
 from kos_ray.model.resources import Resources
+from kos_ray.scheduler.explain import why
 from kos_ray.scheduler.snapshot import state_to_plain
 from kos_ray.sim.agent import Agent
 from kos_ray.sim.auditor import Auditor
@@ -21,6 +22,7 @@ from kos_ray.sim.machine import Machine
 from kos_ray.sim.network import Network
 from kos_ray.sim.process import Crash, Process
 from kos_ray.sim.setting import draw
+from kos_ray.sim.timetable import Timetable
 from kos_ray.sim.verdict import judge
 from kos_ray.sim.workload import Workload
 from kos_ray.sim.world import MS_US, SECOND_US, Violation, World
@@ -46,6 +48,8 @@ class Result:
     landed: Counter[str] = field(default_factory=Counter)
     reached: Counter[str] = field(default_factory=Counter)
     outcomes: Counter[str] = field(default_factory=Counter)
+    #: of schedules
+    fires: Counter[str] = field(default_factory=Counter)
 
 
 class Simulation:
@@ -55,7 +59,7 @@ class Simulation:
         self.world = World(seed)
         self.setting = draw(self.world)
         self.workload = Workload(self.world, self.setting)
-        self.auditor = Auditor(self.world, self.workload)
+        self.auditor = Auditor(self.world, self.workload, leases=self.setting.leases)
         self.network = Network(self.world, self.setting)
         self.snapshots = MemorySnapshots()
         self.journal = Journal.in_memory(_CLUSTER)
@@ -66,6 +70,7 @@ class Simulation:
             Client(self.world, self.network, self.auditor, f"client{number}", requests)
             for number, requests in enumerate(self.workload.requests)
         ]
+        self.timetable = Timetable(self.world, self.setting, self.network, self.auditor)
 
     # --- machines
 
@@ -143,7 +148,9 @@ class Simulation:
             raise Violation(f"not over after {quiet_s} quiet seconds, {self.world.steps} events: {self._open()}")
         process = self.network.process
         assert process is not None
+        self.timetable.tell(self.journal)
         judge(self.auditor)
+        self.timetable.judge(self.journal)
         check_journal(self.journal)
         check_folds(self.journal, self.snapshots, process.engine.state)
         check_again(self.journal)
@@ -151,7 +158,9 @@ class Simulation:
 
     def _quiet(self) -> bool:
         process = self.network.process
-        return process is not None and not process.engine.stalled and not any(client.open for client in self.clients)
+        if process is None or process.engine.stalled or any(client.open for client in self.clients):
+            return False
+        return not self.timetable.entries or self.timetable.quiet(process.engine.state)
 
     def _open(self) -> str:
         left = [
@@ -160,7 +169,11 @@ class Simulation:
             if story.sent and story.outcome is None
         ]
         state = self.network.process.engine.state if self.network.process else None
-        jobs = [f"{job.key} {job.state.name} attempt {job.attempt}" for job in state.jobs.values()] if state else []
+        if state is None:
+            return f"{left[:10]}; there is no scheduler"
+        jobs = [
+            f"{job.key} {job.state.name} {why(state, job).name} attempt {job.attempt}" for job in state.jobs.values()
+        ]
         return f"{left[:10]}; the scheduler has {jobs[:10]}"
 
     def _check_known(self) -> None:
@@ -216,7 +229,8 @@ def _result(simulation: Simulation, violation: str) -> Result:
         steps=world.steps,
         virtual_us=world.now_us,
         hash=journal.last_hash.hex(),
-        landed=simulation.faults.landed,
+        landed=simulation.faults.landed + simulation.auditor.landed,
         reached=simulation.faults.reached,
         outcomes=Counter(JobState(state).name.lower() for state in outcomes),
+        fires=simulation.timetable.fires,
     )

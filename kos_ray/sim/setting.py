@@ -1,6 +1,6 @@
 """What one seed draws before its history begins: how large, how fast, how bad."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kos_ray.model.policy import Against, Discipline, Model, Namespace, Policy, Rate
@@ -33,12 +33,14 @@ class Setting:
     #: attempts that a slot is handed at a time
     handed_max: int
     snapshot_share: float
+    #: whether exclusive work runs under leases here
+    leases: bool = False
 
 
 def draw(world: World) -> Setting:
     """A setting from the world's seed."""
     nodes = tuple(_node(world, cpus) for cpus in world.pick(_CLUSTERS))
-    return Setting(
+    setting = Setting(
         nodes=nodes,
         policy=_policy(world, nodes),
         clients=world.between(1, 3),
@@ -53,6 +55,10 @@ def draw(world: World) -> Setting:
         handed_max=world.pick((1, 4, 16)),
         snapshot_share=world.pick((0.0, 0.02, 0.1)),
     )
+    if world.aside.random() < 0.5:
+        return setting
+    lease_us = world.aside.choice((1, 1, 2, 30)) * SECOND_US
+    return replace(setting, leases=True, policy=replace(setting.policy, lease_us=lease_us))
 
 
 def _node(world: World, cpus: int) -> Resources:

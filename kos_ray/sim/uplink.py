@@ -3,6 +3,7 @@
 from collections import deque
 
 from kos_ray.model import events
+from kos_ray.model.agents import AgentsSaid
 from kos_ray.model.ids import JobKey, NodeId
 from kos_ray.model.job import AttemptEnd
 from kos_ray.model.protocol import Acked, Report
@@ -52,6 +53,7 @@ class Uplink:
         self._number = 0
         self._ends: list[End] = []
         self._entered: list[tuple[JobKey, int, int]] = []
+        self._agents: list[tuple[JobKey, int, bool]] = []
         self._sealed: deque[Report] = deque()
         #: which sending is the current one; 0 when none is in flight
         self._sending = 0
@@ -66,6 +68,11 @@ class Uplink:
     def add_entered(self, key: JobKey, attempt: int, entered_us: int) -> None:
         """Report that an attempt runs, and is not a short one."""
         self._entered.append((key, attempt, entered_us))
+        self._send()
+
+    def add_agent(self, key: JobKey, attempt: int, *, ready: bool) -> None:
+        """Report that the agent which an attempt carries takes messages, or does no more."""
+        self._agents.append((key, attempt, ready))
         self._send()
 
     def unacknowledged(self) -> tuple[Report, ...]:
@@ -105,11 +112,12 @@ class Uplink:
             self._send()
 
     def _seal(self) -> None:
-        if not self._ends and not self._entered:
+        if not (self._ends or self._entered or self._agents):
             return
         self._number += 1
         ends, self._ends = self._ends, []
         entered, self._entered = self._entered, []
+        agents, self._agents = self._agents, []
         self._sealed.append(
             Report(
                 node=self._node,
@@ -117,8 +125,15 @@ class Uplink:
                 number=self._number,
                 entered=self._entered_event(entered),
                 ended=self._ended_event(ends),
+                agents=self._agents_event(agents),
             )
         )
+
+    def _agents_event(self, agents: list[tuple[JobKey, int, bool]]) -> tuple[AgentsSaid, ...]:
+        if not agents:
+            return ()
+        keys, attempts, ready = zip(*agents, strict=True)
+        return (AgentsSaid(node=self._node, keys=keys, attempts=attempts, ready=ready),)
 
     def _entered_event(self, entered: list[tuple[JobKey, int, int]]) -> tuple[events.AttemptsEntered, ...]:
         if not entered:

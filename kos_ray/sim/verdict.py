@@ -5,6 +5,7 @@ from kos_ray.model.gang import OnFailure
 from kos_ray.model.job import After, AttemptEnd, Guarantee, JobState
 from kos_ray.model.reasons import Reason
 from kos_ray.sim.auditor import Auditor, Outcome, Story
+from kos_ray.sim.memory import at_limit
 from kos_ray.sim.rules import Parent, dependencies, readings
 from kos_ray.sim.workload import ArrayPlan, Plan
 
@@ -89,6 +90,10 @@ def _judge_retries(auditor: Auditor, story: Story, outcome: Outcome) -> None:
     last = story.plan.array.max_failures or (gang is not None and gang.on_failure is not OnFailure.REPLACE)
     if state is JobState.FAILED and reason in own_fault and not last:
         auditor.expect(len(story.charged) >= tries, "given up too early", about)
+    if state is JobState.FAILED and reason is Reason.OUT_OF_MEMORY and not last:
+        auditor.expect(
+            at_limit(story) or len(story.charged) >= tries, "given up with less memory than it may have", about
+        )
     if state is JobState.SUCCEEDED:
         auditor.expect(bool(story.entries), "succeeded without being entered", about)
 

@@ -11,11 +11,15 @@ from kos_ray.model.payload import inline
 from kos_ray.model.protocol import Array
 from kos_ray.model.resources import UNIT, Resources
 from kos_ray.sim.code import Fate, Run
+from kos_ray.sim.memory import maybe_raised, maybe_starving
 from kos_ray.sim.setting import NAMESPACES, Setting
 from kos_ray.sim.world import EPOCH_US, MS_US, SECOND_US, World
 
 #: what may be asked of any job; only gangs with a least size shrink
 _ANYBODYS = tuple(eviction for eviction in Eviction if eviction is not Eviction.SHRINK)
+
+#: how many entries of exclusive work are long ones
+_LONG = 0.4
 
 
 @dataclass(slots=True)
@@ -49,6 +53,7 @@ class ArrayPlan:
     at_most: int = 0
     max_failures: int = 0
     gang: GangSpec | None = None
+    idempotency_key: str = ""
     refs: dict[str, str] = field(default_factory=dict)
     jobs: list[Plan] = field(default_factory=list)
 
@@ -67,6 +72,7 @@ class ArrayPlan:
             at_most=self.at_most,
             max_failures=self.max_failures,
             gang=self.gang,
+            idempotency_key=self.idempotency_key,
         )
 
 
@@ -79,6 +85,8 @@ class RequestPlan:
     arrays: list[ArrayPlan]
     watched: bool
     refusable: str = ""
+    #: it asks for what another request asks for, under the same idempotency keys
+    twin: bool = False
 
     @property
     def jobs(self) -> list[Plan]:
@@ -92,7 +100,8 @@ class Workload:
     def __init__(self, world: World, setting: Setting) -> None:
         self._world = world
         self._setting = setting
-        self._specs = [self._spec(number) for number in range(world.between(1, 6))]
+        specs = [self._spec(number) for number in range(world.between(1, 6))]
+        self._specs = [maybe_raised(world, spec, setting.nodes) for spec in specs]
         self._hashes = [spec_hash(spec) for spec in self._specs]
         self._count = 0
         self.requests: list[list[RequestPlan]] = [[] for _ in range(setting.clients)]
@@ -105,6 +114,8 @@ class Workload:
             self.requests[client].append(request)
             for job in request.jobs:
                 self.plans[job.id] = job
+            if world.chance(0.2):
+                self.requests[client] += self._twins(request)
         if world.chance(0.3):
             self._add_refusable()
 
@@ -113,7 +124,8 @@ class Workload:
     def _request(self, client: int, left: int) -> RequestPlan:
         self._count += 1
         at_us = int(self._world.random.random() * self._setting.busy_us)
-        earlier = [array for request in self.requests[client] if request.at_us < at_us for array in request.arrays]
+        before = [request for request in self.requests[client] if request.at_us < at_us and not request.twin]
+        earlier = [array for request in before for array in request.arrays]
         arrays: list[ArrayPlan] = []
         for _ in range(self._world.pick((1, 1, 2, 5))):
             if left <= 0:
@@ -123,6 +135,19 @@ class Workload:
             left -= len(array.jobs)
         watched = self._world.chance(0.8)
         return RequestPlan(f"request-{self._count}", at_us, arrays, watched)
+
+    def _twins(self, request: RequestPlan) -> list[RequestPlan]:
+        """The same under idempotency keys several times, by requests of their own: together one job each."""
+        world = self._world
+        for array in request.arrays:
+            array.idempotency_key = f"key of {array.id}"
+        twins: list[RequestPlan] = []
+        for _ in range(world.between(1, 3)):
+            self._count += 1
+            at_us = request.at_us + world.pick((0, 1, MS_US, world.between(0, self._setting.busy_us)))
+            watched = world.chance(0.8)
+            twins.append(RequestPlan(f"request-{self._count}", at_us, request.arrays, watched, twin=True))
+        return twins
 
     def _add_refusable(self) -> None:
         """A request that must leave no trace: its name is taken, its parent unknown, or its numbers senseless."""
@@ -166,7 +191,10 @@ class Workload:
         for index in range(abs(count)):
             public_id = item_id(id_, None if count < 0 else index)
             args = inline(f"args of {public_id}".encode()) if world.chance(0.8) else b""
-            array.jobs.append(Plan(public_id, array, args, self._runs(spec)))
+            runs = maybe_starving(world, spec, self._runs(spec))
+            if self._setting.leases and spec.guarantee is Guarantee.EXACTLY_ONCE:
+                runs = self._long(runs)
+            array.jobs.append(Plan(public_id, array, args, runs))
         return array
 
     def _gang(self, spec: Spec, count: int) -> GangSpec | None:
@@ -177,9 +205,17 @@ class Workload:
         licences = sum(amount for _, amount in spec.demands.licences) * size
         if not size or sum(rooms[:-1]) < size or licences > 2 * UNIT:
             return None
+        if (spec.demands.agent and 0 < self._setting.policy.agents_max < size) or self._above_limit(spec, size):
+            return None
         mode: GangMode = world.pick((GangMode.ALL, GangMode.ALL, *GangMode))
         least = world.between(1, size) if mode is GangMode.QUORUM else 0
         return GangSpec(size=size, least=least, mode=mode, on_failure=world.pick(tuple(OnFailure)))
+
+    def _above_limit(self, spec: Spec, size: int) -> bool:
+        """Whether a namespace may never use what so many jobs reserve."""
+        limits = (found.limit for found in self._setting.policy.namespaces if found.name == spec.namespace)
+        wanted = dict(spec.resources.amounts)
+        return any(wanted.get(name, 0) * size > most for limit in limits for name, most in limit)
 
     def _depend(self, array: ArrayPlan, parents: list[ArrayPlan]) -> None:
         world = self._world
@@ -210,7 +246,7 @@ class Workload:
 
     def _spec(self, number: int) -> Spec:
         world = self._world
-        once = world.chance(0.3)
+        once = world.chance(0.4)
         return Spec(
             type=f"type{number}",
             namespace=world.pick(NAMESPACES),
@@ -221,7 +257,7 @@ class Workload:
             timeout_ms=world.pick((0, 100, 1_000)),
             retries=world.pick((0, 1, 3)),
             backoff=Backoff(first_ms=world.pick((0, 5, 200)), factor=2.0, max_ms=500, jitter=world.pick((0.0, 0.5))),
-            guarantee=Guarantee.AT_MOST_ONCE if once else Guarantee.AT_LEAST_ONCE,
+            guarantee=world.pick((Guarantee.AT_MOST_ONCE, Guarantee.EXACTLY_ONCE)) if once else Guarantee.AT_LEAST_ONCE,
             tags=(f"tag{number}",),
             run_ms=world.pick((0, 0, 5, 400)),
             deadline_us=world.pick((0, EPOCH_US, EPOCH_US + 2 * SECOND_US, EPOCH_US + 100_000 * SECOND_US)),
@@ -256,6 +292,13 @@ class Workload:
 
     def _runs(self, spec: Spec) -> tuple[Run, ...]:
         return tuple(self._run(spec) for _ in range(self._world.pick((1, 1, 2, 3))))
+
+    def _long(self, runs: tuple[Run, ...]) -> tuple[Run, ...]:
+        """What exclusive work does: often long enough to need its lease more than once."""
+        aside = self._world.aside
+        return tuple(
+            replace(run, run_us=aside.randint(500, 4_000) * MS_US) if aside.random() < _LONG else run for run in runs
+        )
 
     def _run(self, spec: Spec) -> Run:
         world = self._world

@@ -4,5 +4,5 @@ Covers: units, the schemas of jobs in all forms that they are written in (`forms
 documents are read with, YAML and JSON with file:line errors, the JSON Schema for editors, the WfFormat importer, and
 lowering to drafts: the model's specs with payloads, ready for a client to give them ids and send them.
 Does not cover: ids and sending (`client`), running (`worker`), and whether a cluster has the room (`scheduler`).
-May import: `model`, pydantic, yaml, croniter. `replay` runs inside workers and imports the standard library only.
+May import: `model`, `timing`, pydantic, yaml. `replay` runs inside workers and imports the standard library only.
 """

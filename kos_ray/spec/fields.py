@@ -7,13 +7,16 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, GetPydanticSchema, ValidationInfo, WithJsonSchema
 from pydantic_core.core_schema import no_info_plain_validator_function, with_info_plain_validator_function
 
+from kos_ray.model.approval import Approval
 from kos_ray.model.dependency import Conditions
+from kos_ray.model.errors import InvalidSpec
 from kos_ray.model.gang import GANG_MAX, GangSpec
-from kos_ray.model.job import BANDS, Children, Eviction, Guarantee, Retries
-from kos_ray.spec import after, gang, parse
+from kos_ray.model.ids import KEY_MAX
+from kos_ray.model.job import BANDS, Children, Eviction, Guarantee, MoreMemory, Notify, Retries
+from kos_ray.spec import after, approval, gang, hooks, parse, results_to
 from kos_ray.spec.scale import PRIORITIES
 from kos_ray.spec.settings import MAX_RETRIES, Settings, current
-from kos_ray.spec.units import describe, parse_amount, parse_bits, parse_bytes, parse_milliseconds
+from kos_ray.spec.units import describe, parse_amount, parse_bits, parse_bytes, parse_milliseconds, shorten
 
 _TEXTS: dict[str, Any] = {"type": "array", "items": {"type": "string"}}
 _TEXT_OR_TEXTS: dict[str, Any] = {"anyOf": [{"type": "string"}, _TEXTS]}
@@ -69,7 +72,21 @@ def _parse_retry(value: object, info: ValidationInfo) -> Retries:
     if number > limit:
         raise ValueError(f"expected at most {limit} (max_retry of the settings), found {number}")
     not_on = [parse.parse_dotted(name, "the class of an exception") for name in _listed(found.get("not_on", []))]
-    return Retries(times=number, not_on=tuple(not_on), elapsed_ms_max=parse_milliseconds(found.get("max_elapsed", 0)))
+    elapsed_ms_max = parse_milliseconds(found.get("max_elapsed", 0))
+    on_oom = _parse_on_oom(found["on_oom"], number) if found.get("on_oom") is not None else None
+    return Retries(times=number, not_on=tuple(not_on), elapsed_ms_max=elapsed_ms_max, on_oom=on_oom)
+
+
+def _parse_on_oom(value: object, retries: int) -> MoreMemory:
+    found = parse.parse_mapping(value, "a mapping of memory_factor and memory_max")
+    unknown = [name for name in found if name not in _ON_OOM]
+    if unknown:
+        hint = parse.near(unknown[0], list(_ON_OOM))
+        raise ValueError(f"on_oom: expected a mapping of {', '.join(_ON_OOM)}, found {unknown[0]!r}{hint}")
+    if not retries:
+        raise ValueError("on_oom: expected retries (times), found none: nothing would be tried again with more memory")
+    factor = parse.number_between(1.001, 100)(found.get("memory_factor", 2))
+    return MoreMemory(thousandths=round(factor * 1_000), most=parse_bytes(found.get("memory_max", 0)))
 
 
 def _listed(value: object) -> list[Any]:
@@ -85,6 +102,28 @@ def _parse_timeout(value: object, info: ValidationInfo) -> int:
     return (info.data.get("agent") and settings.agent_timeout_ms) or settings.timeout_ms
 
 
+def parse_key(value: object) -> str:
+    """An idempotency key: any short text that can be printed."""
+    key = parse.parse_text(value, "an idempotency key as text")
+    if len(key) > KEY_MAX or not key.isprintable():
+        raise ValueError(f"expected at most {KEY_MAX} printable characters, found {shorten(key)}")
+    return key
+
+
+def checked_key(key: str) -> str:
+    """The key, if a job may have it; "" for none.
+
+    Raises:
+        InvalidSpec: it may not.
+
+    """
+    try:
+        return parse_key(key) if key != "" else ""
+    except ValueError as error:
+        raise InvalidSpec(f"idempotency_key: {error}") from None
+
+
+_GUARANTEES = [guarantee.name.lower() for guarantee in Guarantee]
 _DURATION: dict[str, Any] = {
     "anyOf": [{"type": "string", "examples": ["30s", "2m", "1h30m"]}, {"type": "number", "minimum": 0}]
 }
@@ -97,6 +136,9 @@ _PRIORITY = {
 
 Text = Annotated[str, BeforeValidator(parse.parse_actor), WithJsonSchema({"type": "string", "maxLength": 200})]
 Name = Annotated[str, BeforeValidator(parse.parse_name), WithJsonSchema({"type": "string", "maxLength": 200})]
+IdempotencyKey = Annotated[
+    str, BeforeValidator(parse_key), WithJsonSchema({"type": "string", "minLength": 1, "maxLength": KEY_MAX})
+]
 JobType = Annotated[str, BeforeValidator(parse.parse_type), WithJsonSchema({"type": "string", "maxLength": 100})]
 Namespace = Annotated[
     str,
@@ -121,6 +163,37 @@ Env = Annotated[
     BeforeValidator(parse.parse_env),
     WithJsonSchema({"type": "object", "additionalProperties": {"type": ["string", "number"]}}),
 ]
+
+
+def _parse_hooks(value: object, info: ValidationInfo) -> tuple[Any, ...]:
+    return hooks.parse_hooks(value, settings_of(info))
+
+
+def _parse_notify(value: object) -> tuple[Notify, ...]:
+    return tuple(Notify(**found) for found in hooks.parse_notify(value, commands=False))
+
+
+def _parse_results_to(value: object, info: ValidationInfo) -> tuple[Any, ...]:
+    return results_to.parse_results_to(value, settings_of(info))
+
+
+_HOOK: dict[str, Any] = {"anyOf": [{"type": "string"}, {"type": "object"}]}
+Hooks = Annotated[
+    tuple[Any, ...],
+    GetPydanticSchema(lambda _type, _handler: with_info_plain_validator_function(_parse_hooks)),
+    WithJsonSchema({"anyOf": [*_HOOK["anyOf"], {"type": "array", "items": _HOOK}]}),
+]
+Told = Annotated[
+    tuple[Notify, ...],
+    GetPydanticSchema(lambda _type, _handler: no_info_plain_validator_function(_parse_notify)),
+    WithJsonSchema({"anyOf": [*_HOOK["anyOf"], {"type": "array", "items": _HOOK}]}),
+]
+_SINK: dict[str, Any] = {"type": "object"}
+Sinks = Annotated[
+    tuple[Any, ...],
+    GetPydanticSchema(lambda _type, _handler: with_info_plain_validator_function(_parse_results_to)),
+    WithJsonSchema({"anyOf": [_SINK, {"type": "array", "items": _SINK}]}),
+]
 Parents = Annotated[
     Conditions,
     # the parser is the whole of it: what the class looks like inside is nothing for editors
@@ -134,7 +207,16 @@ Timeout = Annotated[
 ]
 Duration = Annotated[int, BeforeValidator(parse_milliseconds), WithJsonSchema(_DURATION)]
 _TIMES: dict[str, Any] = {"type": "integer", "minimum": 0, "maximum": MAX_RETRIES}
-_RETRY: dict[str, Any] = {"times": _TIMES, "not_on": _TEXT_OR_TEXTS, "max_elapsed": _DURATION}
+_ON_OOM: dict[str, Any] = {
+    "memory_factor": {"type": "number", "exclusiveMinimum": 1, "maximum": 100},
+    "memory_max": {"anyOf": [{"type": "string", "examples": ["8GiB"]}, {"type": "integer", "minimum": 0}]},
+}
+_RETRY: dict[str, Any] = {
+    "times": _TIMES,
+    "not_on": _TEXT_OR_TEXTS,
+    "max_elapsed": _DURATION,
+    "on_oom": {"type": "object", "properties": _ON_OOM, "additionalProperties": False},
+}
 Retry = Annotated[
     Retries,
     GetPydanticSchema(lambda _type, _handler: with_info_plain_validator_function(_parse_retry)),
@@ -143,7 +225,7 @@ Retry = Annotated[
 PromisedRuns = Annotated[
     Guarantee,
     BeforeValidator(parse.parse_guarantee),
-    WithJsonSchema({"enum": ["at_least_once", "at_most_once", "at-least-once", "at-most-once"]}),
+    WithJsonSchema({"enum": [word for name in _GUARANTEES for word in (name, name.replace("_", "-"))]}),
 ]
 Gives = Annotated[
     Eviction,
@@ -189,6 +271,11 @@ Gang = Annotated[
             ]
         }
     ),
+]
+Asked = Annotated[
+    Approval | None,
+    GetPydanticSchema(lambda _type, _handler: no_info_plain_validator_function(approval.parse_approval)),
+    WithJsonSchema(approval.SCHEMA),
 ]
 Amount = Annotated[
     int,

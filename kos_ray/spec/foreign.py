@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from kos_ray.spec import fields, parse
 from kos_ray.spec.parse import integer_between, number_between, one_of, parse_text
+from kos_ray.spec.receiver import Receiver
 from kos_ray.spec.schema import Common, ResourceSpec, Strict
 from kos_ray.spec.units import describe
 
@@ -94,8 +95,11 @@ class HandedJob(Common):
     payload: Any = Field(
         default_factory=dict, description="The handler's one argument; {from: job} stands for a result."
     )
-    receiver: fields.Text = Field(default="", description="The agent that is to run it. Not supported yet.")
-    role: fields.Text = Field(default="", description="What the agent that is to run it must be. Not supported yet.")
+    receiver: Receiver = Field(
+        default="",
+        description="The agent that is to handle it, by its method of the job's type: a name, or a mapping as of `to`.",
+    )
+    role: fields.Text = Field(default="", description="What the agent that is to handle it must be.")
 
     @model_validator(mode="after")
     def _has_one_target(self) -> "HandedJob":
@@ -117,9 +121,17 @@ class Action(Strict):
 class Task(Common):
     """An action, now, at a time, again and again, or on an occasion."""
 
-    type: _TaskType = Field(description="once runs it now; cron, stream, reaction and external are not supported yet.")
-    run_at: Annotated[fields.Instant | None, Field(description="When it is to run. Not supported yet.")] = None
-    repeat: fields.Cron = Field(default="", description="When it is to run again, for type cron. Not supported yet.")
+    type: _TaskType = Field(
+        description="once runs it at `run_at`, or now; cron at all times that `repeat` names; reaction for each event "
+        "that `on` names (the task's id where nothing is said), stream for one after another. external is not "
+        "supported yet."
+    )
+    run_at: Annotated[
+        fields.Instant | None,
+        Field(description="When it is to run (now where that is over); of type cron, from when on."),
+    ] = None
+    repeat: fields.Cron = Field(default="", description="When it is to run again and again, for type cron.")
+    on: fields.Names = Field(default=(), description="Events that it is for, of type reaction and stream.")
     action: Action = Field(description="What is called.")
     requires_trust: fields.Flag = Field(
         default=False, description="Whether it needs elevated rights. true is not supported yet."
@@ -131,6 +143,8 @@ class Task(Common):
             raise ValueError("expected repeat (a cron expression) with type cron, found none")
         if self.repeat and self.type != "cron":
             raise ValueError(f"expected type cron with repeat, found type {self.type}")
+        if self.on and self.type not in ("reaction", "stream"):
+            raise ValueError(f"expected type reaction or stream with on, found type {self.type}")
         return self
 
 
@@ -203,12 +217,12 @@ class UnifiedJob(Common):
 
 
 class Registration(Strict):
-    """An agent: a program that is to be known, and started when it is needed. Not supported yet."""
+    """An agent that wants to be known. `kos agent register` takes it; among jobs it is refused."""
 
-    agent_id: fields.Name = Field(description="The agent's name. Not supported yet.")
+    agent_id: fields.Name = Field(description="The agent's name.")
     namespace: fields.Namespace = Field(default="", description="The tenant that it belongs to.")
-    capabilities: fields.Names = Field(default=(), description="What it can do. Not supported yet.")
-    exec_env: _ExecEnv = Field(default="subprocess", description="What it runs in. Not supported yet.")
+    capabilities: fields.Names = Field(default=(), description="What it can do.")
+    exec_env: _ExecEnv = Field(default="subprocess", description="What it runs in; subprocess acts.")
     entry_point: Annotated[str, BeforeValidator(_parse_path), WithJsonSchema({"type": "string"})] = Field(
         description="The program that starts it."
     )

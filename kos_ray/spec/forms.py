@@ -7,6 +7,7 @@ acts on yet becomes a wish: the job is valid, and `lower` refuses it by name. No
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import model_validator
@@ -14,6 +15,7 @@ from pydantic import model_validator
 from kos_ray.spec.arguments import find_references
 from kos_ray.spec.explain import field_names
 from kos_ray.spec.foreign import TASK_TYPES, HandedJob, Handoff, KlpTask, Registration, Task, UnifiedJob
+from kos_ray.spec.misfit import Misfit
 from kos_ray.spec.parse import near
 from kos_ray.spec.schema import Common, JobSpec, Strict
 from kos_ray.spec.settings import Settings
@@ -26,7 +28,7 @@ MAX_PAYLOAD_BYTES = 100_000
 
 #: forms with what people call them, and the fields that no other form has
 MARKERS: dict[type[Strict], tuple[str, tuple[str, ...]]] = {
-    JobSpec: ("a job of kos_ray", ("run", "entry", "args", "kwargs", "count")),
+    JobSpec: ("a job of kos_ray", ("run", "entry", "to", "method", "args", "kwargs", "count")),
     Handoff: ("a job_handoff", ("job_id", "payload_hash")),
     KlpTask: ("a klp/task", ("kind", "origin", "target", "task")),
     Task: ("a task", ("action", "run_at", "repeat", "requires_trust")),
@@ -38,14 +40,6 @@ MARKERS: dict[type[Strict], tuple[str, tuple[str, ...]]] = {
     HandedJob: ("a job with a payload", ("payload", "role", "receiver")),
 }
 _COMMON = tuple(field_names(Common))
-
-
-class Misfit(ValueError):
-    """A document that is no job in any form; `path` is where."""
-
-    def __init__(self, path: Sequence[str], message: str) -> None:
-        super().__init__(message)
-        self.path = tuple(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,18 +141,48 @@ def _under(name: str, wish: Wish) -> Wish:
 
 
 def _of_handed(data: Mapping[str, Any], settings: Settings) -> tuple[dict[str, Any], list[Wish]]:
-    wishes = _wishes(data, ("receiver", "role"))
-    return _common(data) | _handled(data, "payload", settings, wanted=not wishes), wishes
+    if data.get("receiver") or data.get("role"):
+        to = data.get("receiver") or {"role": data["role"]}
+        house = _common(data) | {"to": to, "method": data["type"], "args": [data.get("payload", {})]}
+        house.pop("type")
+    else:
+        house = _common(data) | _handled(data, "payload", settings, wanted=True)
+    if isinstance(data.get("fallback"), str | list | tuple) and data["fallback"]:
+        house["fallback"] = _next_receiver(data)
+    return house, []
+
+
+def _next_receiver(data: Mapping[str, Any]) -> Any:
+    """The job for the next of the fallback receivers: with the same payload, and with the rest of them."""
+    first, *rest = [data["fallback"]] if isinstance(data["fallback"], str) else data["fallback"]
+    if not isinstance(first, str):
+        return data["fallback"]
+    # it has all that the first one had, but its name, its times, and what that one waited for
+    own = ("id", "after", "dependencies", "fallback", "schedule")
+    same = {name: value for name, value in data.items() if name not in own}
+    return same | {"type": first} | ({"fallback": rest} if rest else {})
 
 
 def _of_task(data: Mapping[str, Any], task: Task) -> tuple[dict[str, Any], list[Wish]]:
-    wishes = [] if task.type == "once" else [Wish(("type",), f"type: {task.type}")]
-    wishes += _wishes(data, ("run_at", "repeat"))
+    wishes = [Wish(("type",), "type: external")] if task.type == "external" else []
+    if task.type in ("external", "reaction", "stream"):
+        wishes += _wishes(data, ("run_at",))
     if task.requires_trust:
         wishes.append(Wish(("requires_trust",), "requires_trust"))
     house = _common(data) | {"entry": f"{task.action.module}:{task.action.function}", "args": task.action.args}
     # the type says when it runs; as a label, the function's name says more
     house.pop("type")
+    if task.schedule is not None and (task.type != "once" or task.run_at):
+        raise Misfit(("schedule",), f"expected the times of a task in one place, found type {task.type} and schedule")
+    if task.type == "cron":
+        house["schedule"] = {"when": task.repeat} | ({"start": task.run_at} if task.run_at else {})
+    elif task.type in ("reaction", "stream"):
+        if not (task.on or task.id):
+            raise Misfit(("type",), f"expected on (names of events), or an id, with type {task.type}, found neither")
+        overlap = "allow_all" if task.type == "reaction" else "buffer_all"
+        house["schedule"] = {"on": list(task.on) or task.id, "overlap": overlap}
+    elif task.type == "once" and task.run_at and task.run_at > datetime.now(UTC):
+        house["schedule"] = {"when": task.run_at.isoformat()}
     return house, wishes
 
 
@@ -181,7 +205,9 @@ def _of_registration(data: Mapping[str, Any], agent: Registration) -> tuple[dict
     house: dict[str, Any] = {"id": agent.agent_id, "run": [agent.entry_point], "agent": True}
     house |= {name: data[name] for name in ("namespace", "priority", "tags") if name in data}
     house["resources"] = {name: data[name] for name in ("cpu", "gpu", "memory") if name in data}
-    return house, _wishes(data, ("agent_id", "capabilities", "exec_env"))
+    # it is no job; `kos agent register` takes it
+    told = Wish(("agent_id",), "agent_id in a document of jobs: `kos agent register FILE` takes an agent")
+    return house, [told, *_wishes(data, ("capabilities", "exec_env"))]
 
 
 def _handled(data: Mapping[str, Any], name: str, settings: Settings, *, wanted: bool) -> dict[str, Any]:

@@ -18,10 +18,12 @@ from kos_ray.model.job import After, Eviction
 from kos_ray.spec import fields
 from kos_ray.spec.arguments import find_references
 from kos_ray.spec.explain import MAX_PROBLEMS, explain, join
-from kos_ray.spec.forms import Misfit, read_job, recognise
+from kos_ray.spec.forms import read_job, recognise
 from kos_ray.spec.gang import check_shrinks
 from kos_ray.spec.graph import parents_first
+from kos_ray.spec.misfit import Misfit
 from kos_ray.spec.places import Source, read_text
+from kos_ray.spec.schedule import ScheduleDocument, ScheduleSpec, check_schedule, check_starts_alone, is_schedule
 from kos_ray.spec.schema import JobSpec, Strict, is_job_id, near
 from kos_ray.spec.settings import Settings, current
 from kos_ray.spec.units import describe
@@ -124,15 +126,51 @@ def _load_job(
     if not isinstance(item, dict):
         return (), [source.message(path, f"expected a job (a mapping), found {describe(item)}")]
     form: type[Strict] = JobSpec
+    own: ScheduleDocument | None = None
     try:
+        if is_schedule(item):
+            form = ScheduleDocument
+            own = ScheduleDocument.model_validate(item)
+            check_schedule(own)
+            return _load_scheduled(source, own, path, settings)
         form = recognise(item)
         job, wishes = read_job(item, form, settings)
+        if job.schedule is not None:
+            _check_scheduled(job, job.schedule)
     except ValidationError as error:
         return (), explain(source, error, path, item, form)
     except Misfit as misfit:
         return (), [source.message((*path, *misfit.path), str(misfit))]
     places = (f"{source.name}:{source.line((*path, *wish.path))}: not supported yet: {wish.what}" for wish in wishes)
     return ((job.wishing(places),) if wishes else (job,)), []
+
+
+def _load_scheduled(
+    source: Source, own: ScheduleDocument, path: tuple[str | int, ...], settings: Settings
+) -> tuple[tuple[JobSpec, ...], list[str]]:
+    """The job of a document that is a schedule."""
+    found, problems = _load_job(source, own.job, (*path, "job"), settings)
+    for job in found:
+        if job.schedule is not None:
+            return (), [source.message((*path, "job"), "expected a job without times of its own, found a schedule")]
+        scheduled = job.model_copy(update={"schedule": own}).wishing(job.wishes)
+        try:
+            _check_scheduled(scheduled, own)
+        except Misfit as misfit:
+            return (), [source.message((*path, "job", *misfit.path), str(misfit))]
+        return (scheduled,), []
+    return found, problems
+
+
+def _check_scheduled(job: JobSpec, schedule: ScheduleSpec) -> None:
+    if not (schedule.name or job.id):
+        raise Misfit(("schedule",), "expected a name of the schedule, or an id of its job, found neither")
+    if not isinstance(schedule, ScheduleDocument):
+        try:
+            check_schedule(schedule)
+        except Misfit as misfit:
+            raise Misfit(("schedule", *misfit.path), str(misfit)) from None
+    check_starts_alone(job)
 
 
 def _raise_or(jobs: tuple[JobSpec, ...], problems: list[str]) -> tuple[JobSpec, ...]:
@@ -159,7 +197,8 @@ def _check(
         if job.id and index_of.setdefault(job.id, index) != index:
             first = source.line(at(index_of[job.id], "id"))
             raise source.problem(at(index, "id"), f"expected every id once, found {job.id!r} again (line {first})")
-    by_id = {job.id: job for job in jobs if job.id}
+    # what a schedule starts again and again is no one job to wait for
+    by_id = {job.id: job for job in jobs if job.id and job.schedule is None}
     for index, job in enumerate(jobs):
         field = "after" if job.after.given else "dependencies"
         for name in (name for name, _ in job.parents):

@@ -1,18 +1,24 @@
 """From what people wrote to what a client sends: documents become drafts, parents first."""
 
 import pickle
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import PurePath
+from typing import Any
 
 from kos_ray.model.dependency import Rule
+from kos_ray.model.dispatch import To
 from kos_ray.model.errors import InvalidSpec
 from kos_ray.model.gang import GangSpec
-from kos_ray.model.job import After, Spec
+from kos_ray.model.job import After, Hook, Sink, Spec
+from kos_ray.model.resources import Resources
 from kos_ray.spec.arguments import pack, replace_references
 from kos_ray.spec.explain import join
 from kos_ray.spec.graph import parents_first
+from kos_ray.spec.hooks import HOOKS, arguments
 from kos_ray.spec.load import Document, local_parents
+from kos_ray.spec.results_to import lower_message
+from kos_ray.spec.schedule import ScheduleSpec
 from kos_ray.spec.schema import JobSpec
 
 
@@ -39,6 +45,11 @@ class Draft:
     max_failures: int = 0
     #: the gang that its jobs are, or belong to
     gang: GangSpec | None = None
+    #: see `client.idempotency`; `identity` says which function it is that travels by value
+    idempotency_key: str = ""
+    identity: str = ""
+    #: it is no job but what a schedule starts, under the draft's name
+    schedule: ScheduleSpec | None = None
 
 
 def lower(documents: Iterable[Document], *, namespace: str = "default") -> list[Draft]:
@@ -91,7 +102,7 @@ def _lower_job(job: JobSpec, workflow: str, local: set[str], namespace: str) -> 
     return Draft(
         spec=_named_within(lower_spec(job, namespace), public),
         args=(payload,) * (job.size or 1),
-        name=public(job.id) if job.id else "",
+        name=_name(job, public),
         count=-1 if job.size is None else job.size,
         after=tuple((public(name), kind) for name, kind in after.items()),
         rule=job.waits_for.rule,
@@ -100,7 +111,15 @@ def _lower_job(job: JobSpec, workflow: str, local: set[str], namespace: str) -> 
         max_failures=job.max_failures or 0,
         gang=replace(job.gang or GangSpec(), bundle=job.bundle) if job.gang or job.bundle else None,
         inputs=tuple(public(name) for name in inputs),
+        idempotency_key=job.idempotency_key,
+        schedule=job.schedule,
     )
+
+
+def _name(job: JobSpec, public: Callable[[str], str]) -> str:
+    if job.schedule is not None and job.schedule.name:
+        return job.schedule.name
+    return public(job.id) if job.id else ""
 
 
 def _named_within(spec: Spec, public: Callable[[str], str]) -> Spec:
@@ -118,6 +137,18 @@ def _named_within(spec: Spec, public: Callable[[str], str]) -> Spec:
 
 def lower_spec(job: JobSpec, namespace: str = "default") -> Spec:
     """The model's template of a job."""
+    if job.to:
+        return replace(_lower_spec(job, namespace), **addressed(job.to, job.method))
+    return _lower_spec(job, namespace)
+
+
+def addressed(to: str | To, method: str) -> dict[str, Any]:
+    """The fields of a template that make it a message's."""
+    whom = {"to": to} if isinstance(to, To) else {"receiver": to}
+    return {**whom, "entry": method, "resources": Resources()}
+
+
+def _lower_spec(job: JobSpec, namespace: str) -> Spec:
     resources = job.resources.lower()
     where = job.where.lower()
     if job.resources.any or job.resources.gpu_memory:
@@ -138,6 +169,13 @@ def lower_spec(job: JobSpec, namespace: str = "default") -> Spec:
         retries=job.retry.times,
         not_on=job.retry.not_on,
         elapsed_ms_max=job.retry.elapsed_ms_max,
+        on_oom=job.retry.on_oom,
+        queue_ms=job.queue_timeout,
+        heartbeat_ms=job.heartbeat_timeout,
+        approval=job.approval,
+        hooks=tuple(_hooks(job, namespace)),
+        notify=job.notify,
+        results_to=tuple(_sinks(job, namespace)),
         backoff=job.backoff.lower(),
         guarantee=job.guarantee,
         children=job.children,
@@ -150,8 +188,31 @@ def lower_spec(job: JobSpec, namespace: str = "default") -> Spec:
     )
 
 
+def _hooks(job: JobSpec, namespace: str) -> Iterator[Hook]:
+    """The jobs that follow its end, in its namespace where they name none. Of fallbacks the first has the others."""
+    for word, on in HOOKS.items():
+        following: tuple[JobSpec, ...] = getattr(job, word)
+        for hook in following:
+            try:
+                args = arguments(hook)
+            except ValueError as error:
+                raise InvalidSpec(f"{word}: {error}") from None
+            yield Hook(on=on, spec=lower_spec(hook, job.namespace or namespace), args=args)
+
+
+def _sinks(job: JobSpec, namespace: str) -> Iterator[Sink]:
+    """Where its result goes; to agents of its own namespace where they name none."""
+    for sink in job.results_to:
+        if isinstance(sink, Sink):
+            yield sink
+        else:
+            yield lower_message(sink, Sink(spec=lower_spec(sink, job.namespace or namespace)))
+
+
 def default_type(job: JobSpec) -> str:
     """A label of few values where none is written: the function's name, the program's, or `shell`."""
+    if job.to:
+        return f"{job.to.role if isinstance(job.to, To) else job.to}.{job.method}".lstrip(".")
     if job.entry:
         return job.entry.partition(":")[2]
     if job.run[:2] == ("sh", "-c"):

@@ -5,15 +5,18 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from kos_ray.model.dispatch import To
 from kos_ray.model.errors import InvalidSpec
 from kos_ray.model.job import Spec
 from kos_ray.spec.explain import problems
 from kos_ray.spec.lower import lower_spec
+from kos_ray.spec.receiver import parse_to
 from kos_ray.spec.schema import JobSpec, near
 
 #: what a job may say of its children
 _OF_CHILDREN = (
-    *("resources", "priority", "retry", "backoff", "timeout", "env", "type", "guarantee", "tags"),
+    *("resources", "priority", "retry", "backoff", "timeout", "queue_timeout", "heartbeat_timeout", "env", "type"),
+    *("guarantee", "tags", "approval"),
     *("run_time", "deadline", "preemption", "grace", "licences", "rates", "concurrency", "namespace", "sender"),
     *("children", "where", "agent"),
 )
@@ -52,3 +55,16 @@ def of_child(options: Mapping[str, Any], parent: Spec) -> Spec:
         senders = [tag.partition(":")[2] for tag in parent.tags if tag.startswith("sender:")]
         given |= {"sender": senders[0]} if senders else {}
     return lower_spec(checked(given), parent.namespace)
+
+
+def whoever(role: str, said: Mapping[str, Any]) -> To:
+    """Who may be chosen for a message; see `spec.receiver`.
+
+    Raises:
+        InvalidSpec: nobody could be meant.
+
+    """
+    try:
+        return parse_to({**({"role": role} if role else {}), **said})
+    except ValueError as error:
+        raise InvalidSpec(str(error)) from None

@@ -10,10 +10,10 @@ from datetime import datetime
 from difflib import get_close_matches
 from typing import Any
 
-from croniter import croniter
-
+from kos_ray.model.errors import InvalidSpec
 from kos_ray.model.job import Children, Eviction, Guarantee
 from kos_ray.spec.units import describe, parse_amount, shorten
+from kos_ray.timing import cron
 
 MAX_COUNT = 1_000_000
 MAX_NAME = 200
@@ -196,11 +196,12 @@ def number_between(low: float, high: float) -> Callable[[object], float]:
 
 def parse_guarantee(value: object) -> Guarantee:
     """What is promised about running the code."""
-    words = {"at_least_once": Guarantee.AT_LEAST_ONCE, "at_most_once": Guarantee.AT_MOST_ONCE}
+    words = {guarantee.name.lower(): guarantee for guarantee in Guarantee}
     word = value.lower().replace("-", "_") if isinstance(value, str) else None
     if word in words:
         return words[word]
-    raise ValueError(f"expected {' or '.join(words)}, found {describe(value)}{near(word, words) if word else ''}")
+    hint = near(word, words) if word else ""
+    raise ValueError(f"expected one of {', '.join(words)}, found {describe(value)}{hint}")
 
 
 def parse_eviction(value: object) -> Eviction:
@@ -278,8 +279,12 @@ def parse_cron(value: object) -> str:
     """A cron expression of five fields."""
     form = 'a cron expression of five fields such as "0 */6 * * *"'
     text = parse_text(value, form)
-    if len(text) > 200 or len(text.split()) != 5 or not croniter.is_valid(text):
+    if len(text) > 200 or len(text.split()) != 5:
         raise ValueError(f"expected {form}, found {shorten(text)}")
+    try:
+        cron.parse_cron(text)
+    except InvalidSpec as error:
+        raise ValueError(f"expected {form}: {error}") from None
     return text
 
 

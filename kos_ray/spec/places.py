@@ -133,6 +133,8 @@ class Source:
             line = key.start_mark.line + 1
             if not isinstance(key, yaml.ScalarNode):
                 raise InvalidSpec(f"{self.name}:{line}: expected a field name, found a list or mapping")
+            if key.value == "on" and not key.style:
+                key.tag = "tag:yaml.org,2002:str"  # YAML 1.1 reads a truth value
             if key.value in seen and key.value != "<<":
                 raise InvalidSpec(
                     f"{self.name}:{line}: the field {key.value!r} is there twice (first in line {seen[key.value]})"

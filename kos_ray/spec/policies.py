@@ -11,9 +11,10 @@ from typing import Any
 import yaml
 
 from kos_ray.model.errors import InvalidSpec
-from kos_ray.model.job import BANDS
+from kos_ray.model.job import BANDS, JobState
 from kos_ray.model.policy import Against, Discipline, Model
 from kos_ray.model.resources import UNIT
+from kos_ray.spec.hooks import parse_notify
 from kos_ray.spec.parse import (
     integer_between,
     near,
@@ -26,6 +27,7 @@ from kos_ray.spec.parse import (
     parse_text,
     parse_type,
 )
+from kos_ray.spec.rebalance import parse_rebalance
 from kos_ray.spec.scale import PRIORITIES
 from kos_ray.spec.units import describe, parse_amount, parse_bytes, parse_milliseconds
 from kos_ray.spec.where import parse_strategy
@@ -41,12 +43,40 @@ MODES = {mode.name.lower(): mode for mode in Discipline if mode is not Disciplin
 PLUGIN = "plugin:"
 #: how `scheduling_model` is written
 MODELS = {model.name.lower(): model for model in Model}
+#: the states of which `retention` speaks
+_FINALS = tuple(state.name.lower() for state in JobState if state.final)
 _RESOURCES = {"cpu": "CPU", "gpu": "GPU", "memory": "memory"}
 _RATE = re.compile(r"\s*(\d+)\s*/\s*(.+)")
 _TIERS = re.compile(r"\s*(\d{1,6})\s*/\s*(\d{1,6})\s*/\s*(\d{1,6})\s+per\s+(.+)")
 _MS_US = 1_000
 _PERIOD_MIN_US = 1_000_000
 _NO_MORE = 1 << 40
+
+
+def _notify(value: object) -> tuple[dict[str, Any], ...]:
+    return parse_notify(value, commands=True) if value else ()
+
+
+def _folders(value: object) -> tuple[str, ...]:
+    folders = [value] if isinstance(value, str) else value or ()
+    if not isinstance(folders, list | tuple):
+        raise ValueError(f"expected folders on the head, found {describe(folders)}")  # noqa: TRY004
+    for folder in folders:
+        if not isinstance(folder, str) or not folder.startswith("/"):
+            raise ValueError(f"expected an absolute path such as /data/results, found {describe(folder)}")
+    return tuple(folders)
+
+
+def _retention(value: object) -> tuple[tuple[str, int], ...]:
+    """How long jobs are kept once they are over: one time for all, or one for each final state; 0 is for ever."""
+    if not isinstance(value, dict):
+        value = dict.fromkeys(_FINALS, value)
+    found = {}
+    for name, time in value.items():
+        if name not in _FINALS:
+            raise ValueError(f"expected one of {', '.join(_FINALS)}, found {describe(name)}")
+        found[name] = parse_milliseconds(time) * _MS_US
+    return tuple(sorted((name, time_us) for name, time_us in found.items() if time_us))
 
 
 def _mode(value: object) -> dict[str, Any]:
@@ -196,6 +226,13 @@ def _heartbeat(value: object) -> int:
     return found
 
 
+def _lease(value: object) -> int:
+    found = _us(value)
+    if not 1_000_000 <= found <= 86_400_000_000:
+        raise ValueError(f"expected a time from 1s to 1d, found {describe(value)}")
+    return found
+
+
 #: settings of the whole cluster: the field each changes (where there are several, its parser says all of them), and how
 #: its value is read
 CLUSTER: dict[str, tuple[str, _Parse]] = {
@@ -226,16 +263,23 @@ CLUSTER: dict[str, tuple[str, _Parse]] = {
     "allow_agent_preemption": ("agents_give_way", parse_flag),
     "poison_after": ("poison_after", integer_between(0, 1_000)),
     "reschedule_on_crash": ("agents_restart", parse_flag),
+    "rebalance": ("rebalance", parse_rebalance),
     "heartbeat_interval": ("heartbeat_us", _heartbeat),
+    "lease": ("lease_us", _lease),
     "default_queue": ("queue", one_of(*QUEUES)),
     "telemetry": ("telemetry", parse_flag),
     "log_retention_days": ("log_days", integer_between(0, _DAYS_MAX)),
+    "retention": ("retention", _retention),
+    "journal_max_size": ("journal_bytes_max", parse_bytes),
+    "notify": ("notify", _notify),
+    "result_folders": ("result_folders", _folders),
 }
 #: settings of one namespace
 NAMESPACE: dict[str, tuple[str, _Parse]] = {
     "scheduler_mode": ("discipline plugin", _mode),
     "scheduling_model": ("model", _model),
     "strategy": ("strategy", _strategy),
+    "notify": ("notify", _notify),
     "weight": ("weight", _thousandths(0, 1_000_000)),
     "guaranteed": ("guaranteed", _amounts),
     "limit": ("limit", _amounts),

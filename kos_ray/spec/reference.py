@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from kos_ray.spec.foreign import Action, Network, Requirements
 from kos_ray.spec.forms import known_forms
 from kos_ray.spec.load import Workflow
+from kos_ray.spec.schedule import ScheduleSpec
 from kos_ray.spec.schema import BackoffSpec, Common, JobSpec, ResourceSpec, json_schema
 from kos_ray.spec.settings import QueueSettings, SettingsFile
 from kos_ray.spec.where import WhereSpec, Wish
@@ -25,6 +26,7 @@ _PARTS: tuple[type[BaseModel], ...] = (
     ResourceSpec,
     WhereSpec,
     Wish,
+    ScheduleSpec,
     BackoffSpec,
     Action,
     Requirements,

@@ -5,7 +5,7 @@ Every field is parsed once, here, to the model's own values; a field that is not
 """
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, PrivateAttr, model_validator
 
@@ -16,7 +16,9 @@ from kos_ray.model.resources import UNIT, Resources
 from kos_ray.spec import fields
 from kos_ray.spec.gang import check_shrinks, check_size
 from kos_ray.spec.parse import MAX_COUNT, MAX_NAME, is_job_id, near, parse_name, parse_namespace
+from kos_ray.spec.receiver import Receiver
 from kos_ray.spec.scale import PRIORITIES
+from kos_ray.spec.schedule import Scheduled
 from kos_ray.spec.settings import MAX_RETRIES
 from kos_ray.spec.strict import Strict
 from kos_ray.spec.where import WhereSpec
@@ -145,11 +147,31 @@ class Common(Strict):
     retry: fields.Retry = Field(
         default_factory=Retries,
         description="How often a failed attempt is made again; or `times`, `not_on` (classes of exceptions after which "
-        "it is not) and `max_elapsed` (no attempt starts later than this after the job could first have started).",
+        "it is not), `max_elapsed` (no attempt starts later than this after the job could first have started) and "
+        "`on_oom` (after it ran out of memory: `memory_factor` times what it had, 2 where nothing is said, up to "
+        "`memory_max`).",
+    )
+    queue_timeout: fields.Duration = Field(
+        default=0,
+        description="It is over, as failed, when its code has not been entered so long after it could first have "
+        "started; 0 is no limit.",
+    )
+    heartbeat_timeout: fields.Duration = Field(
+        default=0,
+        description="An attempt is ended, as one that failed, when it has neither called `context().progress` nor "
+        "saved a checkpoint for so long; 0 is no limit. For functions: a command cannot say how far it is.",
     )
     backoff: BackoffSpec = Field(default=BackoffSpec(), description="Pauses between attempts.")
     guarantee: fields.PromisedRuns = Field(
-        default=Guarantee.AT_LEAST_ONCE, description="at_least_once, or at_most_once (then no retry)."
+        default=Guarantee.AT_LEAST_ONCE,
+        description="at_least_once; at_most_once (then no retry); or exactly_once: never two attempts at a time, and "
+        "a token and fences for sinks, so that its effects happen once.",
+    )
+    approval: fields.Asked = Field(
+        default=None,
+        description="What somebody has to approve before it starts (`kos approve`, `kos reject`): a text, or `ask`, "
+        "`by` (who may answer; anybody where nobody is named), `timeout` (from when it could start) and `otherwise` "
+        "(reject or approve, when nobody has answered by then). It holds nothing while it waits.",
     )
     children: fields.ChildrenEnd = Field(
         default=Children.ABANDON,
@@ -157,6 +179,30 @@ class Common(Strict):
         "cancel, or wait (what waits for its end waits for theirs).",
     )
     tags: fields.Tags = Field(default=(), description="Words to find it by.")
+    on_failure: fields.Hooks = Field(
+        default=(),
+        description="Jobs that are submitted when it has failed for good, or is lost: a job, the name of a type that "
+        "has a handler, or a list; a function gets the event as its first argument, a command in KOS_EVENT.",
+    )
+    on_success: fields.Hooks = Field(default=(), description="The same when it has succeeded.")
+    on_end: fields.Hooks = Field(default=(), description="The same when it is over, however.")
+    on_child_failure: fields.Hooks = Field(
+        default=(),
+        description="The same when a job that it submitted has failed for good; where it says nothing, its own parent "
+        "is looked at.",
+    )
+    fallback: fields.Hooks = Field(
+        default=(),
+        description="Types of jobs, in order: when its handler has failed for good, the next one gets its payload.",
+    )
+    notify: fields.Told = Field(
+        default=(),
+        description="Who is told of its end: a URL, or a mapping with url and states (failed and lost where none "
+        "is named), or a list.",
+    )
+    results_to: fields.Sinks = Field(
+        default=(), description="Where its result goes: file, webhook, agent or role with method, mailbox; or a list."
+    )
     run_time: fields.Duration = Field(
         default=0,
         description="How long an attempt is expected to run. Believed for backfill and critical paths, not enforced.",
@@ -180,6 +226,14 @@ class Common(Strict):
     where: WhereSpec = Field(
         default=WhereSpec(), description="On which nodes it may start, and on which it would rather; see below."
     )
+    idempotency_key: fields.IdempotencyKey = Field(
+        default="",
+        description="One key in a namespace is one job: submitted again with the same function or command, arguments "
+        "and options, it is the job that is there; with others, it is refused.",
+    )
+    schedule: Annotated[
+        Scheduled, Field(description="When it starts by itself: a rule, a list of rules, or a mapping; see schedule.")
+    ] = None
     sender: fields.Text = Field(default="", description="Who handed it in: provenance, kept as the tag `sender:NAME`.")
 
     @property
@@ -210,11 +264,18 @@ class Common(Strict):
                 "expected preemption cancel or never with at_most_once, whose code is never entered twice, "
                 f"found {self.preemption.name.lower()}"
             )
+        if self.retry.on_oom is not None and (self.resources.any or not self.resources.memory):
+            found = "any" if self.resources.any else "nothing"
+            raise ValueError(f"expected memory under resources with on_oom, which gives it more of it, found {found}")
         if self.guarantee is Guarantee.AT_MOST_ONCE and self.retry.times:
             raise ValueError(
                 f"expected retry 0 with at_most_once, whose code is never entered twice, found {self.retry.times}"
             )
         return self
+
+
+#: what a message may not say: its agent's process is there already
+_OF_AGENTS = ("run", "entry", "resources", "env", "where", "agent", "preemption", "grace", "concurrency", "licences")
 
 
 class JobSpec(Common):
@@ -228,6 +289,12 @@ class JobSpec(Common):
         description='A Python function, "module:function"; its module lies in the folder that it is submitted from, or '
         "every node can import it.",
     )
+    to: Receiver = Field(
+        default="",
+        description="An agent that is to handle it: a name; or a mapping with role, capabilities, skills, models, "
+        "config, fallback (roles, in order) and affinity: one that is able is chosen when the job is ready.",
+    )
+    method: fields.Text = Field(default="", description="Which of the agent's methods that is.")
     args: fields.Args = Field(
         default_factory=list, description="Its arguments; {from: job} at any depth stands for that job's result."
     )
@@ -255,12 +322,23 @@ class JobSpec(Common):
 
     @model_validator(mode="after")
     def _fits_together(self) -> "JobSpec":
-        if bool(self.run) == bool(self.entry):
+        if self.to or self.method:
+            self._is_a_message()
+        elif bool(self.run) == bool(self.entry):
             found = "both" if self.run else "neither"
             raise ValueError(f'expected either run (a command) or entry ("module:function"), found {found}')
+        if self.run and self.heartbeat_timeout:
+            raise ValueError("expected no heartbeat_timeout for a command, which cannot say how far it is; use timeout")
         if self.run and (self.args or self.kwargs):
             raise ValueError("expected args and kwargs beside entry only; a command has its arguments in run")
         return self
+
+    def _is_a_message(self) -> None:
+        if not (self.to and self.method):
+            raise ValueError(f"expected to (an agent) and method, found {'to' if self.to else 'method'} alone")
+        for word in _OF_AGENTS:
+            if word in self.model_fields_set and getattr(self, word):
+                raise ValueError(f"{word}: expected it where the agent is registered, found it at a message")
 
     @model_validator(mode="after")
     def _limits_an_array(self) -> "JobSpec":
@@ -275,11 +353,15 @@ class JobSpec(Common):
             check_shrinks(self.gang)
         if self.gang is None and not self.bundle:
             return self
+        if self.retry.on_oom is not None:
+            raise ValueError("expected no on_oom with a gang, whose members stay alike, found both")
         best_effort = self.gang is not None and self.gang.mode is GangMode.BEST_EFFORT
         singleton = self.waits_for.singleton or self.waits_for.by_type
         if (self.at_most is not None or singleton) and not best_effort:
             word = "at_most" if self.at_most is not None else "singleton"
             raise ValueError(f"expected no {word} with a gang, whose members start together, found both")
+        if self.bundle and self.idempotency_key:
+            raise ValueError("expected no idempotency_key in a bundle, whose jobs are one, found both")
         if self.gang is not None and self.bundle and self.gang.size:
             raise ValueError(f"expected no size with a bundle, which is as large as its jobs, found {self.gang.size}")
         if self.gang is not None and not self.bundle:

@@ -175,8 +175,16 @@ class SettingsFile(BaseModel):
         description='Handlers by job type: "module:function", which gets the payload as its argument, or a command, '
         "which finds it as JSON in `KOS_PAYLOAD`.",
     )
+    lease: Any = Field(
+        default=None, description="How long exclusive work (`exactly_once`) goes on unrenewed, then it is killed."
+    )
     heartbeat_interval: Any = Field(
         default=None, description="Seconds between heartbeats of nodes: a loss is known so much later at most."
+    )
+    rebalance: Any = Field(
+        default=None,
+        description="From when on a node is pressed, and attempts are moved away from it: true, or {memory: 90%, "
+        "battery: {low: 15%}, after: 2, moves_per_minute: 4, rest: 10m, jobs: true}; false for never.",
     )
     telemetry: Any = Field(default=None, description="Whether the scheduler counts what it does, for `kos status`.")
     queue: QueueSettings | None = Field(default=None, description="A queue outside of the cluster. Not supported yet.")
@@ -230,8 +238,25 @@ class SettingsFile(BaseModel):
     log_retention_days: Any = Field(
         default=None, description="Days that stored logs are kept after their process ended; 0 for ever."
     )
+    retention: Any = Field(
+        default=None,
+        description="How long jobs are kept once they are over: 30d, or by state, {succeeded: 7d}; 0 for ever.",
+    )
+    notify: Any = Field(
+        default=None,
+        description="Who is told of the ends of jobs: a URL, or a mapping with url or command (run on the head), "
+        "states (failed and lost where none is named) and secret_file; or a list.",
+    )
+    result_folders: Any = Field(
+        default=None, description="Folders on the head below which `results_to` may write files, besides its own."
+    )
+    journal_max_size: Any = Field(
+        default=None, description="A journal with more than this loses its oldest jobs: 20GiB; 0 for no limit."
+    )
     agent_timeout_default: _Time = Field(
-        default=0, description="The timeout of jobs with `agent: true` that name none."
+        default=0,
+        description="The timeout of jobs with `agent: true` that name none, and of the starts (never the lives) of "
+        "agents that name no `start_timeout`.",
     )
     poison_after: Any = Field(
         default=None,

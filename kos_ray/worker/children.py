@@ -2,19 +2,25 @@
 
 import hashlib
 import io
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
+from kos_ray.model.dispatch import To
 from kos_ray.model.errors import InvalidSpec, KosError
 from kos_ray.model.hashing import spec_hash
 from kos_ray.model.job import After, Spec
-from kos_ray.model.protocol import Array, Submit
+from kos_ray.model.resources import Resources
+from kos_ray.worker.delegate import Whom
 from kos_ray.worker.prepare import PYTHON
 from kos_ray.worker.results import payload_of
+
+if TYPE_CHECKING:
+    from kos_ray.model.protocol import Submit
 
 #: a client in a namespace, as `kos_ray.connect` gives it
 Connect = Callable[[str], Any]
@@ -67,13 +73,13 @@ def submission(
     number: int,
     parent: Spec,
     directory: Path,
-    function: Callable[..., Any],
+    function: Callable[..., Any] | Whom,
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any] | None,
     name: str,
     after: Iterable[Child | str],
     options: Mapping[str, Any],
-) -> Submit:
+) -> "Submit":
     """The request that makes a child by the `number`th call of its parent.
 
     The same call, by the same number, with the same arguments makes the same request in every attempt of the parent,
@@ -83,17 +89,10 @@ def submission(
         InvalidSpec: an option is wrong, or something cannot be pickled.
 
     """
-    from kos_ray.spec.options import of_child  # noqa: PLC0415 - pydantic, only for jobs that have children
+    # the engine's words: they take a slot longer to load than everything else that it needs of ours
+    from kos_ray.model.protocol import Array, Submit  # noqa: PLC0415
 
-    label = getattr(function, "__name__", type(function).__name__)
-    spec = replace(
-        of_child({"type": "lambda" if label == "<lambda>" else label, **options}, parent),
-        entry="",
-        function=_pickled(function, None, f"function {label}"),
-        code=parent.code,
-        environment=parent.environment,
-        python=PYTHON,
-    )
+    label, spec = _child_spec(function, parent, options)
     inputs: dict[str, int] = {}
     data = _pickled((args, dict(kwargs or {})), inputs, "arguments") if args or kwargs else b""
     parents = [one.job_id if isinstance(one, Child) else str(one) for one in after]
@@ -109,6 +108,27 @@ def submission(
         inputs=tuple(inputs),
     )
     return Submit(request_id=digest[:32], arrays=(array,), specs=((array.spec, spec),))
+
+
+def _child_spec(function: Callable[..., Any] | Whom, parent: Spec, options: Mapping[str, Any]) -> tuple[str, Spec]:
+    """What a child is called, and its template."""
+    from kos_ray.spec.options import of_child  # noqa: PLC0415 - pydantic, only for jobs that have children
+
+    if isinstance(function, Whom):
+        template = of_child({"type": function.label, **options}, parent)
+        whom = {"to": function.to} if isinstance(function.to, To) else {"receiver": function.to}
+        spec = replace(template, **whom, entry=function.method, resources=Resources(), python=PYTHON)
+        return f"{function.to}.{function.method}", spec
+    label = getattr(function, "__name__", type(function).__name__)
+    spec = replace(
+        of_child({"type": "lambda" if label == "<lambda>" else label, **options}, parent),
+        entry="",
+        function=_pickled(function, None, f"function {label}"),
+        code=parent.code,
+        environment=parent.environment,
+        python=PYTHON,
+    )
+    return label, spec
 
 
 def _pickled(value: Any, inputs: dict[str, int] | None, what: str) -> bytes:
@@ -135,6 +155,8 @@ class Family:
     def __init__(self, connect: Connect | None) -> None:
         self._connect = connect
         self._clients: dict[str, Any] = {}
+        #: messages of an agent run in threads
+        self._connecting = threading.Lock()
 
     def find(self, namespace: str, job_id: str) -> Any:
         """The handle that a client has of a job.
@@ -143,11 +165,21 @@ class Family:
             KosError: this process is in no cluster.
 
         """
+        return self.client(namespace).job(job_id)
+
+    def client(self, namespace: str) -> Any:
+        """A client of this process.
+
+        Raises:
+            KosError: this process is in no cluster.
+
+        """
         if self._connect is None:
-            raise KosError(f"job {job_id} was submitted, but this process is in no Ray cluster: nobody can be asked")
-        if namespace not in self._clients:
-            self._clients[namespace] = self._connect(namespace)
-        return self._clients[namespace].job(job_id)
+            raise KosError("this process is in no Ray cluster: nobody can be asked")
+        with self._connecting:
+            if namespace not in self._clients:
+                self._clients[namespace] = self._connect(namespace)
+            return self._clients[namespace]
 
     def close(self) -> None:
         """Let the clients go."""

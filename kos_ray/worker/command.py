@@ -1,13 +1,18 @@
 """Jobs that are commands: a process group of their own, asked by SIGTERM and ended by SIGKILL."""
 
 import contextlib
+import ctypes
 import os
 import select
 import signal
 import subprocess
 import time
 from collections.abc import Callable
+from functools import lru_cache, partial
 from pathlib import Path
+
+#: of `prctl`: the signal that the kernel sends when the parent has died
+_PR_SET_PDEATHSIG = 1
 
 
 def run_command(
@@ -18,18 +23,27 @@ def run_command(
     wake_fd: int,
     stop_grace_ms: Callable[[], int | None],
     started: Callable[[int], None],
+    dies_with_us: bool = False,
 ) -> int:
     """Run a command to its end and return its exit code, or the negative number of the signal that killed it.
 
     `wake_fd` becomes readable when `stop_grace_ms` may have an answer other than None: milliseconds from the request
     to the end by force. `started` is told the process group. Whatever the command left in its group dies with it:
-    the reservation that it ran under is over.
+    the reservation that it ran under is over. With `dies_with_us` the kernel kills it when this process dies.
 
     Raises:
         OSError: it cannot be started.
 
     """
-    process = subprocess.Popen(command, env=env, cwd=directory, stdin=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(
+        command,
+        env=env,
+        cwd=directory,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        # one call of C, loaded before: nothing in it takes a lock that another thread may hold
+        preexec_fn=partial(_prctl().prctl, _PR_SET_PDEATHSIG, int(signal.SIGKILL)) if dies_with_us else None,  # noqa: PLW1509
+    )
     pidfd = os.pidfd_open(process.pid)
     try:
         started(process.pid)
@@ -40,6 +54,12 @@ def run_command(
         os.close(pidfd)
         process.wait()
     return process.returncode
+
+
+@lru_cache(maxsize=1)
+def _prctl() -> ctypes.CDLL:
+    """The C library, loaded before anything is forked."""
+    return ctypes.CDLL(None)
 
 
 def _wait(pidfd: int, group: int, wake_fd: int, stop_grace_ms: Callable[[], int | None]) -> None:

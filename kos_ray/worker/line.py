@@ -4,19 +4,26 @@ import os
 import select
 import socket
 import threading
+from collections import deque
+from collections.abc import Callable
 from itertools import count
 from typing import Any
 
 from kos_ray.model.errors import KosError
+from kos_ray.model.failpoints import reach
 from kos_ray.worker.packets import (
     ANSWER,
+    BEAT,
     CALL,
     COMMAND,
     ENDED,
     HEAD,
     HELLO,
+    LANE,
     PACKET_MAX,
     PROGRESS,
+    READY,
+    SAVE,
     STOP,
     WELCOME,
     Welcome,
@@ -39,6 +46,7 @@ class Line:
     """Receives attempts from the queue and stop requests from the stream; sends outcomes."""
 
     def __init__(self, socket_path: str, slot_id: str) -> None:
+        self.socket_path = socket_path
         self._stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._unpacker = unpacker()
         self._stop: tuple[int, int, int] | None = None
@@ -47,7 +55,15 @@ class Line:
         self._answers: dict[int, tuple[str, Any]] = {}
         self._reading = threading.Lock()
         self._writing = threading.Lock()
+        self._heard = threading.Condition()
         self.gone = False
+        #: a stop that was asked for ends the job
+        self.for_good = False
+        #: lanes that are to be connected, and who is told when there is one, or a stop: another thread may have read it
+        self.lanes: deque[str] = deque()
+        #: how often an agent was asked to save its state since it last looked
+        self.saves_asked = 0
+        self.woken: Callable[[], object] | None = None
         try:
             self._stream.connect(socket_path)
             self._stream.sendall(pack((HELLO, slot_id, os.getpid(), PYTHON)))
@@ -59,6 +75,7 @@ class Line:
         # A packet is read into this buffer: a fresh 128 KiB for each would be mapped and unmapped every time.
         self._buffer = bytearray(PACKET_MAX)
         self._view = memoryview(self._buffer)
+        self._queue_fd = queue
         self._poller = select.poll()
         self._poller.register(self._queue, select.POLLIN)
         self._poller.register(self._stream, select.POLLIN)
@@ -91,8 +108,8 @@ class Line:
             try:
                 size = self._queue.recv_into(self._buffer, 0, socket.MSG_DONTWAIT)
             except BlockingIOError:
-                self._poller.poll()
-                self._read()
+                if any(fd != self._queue_fd for fd, _ in self._poller.poll()):
+                    self._read()
                 continue
             if not size:
                 return None
@@ -119,10 +136,19 @@ class Line:
     def command(self, key: int, attempt: int, group: int) -> None:
         """Tell which process group a command runs in, so that it can be ended when this process cannot."""
         self._send((COMMAND, key, attempt, group))
+        reach("slot.command_told")
 
     def progress(self, key: int, attempt: int, share: int, text: str) -> None:
         """Tell how far an attempt is."""
         self._send((PROGRESS, key, attempt, share, text))
+
+    def ready(self, key: int, attempt: int) -> None:
+        """Tell that the agent that an attempt carries takes messages."""
+        self._send((READY, key, attempt))
+
+    def beat(self, key: int, attempt: int) -> None:
+        """Tell that the agent that an attempt carries is alive."""
+        self._send((BEAT, key, attempt))
 
     def ask(self, key: int, attempt: int, what: str, body: tuple[Any, ...]) -> Any:
         """Ask the agent for something, and wait for its answer.
@@ -133,15 +159,22 @@ class Line:
 
         """
         number = next(self._calls)
+        reach("slot.before_call")
         self._send((CALL, key, attempt, number, what, body))
+        reach("slot.after_call")
         poller = select.poll()
         poller.register(self._stream, select.POLLIN)
         while number not in self._answers:
             if self.gone:
                 raise AgentGone("the node agent closed the line; what was asked may have been done or not")
-            poller.poll(_LOOK_MS)
-            self._read()
+            if self.woken is None:
+                poller.poll(_LOOK_MS)
+                self._read()
+            else:  # another thread does nothing but read
+                with self._heard:
+                    self._heard.wait_for(lambda: self.gone or number in self._answers, _LOOK_MS / 1_000)
         wrong, value = self._answers.pop(number)
+        reach("slot.call_answered")
         if wrong:
             raise KosError(wrong)
         return value
@@ -185,13 +218,24 @@ class Line:
                 data = b""
             if not data:
                 self.gone = True
-                return
-            self._unpacker.feed(data)
-            for kind, *fields in self._unpacker:
-                if kind == STOP:
-                    self._stop = (fields[0], fields[1], fields[2])
-                elif kind == ANSWER:
-                    self._answers[fields[0]] = (fields[1], fields[2])
+            self._take_in(data)
+        if self.woken is not None:
+            with self._heard:
+                self._heard.notify_all()
+            self.woken()
+
+    def _take_in(self, data: bytes) -> None:
+        self._unpacker.feed(data)
+        for kind, *fields in self._unpacker:
+            if kind == STOP:
+                self._stop = (fields[0], fields[1], fields[2])
+                self.for_good = bool(fields[3:] and fields[3])
+            elif kind == LANE:
+                self.lanes.append(fields[0])
+            elif kind == SAVE:
+                self.saves_asked += 1
+            elif kind == ANSWER:
+                self._answers[fields[0]] = (fields[1], fields[2])
 
 
 _open_lines: list[Line] = []

@@ -23,7 +23,11 @@ class Output:
 
     def position(self) -> int:
         """Bytes written so far, with what Python held back. Children write through the same open file."""
-        _flush()
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        except (AttributeError, ValueError, OSError):
+            _flush()
         return os.lseek(self._log, 0, os.SEEK_CUR)
 
     def close(self) -> None:

@@ -5,17 +5,23 @@ The *queue* is a SOCK_SEQPACKET pair that the agent makes; one packet is one att
 gives the slot a copy of the read end, so that the kernel holds what is `queued`: it hands each packet to exactly one
 receiver, the slot (the attempt is `entered`) or the agent (it is recalled), without a round trip.
 
-    line, slot to agent     (HELLO, slot id, pid, python version "3.11")
+    line, slot to agent     (BOOTS, slot id, pid, ""), on a connection of its own, before it loads what takes time
+                            (HELLO, slot id, pid, python version "3.11")
                             (ENDED, key, attempt, end, entered_us, ended_us, result, log start, log end, error), and
                             behind it the exit code of a command
                             (COMMAND, key, attempt, process group)
                             (PROGRESS, key, attempt, share in 1/10 000, text)
                             (CALL, key, attempt, number, what, body): answered when it is done
+                            (READY, key, attempt): the agent that it carries takes messages from now on
+                            (BEAT, key, attempt): the agent that it carries is alive, where somebody listens for that
     line, agent to slot     (WELCOME, {"node", "directory", "log", "code"}) with the queue's read end
-                            (STOP, key, attempt, grace_ms)
+                            (STOP, key, attempt, grace_ms, whether the job is then over)
+                            (SAVE, key, attempt): the agent that it carries is to save its state
+                            (LANE, slot id): connect one more lane, as a slot of that id
                             (ANSWER, number of the call, what went wrong or "", value)
     queue                   HEAD of (key, attempt), then (public id, spec name, args, inputs), and behind them the
-                            payload of the last checkpoint where there is one
+                            payload of the last checkpoint where there is one, b"" before when it was due, if a
+                            schedule made it (microseconds)
                             HEAD, then (file name,) where that would be larger than PACKET_MAX: the rest is in `inbox/`
 
 The agent reads nothing but the head of a packet that it takes back. It has to: when both ends receive at the same
@@ -38,10 +44,17 @@ STOP = 4
 PROGRESS = 5
 CALL = 6
 ANSWER = 7
+READY = 8
+LANE = 9
+BOOTS = 10
+SAVE = 11
+BEAT = 12
 
 # What a call asks for, and its body.
-CHECKPOINT = "checkpoint"  #: (number, payload)
+CHECKPOINT = "checkpoint"  #: (number, payload), and behind them why, of an agent
+UNSAVED = "unsaved"  #: (why an agent could not save its state when it was asked to,)
 SUBMIT = "submit"  #: (a `Submit` as plain data,)
+LEASE = "lease"  #: (), answered with the milliseconds for which exclusive work may go on, when there are any
 
 #: key and attempt before every packet of the queue
 HEAD = struct.Struct("<QI")

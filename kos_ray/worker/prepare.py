@@ -55,8 +55,17 @@ class Preparer:
                 self._ready.clear()
             data = (self._directory / SPECS / f"{name}.spec").read_bytes()
             spec = from_plain(Spec, msgpack.unpackb(data, use_list=False))
-            ready = self._ready[name] = Ready(spec, _load_callable(spec))
+            ready = self._ready[name] = Ready(spec, self.callable(spec))
         return ready
+
+    def callable(self, spec: Spec) -> Callable[..., Any] | None:
+        """What a spec has run; None for a command.
+
+        Raises:
+            Exception: whatever importing or unpickling raises.
+
+        """
+        return _load_callable(spec)
 
     def arguments(self, args: bytes, inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Positional and keyword arguments; `b""` stands for none.

@@ -11,14 +11,19 @@ from typing import Any
 
 import cloudpickle
 
-from kos_ray.model.errors import KosError, NonRetryable, RetryAfter
+from kos_ray.model.errors import Decline, KosError, NonRetryable, RetryAfter
 from kos_ray.model.payload import INLINE_LIMIT, BlobRef, inline, raising, referring
 from kos_ray.worker.packets import OUTBOX
 
 #: type, message, traceback
 Error = tuple[str, str, str] | tuple[str, str, str, int]
 
+#: an agent that is not available is asked again after so long at the earliest, where it does not say
+_DECLINED_S = 1
+
 _PLAIN_TYPES = frozenset({int, float, str, bytes, bool})
+#: the same of what holds nothing else; a pickler of cloudpickle takes longer to make than most jobs
+_PLAIN_HOLDERS = frozenset({tuple, list})
 _NONE = inline(pickle.dumps(None, protocol=5))
 
 #: Longer texts are cut in the middle: an error travels with every report and is kept in the journal.
@@ -39,7 +44,7 @@ def pack_result(value: Any, directory: Path, what: str = "result") -> bytes:
     """
     if value is None:
         return _NONE
-    if type(value) in _PLAIN_TYPES:
+    if type(value) in _PLAIN_TYPES or (type(value) in _PLAIN_HOLDERS and _PLAIN_TYPES.issuperset(map(type, value))):
         data = pickle.dumps(value, protocol=5)
     else:
         try:
@@ -85,6 +90,8 @@ def _again_ms(error: BaseException, not_on: tuple[str, ...]) -> int:
     """See `AttemptError.again_ms`. A class stands for those derived from it, too."""
     if isinstance(error, NonRetryable):
         return -1
+    if isinstance(error, Decline):
+        return -1 if error.word == "underqualified" else max(1, round((error.seconds or _DECLINED_S) * 1_000))
     names = {name for cls in type(error).__mro__ for name in (cls.__name__, f"{cls.__module__}.{cls.__qualname__}")}
     if not names.isdisjoint(not_on):
         return -1
@@ -148,6 +155,16 @@ def describe_exit(code: int) -> str:
     except ValueError:
         name = "an unknown signal"
     return f"was killed by signal {-code} ({name})"
+
+
+def not_started(error: OSError, program: str) -> tuple[int | None, Error]:
+    """What a command ends with that could not be started: a shell's 127 where it is not there, 126 where it may not."""
+    if error.filename != program or not isinstance(error, FileNotFoundError | PermissionError):
+        return None, describe(error)
+    missing = isinstance(error, FileNotFoundError)
+    wrong = "command not found" if missing else "permission denied"
+    message = f"{program}: {wrong}; expected a program that the node has on its PATH, or a path to one that may be run"
+    return 127 if missing else 126, ("CommandNotFound" if missing else "CommandNotAllowed", message, "")
 
 
 def _cut(text: str) -> str:

@@ -13,6 +13,7 @@ from kos_ray.model.errors import KosError
 from kos_ray.model.job import Spec
 from kos_ray.model.wire import to_plain
 from kos_ray.worker.children import Child, Family, submission
+from kos_ray.worker.delegate import Whom
 from kos_ray.worker.packets import CHECKPOINT, SUBMIT
 from kos_ray.worker.results import pack_result
 
@@ -95,6 +96,7 @@ class Voice:
         self._spec = spec
         self._checkpoints = count(1)
         self._children = count(1)
+        self._negotiations = count(1)
         self._job_id = job_id
         self._key = key
         self._attempt = attempt
@@ -109,12 +111,20 @@ class Voice:
     def checkpoint(self, state: Any) -> None:
         """See `Context.checkpoint`."""
         self._check("checkpoint")
-        payload = pack_result(state, self._directory, "state")
-        self._ask(self._key, self._attempt, CHECKPOINT, (next(self._checkpoints), payload))
+        self.store(self.packed(state))
+
+    def packed(self, state: Any) -> bytes:
+        """See `Context.packed`."""
+        return pack_result(state, self._directory, "state")
+
+    def store(self, payload: bytes, why: str = "") -> None:
+        """Have a state stored; of an agent, why."""
+        self._check("checkpoint")
+        self._ask(self._key, self._attempt, CHECKPOINT, (next(self._checkpoints), payload, *((why,) if why else ())))
 
     def submit(
         self,
-        function: Callable[..., Any],
+        function: Callable[..., Any] | Whom,
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any] | None,
         name: str,
@@ -130,6 +140,20 @@ class Voice:
         self._ask(self._key, self._attempt, SUBMIT, (to_plain(submit),))
         ((_, spec),) = submit.specs
         return Child(submit.arrays[0].id, partial(self._family.find, spec.namespace))
+
+    def client(self, what: str) -> Any:
+        """A client of the job's namespace, for what an attempt may do as clients do.
+
+        Raises:
+            KosError: the attempt is over, or its process is in no cluster.
+
+        """
+        self._check(what)
+        return self._family.client(self._spec.namespace)
+
+    def next_negotiation(self) -> int:
+        """Counts from 1 in each attempt: the same call has the same number."""
+        return next(self._negotiations)
 
     def _check(self, what: str) -> None:
         if self.over:

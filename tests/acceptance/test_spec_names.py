@@ -33,8 +33,6 @@ ROWS = [(number, name, row) for number, names in NAMES["documents"].items() for 
 
 #: documents beside the examples, for what those do not ask for
 MORE = [
-    "{type: testing, payload: {}, role: LLMService}",
-    "{run: x, guarantee: exactly_once}",
     "{type: testing, scope: local, status: active}",
     "{type: testing, scope: local, execution: {assignedTo: worker-1}}",
 ]

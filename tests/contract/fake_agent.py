@@ -41,7 +41,7 @@ class JobCode:
 
     def launched(self, job: str, number: int, spec: Spec | None, args: bytes, kind: SlotKind) -> bool:
         if spec is not None:
-            self._does[job] = Does[spec.function.decode()]
+            self._does[job] = Does[spec.function.decode() or spec.entry.upper()]
         return spec is not None
 
     def entered(self, job: str, number: int, inputs: Inputs, machine: str, pid: int) -> Run:
@@ -50,6 +50,9 @@ class JobCode:
 
     def ended(self, job: str, number: int, machine: str, end: AttemptEnd, result: bytes) -> None:
         """Tests read the reports."""
+
+    def vanished(self, job: str, number: int) -> None:
+        """No test has an agent die."""
 
 
 class FakeAgent(AgentUnderTest):
@@ -62,7 +65,12 @@ class FakeAgent(AgentUnderTest):
         super().__init__()
         self.world = World(seed=1)
         setting = dataclasses.replace(
-            draw(self.world), admission_us=admission_ms * MS_US, delay_us=(50, 3_000), slow_share=0.0, handed_max=16
+            draw(self.world),
+            admission_us=admission_ms * MS_US,
+            delay_us=(50, 3_000),
+            slow_share=0.0,
+            handed_max=16,
+            leases=False,
         )
         self.network = Network(self.world, setting)
         self.machine = Machine(NODE, "node", Resources.of({"CPU": 8}))
@@ -124,6 +132,9 @@ class FakeAgent(AgentUnderTest):
 
     def function(self, does: Does) -> bytes:
         return does.name.encode()
+
+    def agent_class(self) -> bytes:
+        return self.function(Does.OBEY)
 
     def pids(self, key: int) -> list[int]:
         """The processes in which a job was entered."""

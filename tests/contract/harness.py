@@ -6,7 +6,7 @@ from enum import Enum
 
 from kos_ray.model import decisions as d
 from kos_ray.model.ids import JobKey, NodeId, SpecKey
-from kos_ray.model.job import AttemptEnd, SlotKind, Spec
+from kos_ray.model.job import AttemptEnd, Carries, SlotKind, Spec
 from kos_ray.model.protocol import PROTOCOL, Hello, Holding, LaunchOrder, Orders, Report
 from kos_ray.model.resources import Resources
 
@@ -74,6 +74,10 @@ class AgentUnderTest(ABC):
         """The function of a spec whose jobs do this, and leave a trace of each entry."""
 
     @abstractmethod
+    def agent_class(self) -> bytes:
+        """The class of an agent with a method for each `Does`, by its name in small letters, that leaves a trace."""
+
+    @abstractmethod
     def entries(self, key: int) -> int:
         """How many times the code of a job has been entered, as its own trace tells."""
 
@@ -102,6 +106,15 @@ class AgentUnderTest(ABC):
         """A spec whose jobs do this."""
         resources = Resources.of({"CPU": 1})
         return Spec(function=self.function(does), timeout_ms=timeout_ms, single_use=single_use, resources=resources)
+
+    def carrier(self) -> Spec:
+        """A spec whose job carries the agent "keeper"."""
+        resources = Resources.of({"CPU": 1})
+        return Spec(function=self.agent_class(), carries=Carries(name="keeper"), grace_ms=10_000, resources=resources)
+
+    def message(self, does: Does, *, timeout_ms: int = 0) -> Spec:
+        """A spec whose jobs are messages to that agent."""
+        return Spec(entry=does.name.lower(), receiver="keeper", timeout_ms=timeout_ms)
 
     def order(self, spec: Spec, *keys: int, slots: int = 1, attempt: int = 1, ranks: tuple[int, ...] = ()) -> Orders:
         """The order to launch these jobs."""
@@ -167,6 +180,15 @@ class AgentUnderTest(ABC):
     def reported_entered(self) -> set[int]:
         """Jobs that were reported as entered."""
         return {key for report in self.delivered for entered in report.entered for key in entered.keys}
+
+    def agents_said(self) -> list[tuple[int, bool]]:
+        """What reports say of agents, in their order: the carrier, and whether it takes messages."""
+        said = [one for report in self.unique_reports() for one in report.agents]
+        return [(int(key), ready) for one in said for key, ready in zip(one.keys, one.ready, strict=True)]
+
+    async def until_ready(self, key: int) -> None:
+        """Wait until the agent that a job carries takes messages."""
+        await self.wait_for(lambda: (key, True) in self.agents_said(), f"the agent of {key}")
 
     async def until_ended(self, *keys: int, attempt: int = 1) -> None:
         """Wait for the ends of jobs."""

@@ -10,7 +10,13 @@ from pathlib import Path
 from kos_ray.model.job import SlotKind
 from kos_ray.worker.results import describe_exit
 
-_CODE = "import sys; from kos_ray.worker.slot import run_slot; run_slot(sys.argv[1], sys.argv[2])"
+_CODE = """
+import sys
+from kos_ray.worker.boot import boots
+boots(*sys.argv[1:])
+from kos_ray.worker.slot import run_slot
+run_slot(*sys.argv[1:])
+"""
 
 
 class ProcessSlot:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from kos_ray.model.job import AttemptEnd
+from kos_ray.model.protocol import PROTOCOL
 from tests.contract.fake_agent import FakeAgent
 from tests.contract.harness import INCARNATION, NODE, AgentUnderTest, Does
 from tests.contract.real_agent import RealAgent
@@ -72,7 +73,9 @@ def test_orders_of_the_session_before_the_last_greeting_are_refused(tell):
 
 def test_greetings_and_orders_of_another_cluster_are_refused(tell):
     async def story(agent: AgentUnderTest) -> None:
-        assert "cluster" in agent.greet(cluster="another", epoch=9).refused
+        holding = agent.greet(cluster="another", epoch=9)
+        assert "cluster" in holding.refused
+        assert holding.cluster_id == agent.order(agent.spec(Does.RETURN), 1).cluster_id
         orders = agent.order(agent.spec(Does.RETURN), 1)
         agent.receive(type(orders)(cluster_id="another", epoch=9, new_specs=orders.new_specs, launches=orders.launches))
         await agent.settle()
@@ -82,9 +85,25 @@ def test_greetings_and_orders_of_another_cluster_are_refused(tell):
     tell(story)
 
 
-def test_a_protocol_that_is_too_old_is_refused(tell):
+@pytest.mark.parametrize("protocol", [PROTOCOL - 1, PROTOCOL + 1])
+def test_a_scheduler_of_the_version_before_or_after_is_served(tell, protocol):
     async def story(agent: AgentUnderTest) -> None:
-        assert "protocol" in agent.greet(protocol=0).refused
+        assert not agent.greet(session=1, protocol=protocol).refused
+        agent.launch(agent.spec(Does.RETURN), 1)
+        await agent.until_ended(1)
+        assert agent.end_of(1) is AttemptEnd.SUCCEEDED
+
+    tell(story)
+
+
+@pytest.mark.parametrize("protocol", [PROTOCOL - 2, PROTOCOL + 2])
+def test_other_protocols_are_refused_and_both_are_named(tell, protocol):
+    async def story(agent: AgentUnderTest) -> None:
+        refused = agent.greet(session=1, protocol=protocol).refused
+        assert f"(kos_ray test) speaks protocol {protocol}, this agent" in refused
+        assert f"understands {PROTOCOL - 1} to {PROTOCOL + 1}" in refused
+        agent.launch(agent.spec(Does.RETURN), 1)
+        await agent.until_ended(1)
 
     tell(story)
 

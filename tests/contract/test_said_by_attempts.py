@@ -468,16 +468,18 @@ def test_commands_have_exit_codes(tell, tmp_path):
         for key, script in scripts.items():
             agent.launch(Spec(command=("/bin/sh", "-c", script)), key)
         launch(agent, lambda: None, key=5)
+        agent.launch(Spec(command=("no-such-program",)), 6)
+        agent.launch(Spec(command=("/",)), 7)
         await agent.wait_for(trapped.exists, "the trap of the fourth")
         agent.stop(4, grace_ms=25_000)
-        await agent.until_ended(*scripts, 5)
+        await agent.until_ended(*scripts, 5, 6, 7)
         codes = {
             ended.keys[index]: code
             for report in agent.unique_reports()
             for ended in report.ended
             for index, code in ended.exit_codes
         }
-        assert codes == {1: 0, 2: 7, 3: 137, 4: 5}
+        assert codes == {1: 0, 2: 7, 3: 137, 4: 5, 6: 127, 7: 126}
         assert agent.end_of(4) is AttemptEnd.STOPPED
 
     tell(story)

@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import hashlib
 import io
+import json
 import os
 import pickle
 import signal
@@ -24,7 +25,7 @@ from kos_ray.model.ids import JobKey, SpecKey
 from kos_ray.model.job import AttemptEnd, Spec
 from kos_ray.model.payload import INLINE_LIMIT, BlobRef, inline, open_payload, referring
 from kos_ray.model.protocol import LaunchOrder
-from kos_ray.worker import context
+from kos_ray.worker import context, failpoint
 from tests.contract.harness import Does
 from tests.contract.real_agent import RealAgent
 
@@ -210,7 +211,9 @@ def test_blobs_that_cannot_be_fetched_leave_the_attempt_unprepared(tell):
         (Spec(entry="os"), b"", "ValueError"),
         (function(len), inline(b"garbage"), "UnpicklingError"),
         (function(len, python="2.7"), b"", "RuntimeError"),
-        (Spec(command=("/no/such/program",)), b"", "FileNotFoundError"),
+        (Spec(command=("/no/such/program",)), b"", "CommandNotFound"),
+        (Spec(command=("no-such-program",)), b"", "CommandNotFound"),
+        (Spec(command=("/",)), b"", "CommandNotAllowed"),
     ],
 )
 def test_what_cannot_be_loaded_is_unprepared(tell, spec, args, error):
@@ -437,6 +440,29 @@ def test_a_command_returns_its_exit_code_as_its_end(tell):
     tell(story)
 
 
+@pytest.mark.parametrize("size", [10, 300_000])
+def test_a_command_has_its_event_however_long_that_is(tell, size):
+    async def story(agent: RealAgent) -> None:
+        told = json.dumps({"data": "x" * size})
+        look = Spec(
+            command=(
+                "/bin/sh",
+                "-c",
+                'if [ "$KOS_EVENT_FILE" ]; then cat "$KOS_EVENT_FILE"; else echo "$KOS_EVENT"; fi | cksum',
+            )
+        )
+        orders = agent.order(look, 1)
+        order = dataclasses.replace(orders.launches[0], scheduled=((0, 1_000_000),), told=((0, told),))
+        agent.receive(dataclasses.replace(orders, launches=(order,)))
+        await agent.until_ended(1)
+        assert agent.end_of(1) is AttemptEnd.SUCCEEDED
+        ((_, file, start, end),) = found(agent, 1)[0].logs
+        length = agent.agent.read_log(file, start, end).split()[1]
+        assert int(length) == len(told) + (size < 100_000)
+
+    tell(story)
+
+
 def test_a_command_is_asked_by_sigterm_and_its_whole_group_ends(tell):
     async def story(agent: RealAgent) -> None:
         deaf = agent.folder / "deaf"
@@ -557,3 +583,36 @@ def test_strangers_are_shown_the_door(tell):
         assert await value(agent, function(len), arguments("abc")) == 3
 
     tell(story)
+
+
+def test_a_slot_that_boots_longer_than_the_admission_deadline_is_waited_for(
+    tell: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One start, no attempt ended, and whoever asks is told that it boots."""
+    monkeypatch.setenv(failpoint.SLOW, "slot.boots:5")
+
+    async def story(agent: RealAgent) -> None:
+        agent.launch(agent.spec(Does.RETURN), 1, 2, slots=2)
+        told: list[tuple[str, int, bool]] = []
+
+        def ended() -> bool:
+            told.extend(agent.agent.starting())
+            return len(agent.ends()) == 2
+
+        await agent.wait_for(ended, "both ends")
+        assert set(agent.ends().values()) == {AttemptEnd.SUCCEEDED}
+        assert agent.starts_asked() == 2
+        assert any(boots and seconds >= 3 for _, seconds, boots in told)
+
+    tell(story, admission_ms=3_000)
+
+
+def test_a_slot_that_boots_for_too_long_is_given_up(tell: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(failpoint.SLOW, "slot.boots:1000")
+
+    async def story(agent: RealAgent) -> None:
+        agent.launch(agent.spec(Does.RETURN), 1)
+        await agent.until_ended(1)
+        assert agent.end_of(1) is AttemptEnd.NOT_ADMITTED
+
+    tell(story, admission_ms=1_500, boot_ms=500)

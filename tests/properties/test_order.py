@@ -35,13 +35,15 @@ class History:
         joined = tuple(Node(NodeId(f"n{i}"), f"n{i}", Resources.of({"CPU": 4}), incarnation="1") for i in range(nodes))
         self.step([e.SchedulerStarted(epoch=1, version="0", policy=policy), e.NodesJoined(nodes=joined)])
 
-    def submit(self, *, cpus: int, band: int, namespace: str, eviction: Eviction = Eviction.REQUEUE) -> None:
+    def submit(
+        self, *, cpus: int, band: int, namespace: str, eviction: Eviction = Eviction.REQUEUE, single_use: bool = True
+    ) -> None:
         spec = Spec(
             entry="m:f",
             namespace=namespace,
             band=band,
             resources=Resources.of({"CPU": cpus}),
-            single_use=True,
+            single_use=single_use,
             eviction=eviction,
         )
         new = spec not in self.specs
@@ -62,8 +64,11 @@ class History:
             ]
         )
 
-    def end(self, number: int) -> None:
-        """One attempt is over: one that was asked to stop has stopped, any other has succeeded."""
+    def end(self, number: int, run_us: int = 0) -> None:
+        """One attempt is over: one that was asked to stop has stopped, any other has succeeded.
+
+        It has run for so long, 0: from the beginning.
+        """
         held = [key for node in self.state.nodes.values() for lane in node.lanes.values() for key in lane.held]
         if not held:
             return
@@ -77,7 +82,7 @@ class History:
                     keys=(job.key,),
                     attempts=(job.attempt,),
                     ends=(int(end),),
-                    entered_us=(1,),
+                    entered_us=(max(1, self.now_us - run_us) if run_us else 1,),
                     ended_us=(self.now_us,),
                     pids=(1,),
                     results=(b"",),

@@ -1,4 +1,7 @@
-"""What a pass remembers to be quick changes no decision: a twin that forgets it before each step decides the same."""
+"""What a pass remembers to be quick changes no decision: a twin that forgets it before each step decides the same.
+
+So does one that sits out the passes in which nothing happens and nothing is decided: a rehearsal knows of no others.
+"""
 
 from typing import Any
 
@@ -6,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kos_ray.model import events as e
-from kos_ray.model.ids import NodeId
-from kos_ray.model.job import Eviction
+from kos_ray.model.ids import JobKey, NodeId
+from kos_ray.model.job import Eviction, JobState
 from kos_ray.model.node import Node
 from kos_ray.model.policy import Policy
 from kos_ray.model.resources import Resources
@@ -29,10 +32,12 @@ _OPERATIONS = st.lists(
             st.integers(1, 4),
             st.integers(0, 5),
             st.sampled_from((Eviction.REQUEUE, Eviction.CHECKPOINT, Eviction.NEVER)),
+            st.booleans(),
         ),
-        st.tuples(st.just("end"), st.integers(0, 100)),
+        st.tuples(st.just("end"), st.integers(0, 100), st.sampled_from((0, 1_000))),
         st.tuples(st.just("wait"), st.sampled_from((SECOND_US // 10, SECOND_US, 3 * SECOND_US))),
         st.tuples(st.just("stir")),
+        st.tuples(st.just("cancel"), st.integers(0, 100)),
     ),
     min_size=20,
     max_size=80,
@@ -40,16 +45,24 @@ _OPERATIONS = st.lists(
 
 
 class Twins(History):
-    """Each step is done by a second scheduler as well, which remembers nothing that is derived."""
+    """Each step is done by two others as well: one remembers nothing that is derived, one knows frames alone."""
 
     def __init__(self, policy: Policy, nodes: int) -> None:
-        self.twin = State()
+        self.twin, self.lazy = State(), State()
         super().__init__(policy, nodes)
 
     def step(self, events: list[e.Event]) -> None:
         forget(self.twin)
         decisions = step(self.state, events, self.now_us)
         assert decisions == step(self.twin, events, self.now_us)
+        if events or decisions:
+            assert decisions == step(self.lazy, events, self.now_us)
+
+    def cancel(self, number: int) -> None:
+        """Somebody who waits is not wanted any more."""
+        waiting = [key for key, job in self.state.jobs.items() if job.state is JobState.READY]
+        if waiting:
+            self.step([e.CancelRequested(request_id="", keys=(waiting[number % len(waiting)],))])
 
     def stir(self) -> None:
         """Too much has changed for one of them to know what."""
@@ -74,8 +87,8 @@ def forget(state: State) -> None:
 def play(twins: Twins, operations: list[Any]) -> None:
     for name, *arguments in operations:
         if name == "submit":
-            cpus, band, eviction = arguments
-            twins.submit(cpus=cpus, band=band, namespace="a", eviction=eviction)
+            cpus, band, eviction, *single_use = arguments
+            twins.submit(cpus=cpus, band=band, namespace="a", eviction=eviction, single_use=single_use != [False])
         else:
             getattr(twins, name)(*arguments)
 
@@ -84,6 +97,27 @@ def play(twins: Twins, operations: list[Any]) -> None:
 @given(st.sampled_from(_POLICIES), _OPERATIONS, st.integers(1, 4))
 def test_what_is_remembered_changes_no_decision(policy: Policy, operations: list[Any], nodes: int) -> None:
     play(Twins(policy, nodes), operations)
+
+
+def test_a_search_that_a_claim_had_made_vain_is_done_again_without_the_claim() -> None:
+    twins = Twins(_POLICIES[1], 1)
+    play(twins, [("submit", 1, 5, Eviction.CHECKPOINT), ("submit", 3, 1, Eviction.REQUEUE)])
+    # it waits for those three CPUs and keeps the fourth: nobody else can make use of the room of the first job
+    play(twins, [("submit", 4, 1, Eviction.NEVER), ("wait", SECOND_US), ("submit", 1, 3, Eviction.CHECKPOINT)])
+    assert not twins.state.nominated
+    twins.cancel(0)
+    assert list(twins.state.nominated) == [max(twins.state.jobs)]
+
+
+def test_a_parked_head_waits_in_a_lane_as_soon_as_it_may() -> None:
+    twins = Twins(Policy(claims_max=0, ahead_max=2), 1)
+    short = ("submit", 4, 2, Eviction.NEVER, False)
+    play(twins, [short, ("end", 0, 1_000), ("submit", 4, 1, Eviction.NEVER, False), short, short])
+    (lane,) = next(iter(twins.state.nodes.values())).lanes.values()
+    assert list(lane.held) == [2, 3]
+    twins.step([e.CancelRequested(request_id="", keys=(JobKey(3),))])
+    play(twins, [("end", 0, 0), ("wait", SECOND_US)])
+    assert JobKey(4) in lane.held
 
 
 def test_a_parked_head_starts_on_a_node_that_joins() -> None:

@@ -21,6 +21,9 @@ from kos_ray.client import Client, connect
 from kos_ray.runtime import connect as clusters
 
 CODE = Path(__file__).parent / "code"
+#: what is installed where the scheduler runs
+HEAD = Path(__file__).parent / "head"
+os.environ["PYTHONPATH"] = os.pathsep.join([str(HEAD), *filter(None, [os.environ.get("PYTHONPATH")])])
 sys.path.insert(0, str(CODE))
 
 #: a node that is gone refuses connections, and is seen after a second, not after thirteen; one that is only slow to

@@ -45,7 +45,8 @@ def test_a_gang_waits_until_all_of_it_fit(kos: KosCluster, tmp_path: Path) -> No
     (tmp_path / "release").touch()
     results = gang.results(60)
     assert sorted(item for result in results for item in result["share"]) == list(range(8))
-    assert results[0]["nodes"].count("") == 0
+    # as it was told at its entry: at its end, others may have ended already
+    assert found[0]["nodes"].count("") == 0
 
 
 def test_all_start_again_when_one_is_killed(kos: KosCluster, tmp_path: Path) -> None:
@@ -101,5 +102,6 @@ def test_a_quorum_starts_and_the_others_join(kos: KosCluster, tmp_path: Path) ->
     wait_until(lambda: len(notes(tmp_path, 1)) == 2)
     (others / "release").touch()
     wait_until(lambda: len(notes(tmp_path, 1)) == 3)
+    assert "" not in notes(tmp_path, 1)[2]["nodes"]
     (tmp_path / "release").touch()
-    assert all("" not in result["nodes"] or result["rank"] < 2 for result in gang.results(60))
+    gang.results(60)

@@ -2,11 +2,13 @@
 
     node a cpu=4 mem=8 zone:z1    a node joins, labelled  lost a               it is lost
     cordon a note=disk            nothing starts there    uncordon a           something may again
-    is a battery=30 free=5,20     how it is now: percent left, memory free on each GPU
+    is a battery=30 free=5,20     how it is now: percent left, memory free on each GPU; silent=yes, silent=no
+    pressed a memory=920 j:150    something is short there, and what attempts use of it; calm a memory=300
     open a 0s-10s 20s-60s         nothing starts at other times (ns:NAME for a namespace), nor what would outlive them
     drain a                       and it is emptied       label a zone:z2      what people call it (zone: takes it away)
     submit j cpu=1 band=3         a job                   submit j x3 cpu=1    an array: j.0, j.1, j.2
-           once single retries=2 backoff=100ms after=ok:p,any:q (or ok:p?not_ok:q; kinds: `After`)
+           once exactly (guarantees) queue=10s heartbeat=10s (its timeouts) oom=2x8 (then twice the memory, up to 8)
+           single retries=2 backoff=100ms after=ok:p,any:q (or ok:p?not_ok:q; kinds: `After`)
            rule=one_success (over those after=) singleton=key at_most=2 max_failures=1
            in=team/a user=ann run=10s deadline=30s evict=checkpoint|cancel|never|shrink grace=1s
            of=parent (its child) children=cancel|wait
@@ -17,6 +19,7 @@
            strategy=pack|spread|fgd or=cpu:8+mem:4,cpu:16 (what would do as well)
            gang=4 (in gangs of 4) quorum=3 effort=best on_failure=abort|compensate bundle=b (its last job says gang=)
     enter j                       its code runs           end j failed ran=2ms how its attempt ends
+    progress j                    it says how far it is   restart                    the scheduler is started anew
     cancel j   hold j   pause j   release j   band j 0    what people want
     wait 1s                       time goes on            policy discipline=fifo     other settings from now on
     advise p j:1 k:-5             the plug-in p answers   disable p                  it is found wanting
@@ -27,6 +30,7 @@ Decisions are written as `launch j on a (2 slots)`, `a closes cpu=1 to 0 slots: 
 `stop j on a: cancelled_by_user`, `evict j on a for k: preempted` (`for k on b` where k is to run elsewhere),
 `promote j` (`promote j to 3`: to that order), `missed j` (its deadline), `ready j: none`, `hold j: …`,
 `retry j in 100ms: user_error`, `finish j failed: …`;
+`let back j: node_calm` (where it was moved away from);
 `keep no room for j` (it may not start where others made room);
 of gangs as `start gang g`, `stop gang g: gang_restarted`, `end gang g: gang_ended`, `keep a,b for gang g`.
 """
@@ -49,22 +53,37 @@ from kos_ray.model.job import (
     Eviction,
     Guarantee,
     JobState,
+    MoreMemory,
     SlotKind,
     Spec,
 )
 from kos_ray.model.node import Mark, Node
 from kos_ray.model.policy import Against, Discipline, Model, Namespace, Policy, Rate
 from kos_ray.model.reasons import Reason
+from kos_ray.model.rebalance import Rebalance
 from kos_ray.model.resources import UNIT, Resources
 from kos_ray.model.where import Neighbours, Selector, Strategy, Where
 from kos_ray.model.windows import Windows
+from kos_ray.model.wire import from_plain
 from kos_ray.scheduler import invariants
 from kos_ray.scheduler.machine import recover, step
 from kos_ray.scheduler.snapshot import state_from_plain, state_to_plain
 from kos_ray.scheduler.state import State
+from kos_ray.spec.rebalance import parse_rebalance
 
 _UNITS = {"us": 1, "ms": 1_000, "s": 1_000_000}
 _RESOURCES = {"cpu": "CPU", "gpu": "GPU", "mem": "memory", "disk": "disk", "net": "network"}
+
+
+def _more_memory(text: str) -> MoreMemory | None:
+    """What is written as `oom=2x8`: twice the memory, up to 8."""
+    factor, _, most = text.partition("x")
+    return MoreMemory(thousandths=round(float(factor) * 1_000), most=int(most or 0)) if text else None
+
+
+def _guarantee(words: list[str]) -> Guarantee:
+    found = {"once": Guarantee.AT_MOST_ONCE, "exactly": Guarantee.EXACTLY_ONCE}
+    return next((found[word] for word in words if word in found), Guarantee.AT_LEAST_ONCE)
 
 
 class Play:
@@ -133,7 +152,25 @@ class Play:
     def _is(self, name: str, *words: str) -> e.Event:
         now = dict(word.split("=") for word in words)
         free = tuple(int(amount) for amount in now.get("free", "").split(",") if amount)
-        return e.NodeCondition(node=NodeId(name), battery=int(now.get("battery", -1)), gpu_free=free)
+        silent, retires = now.get("silent") == "yes", int(now.get("retires", 0))
+        battery = int(now.get("battery", -1))
+        return e.NodeCondition(node=NodeId(name), battery=battery, gpu_free=free, silent=silent, retires=retires)
+
+    def _pressed(self, name: str, *words: str) -> e.Event:
+        loads = dict(word.split("=") for word in words if "=" in word)
+        said = [word.split(":") for word in words if ":" in word]
+        return e.NodePressed(
+            node=NodeId(name),
+            kinds=tuple(loads),
+            loads=tuple(map(int, loads.values())),
+            keys=tuple(self.keys[job] for job, _ in said),
+            attempts=tuple(self.job(job).attempt for job, _ in said),
+            uses=tuple(tuple(map(int, shares.split(","))) for _, shares in said),
+        )
+
+    def _calm(self, name: str, *words: str) -> e.Event:
+        loads = dict(word.split("=") for word in words)
+        return e.NodeCalm(node=NodeId(name), kinds=tuple(loads), loads=tuple(map(int, loads.values())))
 
     def _mark(self, name: str, **changes: Any) -> e.Event:
         mark = replace(self.state.marks.get(name, Mark(name=name)), **changes)
@@ -164,8 +201,11 @@ class Play:
             resources=resources(words),
             single_use="single" in words,
             retries=int(options.get("retries", 0)),
+            on_oom=_more_memory(options.get("oom", "")),
+            heartbeat_ms=microseconds(options.get("heartbeat", "0s")) // 1_000,
+            queue_ms=microseconds(options.get("queue", "0s")) // 1_000,
             backoff=Backoff(first_ms=microseconds(options.get("backoff", "100ms")) // 1_000, jitter=0.0),
-            guarantee=Guarantee.AT_MOST_ONCE if "once" in words else Guarantee.AT_LEAST_ONCE,
+            guarantee=_guarantee(words),
             namespace=options.get("in", "default"),
             run_ms=microseconds(options.get("run", "0s")) // 1_000,
             timeout_ms=microseconds(options.get("timeout", "0s")) // 1_000,
@@ -296,6 +336,13 @@ class Play:
             results=(b"",),
         )
 
+    def _progress(self, name: str) -> e.Event:
+        job = self.job(name)
+        return e.ProgressMade(node=job.node, keys=(job.key,), attempts=(job.attempt,), shares=(1,), texts=("",))
+
+    def _restart(self) -> e.Event:
+        return e.SchedulerStarted(epoch=self.state.epoch + 1, version="0", policy=self.state.policy)
+
     def _cancel(self, *names: str) -> e.Event:
         return e.CancelRequested(request_id="", keys=self.named(names))
 
@@ -347,6 +394,10 @@ class Play:
         if isinstance(decision, d.RetryLater):
             parts = zip(decision.keys, decision.due_us, decision.reasons, strict=True)
             return "; ".join(f"retry {self.name(k)} in {(t - self.now_us) // 1_000}ms: {told(r)}" for k, t, r in parts)
+        if isinstance(decision, d.RaiseMemory):
+            return "; ".join(
+                f"{self.name(k)} gets mem={a // UNIT}" for k, a in zip(decision.keys, decision.amounts, strict=True)
+            )
         if isinstance(decision, d.Finish):
             return f"finish {jobs} {JobState(decision.state).name.lower()}: {told(decision.reason)}"
         if isinstance(decision, d.Promote | d.MarkMissed):
@@ -354,7 +405,7 @@ class Play:
             return f"{verb} {jobs}" + (f" to {decision.order}" if getattr(decision, "order", -1) >= 0 else "")
         if isinstance(decision, d.KeepNoRoom):
             return f"keep no room for {jobs}"
-        verb = "ready" if isinstance(decision, d.MakeReady) else "hold"
+        verb = {d.MakeReady: "ready", d.LetBack: "let back"}.get(type(decision), "hold")
         return f"{verb} {jobs}: {told(decision.reason)}"
 
     # --- names
@@ -435,6 +486,8 @@ def written(policy: Policy, changes: dict[str, Any]) -> Policy:
             values[name] = value
         elif name == "namespaces":
             values[name] = tuple(_namespace(settings) for settings in value)
+        elif name == "rebalance":
+            values[name] = from_plain(Rebalance, parse_rebalance(value))
         elif name == "strategy":
             values[name] = Strategy[value.upper()]
         elif name == "licences":

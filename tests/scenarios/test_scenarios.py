@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
+from kos_ray.scheduler.machine import next_due_us
 from tests.scenarios.language import Play
 
 SCENARIOS = [
@@ -18,6 +19,17 @@ def test_scenario(scenario: dict[str, Any]) -> None:
     play = Play(scenario.get("policy"))
     for number, moment in enumerate(scenario["steps"], start=1):
         assert play.do(moment["do"]) == moment["expect"], f"step {number}: {moment['do']}"
+
+
+def test_a_job_for_which_room_was_made_is_looked_at_when_its_rate_allows_it() -> None:
+    rates = [{"name": "tokens", "amount": 10, "per_us": 1_000_000, "burst": 30}]
+    play = Play({"exempt_us": 0, "rates": rates, "idle_slot_us": 1_000_000_000})
+    play.do(["node a cpu=1", "submit low cpu=1 band=5 single"])
+    play.do(["enter low", "wait 10s", "submit high cpu=1 band=0 rate=tokens:15 single"])
+    play.do(["node b gpu=1", "submit other cpu=0 gpu=1 rate=tokens:25 single"])
+    assert play.do(["end low stopped"]) == ["ready low: preempted"]
+    assert next_due_us(play.state, play.now_us) == play.now_us + 1_000_000
+    assert play.do(["wait 1s"]) == ["launch high on a (1 slot)"]
 
 
 def test_titles_are_different() -> None:

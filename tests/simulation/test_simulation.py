@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 
+from kos_ray.engine import admission as admission_module
 from kos_ray.engine import engine as engine_module
+from kos_ray.engine import schedules as schedules_module
 from kos_ray.model.job import AttemptEnd
 from kos_ray.model.protocol import Holding
 from kos_ray.model.reasons import Reason
 from kos_ray.scheduler import settle as settle_module
 from kos_ray.scheduler.jobs import Job
+from kos_ray.scheduler.schedules import Standing, Verdicts
 from kos_ray.scheduler.state import State
 from kos_ray.sim import __main__ as command
 from kos_ray.sim.batch import Batch, run_batch
@@ -82,6 +85,28 @@ def test_an_at_most_once_job_that_is_run_again_is_found(monkeypatch: pytest.Monk
     assert any("an at-most-once job entered twice" in result.violation for result in failed)
 
 
+def test_a_key_that_makes_two_jobs_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: nobody looks whether an idempotency key is taken."""
+    monkeypatch.setattr(admission_module, "known_arrays", lambda *_: {})
+    assert any("a good request was refused" in result.violation for result in run_batch(range(1, 21)).failed)
+
+
+def test_a_schedule_that_fires_though_it_is_paused_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: a pause is noted, and not looked at."""
+    real = schedules_module.judge_fires
+
+    def heedless(standing: Standing, nominals: list[int], now_us: int) -> Verdicts:
+        paused, standing.paused = standing.paused, False
+        try:
+            return real(standing, nominals, now_us)
+        finally:
+            standing.paused = paused
+
+    monkeypatch.setattr(schedules_module, "judge_fires", heedless)
+    failed = run_batch(range(1, 41)).failed
+    assert any("it fires though it is paused" in result.violation for result in failed)
+
+
 def test_members_that_fail_while_their_gang_is_stopped_are_not_charged() -> None:
     assert not run_seed(670).violation
 
@@ -99,3 +124,16 @@ def test_a_try_more_than_was_asked_for_is_found(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(settle_module, "_failed", once_more)
     failed = run_batch(range(1, 61)).failed
     assert any("tried more often than asked for" in result.violation for result in failed)
+
+
+def test_exclusive_work_that_starts_before_a_lease_is_over_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: a lost node is taken for dead at once."""
+    monkeypatch.setattr(settle_module, "lease_over_us", lambda _lease_us: 0)
+    failed = run_batch(range(111, 126)).failed
+    assert any("exclusive work is entered while it runs elsewhere" in result.violation for result in failed)
+
+
+def test_a_job_that_gets_no_more_memory_than_it_ran_out_of_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settle_module, "more_memory", lambda *_: 0)
+    failed = run_batch(range(1, 31)).failed
+    assert any("no more memory than it ran out of" in result.violation for result in failed)

@@ -1,6 +1,6 @@
 """A small cluster for decision tables: requests go through the engine's admission, all else through the scheduler."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from kos_ray.engine.admission import Admission
 from kos_ray.model import decisions as d
@@ -31,11 +31,17 @@ class Rows:
     def request(self, _request_id: str) -> None:
         return None
 
+    def keyed(self, _namespace: str, _key: str) -> None:
+        return None
+
     def spec_by_hash(self, _hash: str) -> None:
         return None
 
     def resolve(self, _namespace: str, ref: str) -> tuple[JobKey, int] | None:
         return self.names.get(ref)
+
+    def taken(self, places: Sequence[tuple[str, str]]) -> dict[tuple[str, str], JobKey]:
+        return {place: self.names[place[1]][0] for place in places if place[1] in self.names}
 
     def ends(self, keys: Iterable[JobKey]) -> dict[JobKey, Finished]:
         return {key: self.finished[key] for key in keys}

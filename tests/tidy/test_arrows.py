@@ -14,16 +14,18 @@ PACKAGE = ROOT / "kos_ray"
 #: room -> the rooms that it may import besides itself; `facade` is kos_ray/__init__.py
 ARROWS: dict[str, set[str]] = {
     "model": set(),
-    "spec": {"model"},
-    "scheduler": {"model"},
+    "spec": {"model", "timing"},
+    "scheduler": {"model", "timing"},
     "journal": {"model"},
-    "engine": {"model", "scheduler"},
+    "engine": {"model", "scheduler", "timing"},
+    "timing": {"model"},
     "worker": {"model", "spec"},
     "plugins": {"model"},
-    "runtime": {"model", "engine", "journal", "worker", "plugins", "scheduler", "rehearsal", "facade"},
+    "runtime": {"model", "engine", "journal", "worker", "plugins", "scheduler", "rehearsal", "observe", "facade"},
     "observe": {"model"},
+    "intake": {"model", "observe"},
     "client": {"model", "spec", "runtime", "facade"},
-    "cli": {"model", "spec", "observe", "client", "runtime", "rehearsal", "facade"},
+    "cli": {"model", "spec", "observe", "intake", "timing", "client", "runtime", "rehearsal", "facade"},
     "rehearsal": {"model", "spec", "scheduler", "journal", "engine", "plugins"},
     "sim": {"model", "engine", "scheduler", "journal", "spec"},
 }
@@ -31,10 +33,18 @@ ARROWS: dict[str, set[str]] = {
 #: single modules of a room that a room is confined to
 ONLY: dict[tuple[str, str], set[str]] = {
     ("client", "runtime"): {"kos_ray.runtime.connect"},
+    ("intake", "observe"): {"kos_ray.observe.webhook"},
     ("cli", "runtime"): {"kos_ray.runtime.audit", "kos_ray.runtime.connect"},
+    ("scheduler", "timing"): {"kos_ray.timing.conditions", "kos_ray.timing.occasions"},
     ("rehearsal", "engine"): {"kos_ray.engine.advice"},
     ("worker", "spec"): {"kos_ray.spec.options"},
     ("runtime", "rehearsal"): {"kos_ray.rehearsal.plan"},
+    ("runtime", "observe"): {
+        "kos_ray.observe.outbox",
+        "kos_ray.observe.results",
+        "kos_ray.observe.signals",
+        "kos_ray.observe.webhook",
+    },
     ("runtime", "scheduler"): {
         "kos_ray.scheduler.machine",
         "kos_ray.scheduler.snapshot",
@@ -104,6 +114,23 @@ def test_arrows(room: str) -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def test_due_times_are_told_by_no_clock() -> None:
+    """Dates are values; what reads the clock, or draws, is not asked for them."""
+    wrong = [
+        f"{where(path, line)}: timing is pure and may not import {module}"
+        for path in files("timing")
+        for line, module in imports(path)
+        if module.split(".")[0] in IMPURE - {"datetime"}
+    ]
+    wrong += [
+        f"{where(path, number)}: timing may not ask what time it is"
+        for path in files("timing")
+        for number, text in enumerate(path.read_text().splitlines(), start=1)
+        if ".now(" in text or ".today(" in text or "utcnow" in text
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
 @pytest.mark.parametrize("room", PURE)
 def test_pure_rooms_touch_no_clock_chance_or_outside(room: str) -> None:
     """Time, chance and ids arrive in the events; otherwise a replay would not give the same decisions."""
@@ -138,6 +165,24 @@ def test_light_imports(module: str) -> None:
     code = f"import sys, {module}; print([m for m in ('ray', 'pydantic', 'cloudpickle') if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert found.stdout.strip() == "[]"
+
+
+def test_an_agent_s_process_loads_nothing_of_a_client() -> None:
+    """Its class says `@kos.agent` and asks for `kos.context()`: twelve MiB less in each of hundreds of processes."""
+    code = "import sys, kos_ray as kos; kos.agent, kos.context; print([m for m in sys.modules if 'kos_ray.' in m])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert "kos_ray.client.declared'" in found.stdout
+    heavy = ("kos_ray.client.client'", "kos_ray.client.agents'", "kos_ray.spec.", "kos_ray.engine.", "kos_ray.runtime.")
+    assert not [name for name in heavy if name in found.stdout]
+
+
+def test_a_slot_loads_none_of_the_engine_s_words() -> None:
+    """Each new slot pays for what it loads: hundreds of dataclasses took it longer than the rest of ours together."""
+    code = "import sys, kos_ray.worker.slot; print([m for m in sys.modules if m.startswith('kos_ray.model.')])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert "kos_ray.model.job'" in found.stdout
+    heavy = [name for name in ("protocol", "events", "decisions", "policy") if f"kos_ray.model.{name}'" in found.stdout]
+    assert not heavy
 
 
 @pytest.mark.parametrize("room", ARROWS)

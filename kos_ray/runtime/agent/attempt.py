@@ -27,8 +27,8 @@ class Stage(IntEnum):
 class Attempt:
     """One attempt. `rank` orders the queue, lowest first."""
 
-    __slots__ = ("args", "asked", "blobs", "group", "inputs", "key", "kill_at", "number", "pool", "public_id", "rank",
-                 "reported", "restored", "spec", "stage")  # fmt: skip
+    __slots__ = ("args", "asked", "blobs", "group", "inputs", "key", "kill_at", "latest", "number", "pool", "public_id",
+                 "rank", "ready", "reported", "restored", "scheduled_us", "spec", "stage", "told", "wrong")  # fmt: skip
 
     def __init__(
         self,
@@ -52,6 +52,10 @@ class Attempt:
         self.pool = pool
         #: payload of the job's last checkpoint, b"" where there is none
         self.restored = restored
+        #: of a schedule's: when it was due, what the last that succeeded returned, and the event it is for, as JSON
+        self.scheduled_us = 0
+        self.latest = b""
+        self.told = ""
         self.stage = Stage.WAITING
         #: hashes of blobs that it uses
         self.blobs: tuple[str, ...] = ()
@@ -60,6 +64,10 @@ class Attempt:
         #: the end it has been asked to come to (an `AttemptEnd`), and the loop time at which it is killed
         self.asked: int | None = None
         self.kill_at = 0.0
+        #: the agent that it carries takes messages
+        self.ready = False
+        #: why it was ended here, (type, message, traceback), where that makes it a failed one
+        self.wrong: tuple[str, str, str] | None = None
         #: process group of its command, 0 for none
         self.group = 0
 
@@ -70,6 +78,9 @@ class Attempt:
 
     def packet(self) -> bytes:
         """What the slot is handed, after the head."""
+        if self.scheduled_us:
+            whole = self.public_id, self.spec.name, self.args, self.inputs, self.restored, self.scheduled_us
+            return pack((*whole, self.latest, self.told) if self.latest or self.told else whole)
         if self.restored:
             return pack((self.public_id, self.spec.name, self.args, self.inputs, self.restored))
         return pack((self.public_id, self.spec.name, self.args, self.inputs))

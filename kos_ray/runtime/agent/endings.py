@@ -7,15 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from kos_ray.model.events import LogsStored
+from kos_ray.model.failpoints import reach
 from kos_ray.model.ids import NodeId
 from kos_ray.model.job import AttemptEnd
 from kos_ray.model.payload import BlobRef, open_payload
 from kos_ray.runtime.agent.attempt import Attempt, Ledger, Stage
 from kos_ray.runtime.agent.files import BlobCache, NodeFiles
+from kos_ray.runtime.agent.leases import NodeLease
 from kos_ray.runtime.agent.ports import AgentLimits
 from kos_ray.runtime.agent.reports import Error, Reports
 from kos_ray.runtime.agent.slot_end import SlotEnd
+from kos_ray.worker.memory import oom_kills
 
+#: the name of what Ray raises where its memory monitor has killed a task
+_RAYS_WORD = "OutOfMemoryError"
 _ENDED = Stage.ENDED
 _STOPPED = int(AttemptEnd.STOPPED)
 _FAILED = int(AttemptEnd.FAILED)
@@ -33,9 +38,11 @@ class Endings:
         files: NodeFiles,
         cache: BlobCache,
         limits: AgentLimits,
+        lease: NodeLease,
         node_alive: Callable[[], bool],
     ) -> None:
         self._node = node
+        self._lease = lease
         self._node_alive = node_alive
         self._ledger = ledger
         self._reports = reports
@@ -80,6 +87,7 @@ class Endings:
 
     def died(self, slot: SlotEnd, entered_us: int) -> None:
         """End what a slot had entered when its process died, as it was asked to or as a crash; then store its log."""
+        reach("agent.slot_died")
         for attempt in slot.handed:
             attempt.stage = Stage.ENDING
         self.spawn(self._died(slot, entered_us, now_us()))
@@ -89,12 +97,23 @@ class Endings:
         for attempt in slot.handed:
             error: Error | None = None
             end = attempt.asked
-            if end is None:
+            if end is None and attempt.wrong is not None:
+                end, error = _FAILED, attempt.wrong
+            elif end is None and self._lease.ended(attempt.key, attempt.number):
+                end = int(AttemptEnd.LOST)
+                error = ("LeaseOver", "nobody renewed the lease of its exclusive work in time: it was ended", "")
+            elif end is None and slot.lane:
+                end = int(AttemptEnd.LOST)
+                error = ("AgentLost", f"the agent's process {slot.pid} died while it handled this", "")
+            elif end is None:
                 cause = await self._cause(slot)
                 if not self._node_alive():
                     return  # we end as well; the scheduler learns of the node's death and knows what was here
-                end = int(AttemptEnd.CRASHED)
-                error = ("Crashed", f"the process {slot.pid} that ran it died: {cause}", "")
+                # Ray's memory monitor says it; the kernel only counts
+                starved = _RAYS_WORD in cause or oom_kills() > slot.oom_kills
+                end = int(AttemptEnd.OUT_OF_MEMORY if starved else AttemptEnd.CRASHED)
+                kind = "OutOfMemory" if starved else "Crashed"
+                error = (kind, f"the process {slot.pid} that ran it died: {cause}", "")
             await asyncio.to_thread(self._files.remove_scratch, attempt.name)
             size = self._files.log_size(slot.log_file)
             cut = (slot.log_file, slot.log_at, size) if size > slot.log_at else None
@@ -140,9 +159,11 @@ class Endings:
     ) -> None:
         attempt.stage = _ENDED
         self._ledger.let_go(attempt)
+        self._lease.forget(attempt.key, attempt.number)
         if attempt.blobs:
             self._cache.unuse(attempt.blobs)
         self._reports.add_end(attempt.key, attempt.number, end, entered_us, ended_us, pid, result, error, cut)
+        reach("agent.end_noted")
 
     def store_log(self, file: str) -> None:
         """Store the log of a slot that has ended, unless it is empty; the file goes when that is acknowledged."""
@@ -160,6 +181,7 @@ class Endings:
                 break
             except Exception:  # noqa: BLE001 - the store is elsewhere and may come back
                 await asyncio.sleep(self._limits.resend_ms / 1000)
+        reach("agent.log_stored")
         self._reports.add_log(LogsStored(node=self._node, file=file, blob=copy.name, size=size))
 
 

@@ -4,15 +4,13 @@ Read with psutil and NVML. What is not there is not said: a machine without GPUs
 """
 
 import contextlib
-import logging
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from kos_ray.model.node import GPU_MEMORY, GPU_TYPE
-
-_log = logging.getLogger("kos_ray.facts")
+from kos_ray.runtime.agent.gpus import opened
 
 #: amounts: bytes, and bits a second
 DISK, NETWORK = "disk", "network"
@@ -27,17 +25,16 @@ class Facts:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._gpus = _gpus()
+        self._gpus = opened()
 
     def lasting(self) -> tuple[dict[str, str], dict[str, int]]:
         """Labels, and amounts that can be reserved, as they are now."""
         labels: dict[str, str] = {}
-        if self._gpus:
-            nvml, handles = self._gpus
-            with contextlib.suppress(nvml.NVMLError):
-                labels[GPU_TYPE] = _text(nvml.nvmlDeviceGetName(handles[0])).replace(" ", "-")
-                # of several kinds in one node the smallest is what every one of them has
-                labels[GPU_MEMORY] = str(min(nvml.nvmlDeviceGetMemoryInfo(handle).total for handle in handles))
+        if self._gpus and (name := self._gpus.name(self._gpus.handles[0])):
+            labels[GPU_TYPE] = name.replace(" ", "-")
+        if memory := self._gpu_memory():
+            # of several kinds in one node the smallest is what every one of them has
+            labels[GPU_MEMORY] = str(min(one.total for one in memory))
         amounts = {}
         with contextlib.suppress(OSError):
             amounts[DISK] = psutil.disk_usage(str(self._directory)).free
@@ -48,13 +45,12 @@ class Facts:
 
     def passing(self) -> tuple[int, tuple[int, ...]]:
         """Percent in the battery (-1: none, or it is being charged), and bytes free on each GPU, in whole GiB."""
-        free: tuple[int, ...] = ()
-        if self._gpus:
-            nvml, handles = self._gpus
-            with contextlib.suppress(nvml.NVMLError):
-                infos = [nvml.nvmlDeviceGetMemoryInfo(handle) for handle in handles]
-                free = tuple(info.free // _GIB * _GIB for info in infos)
-        return _battery(), free
+        return _battery(), tuple(one.free // _GIB * _GIB for one in self._gpu_memory())
+
+    def _gpu_memory(self) -> list[Any]:
+        """Of each GPU; nothing where one of them does not say."""
+        found = [self._gpus.memory(handle) for handle in self._gpus.handles] if self._gpus else []
+        return found if None not in found else []
 
 
 def _battery() -> int:
@@ -63,20 +59,3 @@ def _battery() -> int:
     if found is None or found.power_plugged:
         return -1
     return int(found.percent) // _STEP * _STEP
-
-
-def _gpus() -> tuple[Any, list[Any]] | None:
-    """NVML and its devices; None where there are none."""
-    import pynvml  # noqa: PLC0415 - only agents look
-
-    try:
-        pynvml.nvmlInit()
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
-    except pynvml.NVMLError as error:
-        _log.debug("no GPUs are seen: %s", error)
-        return None
-    return (pynvml, handles) if handles else None
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value

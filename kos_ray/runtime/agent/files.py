@@ -10,6 +10,7 @@ from collections import OrderedDict
 from pathlib import Path
 
 from kos_ray.model.errors import NotFound
+from kos_ray.model.failpoints import reach
 from kos_ray.model.gang import Membership
 from kos_ray.model.ids import SpecKey
 from kos_ray.model.job import Spec
@@ -24,13 +25,15 @@ _SOCKET_PATH_MAX = 100
 class SpecEntry:
     """What the agent itself needs to know of a spec."""
 
-    __slots__ = ("command", "digest", "name", "timeout_ms")
+    __slots__ = ("command", "digest", "name", "silent_ms", "start_ms", "timeout_ms")
 
     def __init__(self, name: str, digest: bytes, spec: Spec) -> None:
         #: of the file in `specs/`, without its suffix
         self.name = name
         self.digest = digest
         self.timeout_ms = spec.timeout_ms
+        carries = spec.carries
+        self.start_ms, self.silent_ms = (carries.start_ms, carries.silent_ms) if carries is not None else (0, 0)
         self.command = bool(spec.command)
 
 
@@ -224,7 +227,9 @@ class BlobCache:
         path = self._root / OUTBOX / hash_
         if not path.exists() and hash_ in self._sizes:
             return  # another attempt had the same result, and it is stored
+        reach("agent.before_blob")
         await self._blobs.store(path)
+        reach("agent.after_blob")
         size = path.stat().st_size
         path.replace(self._root / BLOBS / hash_)
         self._add(hash_, size)

@@ -1,25 +1,29 @@
 """The slots of a node: starting them, feeding them, hearing them, and dealing with their ends."""
 
 import asyncio
-import os
 import socket
-from pathlib import Path
 from typing import Any
 
+from kos_ray.model.failpoints import reach
 from kos_ray.model.ids import NodeId
 from kos_ray.model.job import AttemptEnd, SlotKind
 from kos_ray.runtime.agent.attempt import Attempt, Ledger
 from kos_ray.runtime.agent.calls import Calls
+from kos_ray.runtime.agent.carriers import Carriers
+from kos_ray.runtime.agent.door import Door
 from kos_ray.runtime.agent.endings import Endings, cause_of, now_us
 from kos_ray.runtime.agent.files import NodeFiles
+from kos_ray.runtime.agent.left_behind import Noted
 from kos_ray.runtime.agent.pool import Pool
 from kos_ray.runtime.agent.ports import AgentLimits, Blobs, SlotStarter
 from kos_ray.runtime.agent.reports import Error, Reports
-from kos_ray.runtime.agent.slot_end import SlotEnd, peer
-from kos_ray.worker.packets import CALL, CODE, COMMAND, ENDED, HELLO, PROGRESS, unpacker
+from kos_ray.runtime.agent.samples import Running, of_slots
+from kos_ray.runtime.agent.slot_end import SlotEnd
+from kos_ray.worker.packets import BEAT, CALL, CODE, COMMAND, ENDED, PROGRESS, READY
 
 _NOT_ADMITTED = AttemptEnd.NOT_ADMITTED
-_BACKLOG = 128
+#: between two looks: after longer than this it was not only others who were silent
+_STOOD_STILL_S = 1.0
 
 
 class Fleet:
@@ -49,24 +53,19 @@ class Fleet:
         self._endings = endings
         self._calls = calls
         self._limits = limits
+        self._noted = Noted(files.root)
         self.pools: dict[SlotKind, Pool] = {}
+        self._carriers = Carriers(reports)
         self._slots: dict[str, tuple[Pool, SlotEnd]] = {}
         self._started = 0
         self._loop = asyncio.get_running_loop()
-        self._server: socket.socket | None = None
-        self._socket_path = Path()
-        self._strangers: set[socket.socket] = set()
+        self._door = Door(self._greeted)
         self._watching: asyncio.TimerHandle | None = None
+        self._watched_at = self._loop.time()
 
     def open(self) -> None:
         """Listen for slots."""
-        self._socket_path = self._files.socket_path()
-        self._server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._server.setblocking(False)
-        self._server.bind(str(self._socket_path))
-        self._socket_path.chmod(0o600)
-        self._server.listen(_BACKLOG)
-        self._loop.add_reader(self._server.fileno(), self._accept)
+        self._door.open(self._files.socket_path())
 
     def close(self) -> None:
         """Let every slot go: idle ones end now, busy ones when their attempt ends."""
@@ -76,13 +75,7 @@ class Fleet:
             if not slot.connected and slot.handle is not None:
                 slot.handle.cancel()
             self._drop(pool, slot)
-        for stranger in list(self._strangers):
-            self._dismiss(stranger)
-        if self._server is not None:
-            self._loop.remove_reader(self._server.fileno())
-            self._server.close()
-            self._server = None
-            self._socket_path.unlink(missing_ok=True)
+        self._door.close()
 
     def pool(self, kind: SlotKind) -> Pool:
         """The pool of a kind, made when it is new."""
@@ -126,16 +119,22 @@ class Fleet:
 
     def _start(self, pool: Pool) -> None:
         self._started += 1
+        name = f"{self._incarnation}-{self._started}"
+        lane = self._carriers.open_lane(pool.kind, name) if pool.kind.receiver else None
+        if pool.kind.receiver and lane is None:
+            self._end_waiting(pool, AttemptEnd.RECALLED)
+            return
         slot = SlotEnd(
-            f"{self._incarnation}-{self._started}",
-            single_use=pool.kind.single_use,
+            name,
+            kind=pool.kind,
             files=self._files,
             limits=self._limits,
             now=self._loop.time(),
         )
         pool.slots[slot.id] = slot
         self._slots[slot.id] = (pool, slot)
-        slot.handle = self._starter.start(slot.id, pool.kind, str(self._socket_path))
+        reach("agent.before_slot")
+        slot.handle = lane or self._starter.start(slot.id, pool.kind, str(self._door.path))
         slot.handle.done.add_done_callback(lambda _: self._process_ended(pool, slot))
 
     def _process_ended(self, pool: Pool, slot: SlotEnd) -> None:
@@ -162,48 +161,18 @@ class Fleet:
 
     # ---- greeting
 
-    def _accept(self) -> None:
-        assert self._server is not None
-        try:
-            stream, _ = self._server.accept()
-        except OSError:
-            return
-        pid, uid = peer(stream)
-        if uid != os.getuid():
-            stream.close()
-            return
-        stream.setblocking(False)
-        self._strangers.add(stream)
-        self._loop.add_reader(stream.fileno(), self._greet, stream, pid, unpacker())
-
-    def _greet(self, stream: socket.socket, pid: int, reader: Any) -> None:
-        """Hear a hello, and welcome a slot that is expected."""
-        try:
-            data = stream.recv(4096)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        reader.feed(data)
-        try:
-            message = next(iter(reader), None)
-        except ValueError:
-            message = ()
-        if message is None and data:
-            return
-        hello = isinstance(message, tuple) and message[:1] == (HELLO,) and len(message) == 4
-        found = self._slots.get(message[1]) if message and hello else None
-        if found is None or found[1].connected:
-            self._dismiss(stream)
-            return
-        self._strangers.discard(stream)
-        self._loop.remove_reader(stream.fileno())
+    def _greeted(self, boots: bool, name: str, stream: socket.socket, pid: int) -> bool:
+        """A process says that it is a slot, or boots to be one: who is expected is welcome."""
+        found = self._slots.get(name)
+        if found is None:
+            return False
+        if boots:
+            found[1].boots_since = self._loop.time()
+            return False
+        if found[1].connected:
+            return False
         self._welcome(*found, stream, pid)
-
-    def _dismiss(self, stream: socket.socket) -> None:
-        self._strangers.discard(stream)
-        self._loop.remove_reader(stream.fileno())
-        stream.close()
+        return True
 
     def _welcome(self, pool: Pool, slot: SlotEnd, stream: socket.socket, pid: int) -> None:
         code = str(self._files.root / CODE / pool.kind.code) if pool.kind.code else ""
@@ -214,6 +183,8 @@ class Fleet:
             self.pump(pool)
             return
         pool.failed_starts = 0
+        self._noted.slot(pid)
+        reach("agent.slot_connected")
         self._loop.add_reader(slot.stream_fd, self._readable, pool, slot)
         self._loop.add_reader(slot.pidfd, self._gone, pool, slot)
         self.pump(pool)
@@ -227,12 +198,12 @@ class Fleet:
             if slot.finished:
                 self._gone(pool, slot)
             return
-        self._hear(slot, heard)
+        self._hear(pool, slot, heard)
         pool.fill(slot)
         if not slot.handed and len(pool.slots) > pool.wanted:
             self.pump(pool)
 
-    def _hear(self, slot: SlotEnd, heard: list[tuple[Any, ...]]) -> None:
+    def _hear(self, pool: Pool, slot: SlotEnd, heard: list[tuple[Any, ...]]) -> None:
         endings = self._endings
         handed = slot.handed
         before = len(handed)
@@ -245,12 +216,20 @@ class Fleet:
                 slot.kill()
                 return
             if kind == ENDED:
+                reach("agent.outcome_heard")
+                self._noted.forget(handed[0].group)
                 endings.outcome(slot, handed.popleft(), message)
                 slot.ran(message[5] - message[4])
             elif kind == COMMAND and handed:
                 handed[0].group = message[3]
+                self._noted.command(message[3])
             elif kind == PROGRESS and handed:
                 self._reports.add_progress(handed[0].key, handed[0].number, *message[3:])
+            elif kind == READY and handed:
+                slot.heard_at = self._loop.time()
+                self._carriers.ready(pool.kind, slot, self._entered_us(slot))
+            elif kind == BEAT:
+                slot.heard_at = self._loop.time()
             elif kind == CALL and handed:
                 self._calls.hear(slot, handed[0], *message[3:])
         if len(handed) != before:
@@ -261,8 +240,9 @@ class Fleet:
         if slot.dropped:
             return
         while (heard := slot.listen()) is not None:
-            self._hear(slot, heard)
+            self._hear(pool, slot, heard)
         pool.take_back(slot)
+        self._close_lanes(pool, slot)
         if slot.handed:
             slot.kill()
             self._endings.died(slot, self._entered_us(slot))
@@ -271,6 +251,13 @@ class Fleet:
         self._drop(pool, slot)
         self.pump(pool)
 
+    def _close_lanes(self, pool: Pool, slot: SlotEnd) -> None:
+        """If an agent lives in a slot that is to end, it gets nothing more; what it handles now it may end."""
+        for lanes in self._carriers.away(pool.kind, slot, self.pools.values()):
+            for lane in list(lanes.slots.values()):
+                self._release(lanes, lane)
+            self._end_waiting(lanes, AttemptEnd.RECALLED)
+
     def _entered_us(self, slot: SlotEnd) -> int:
         """When the first of `handed` was entered: right after the one before it, or when it was handed over."""
         return now_us() - int((self._loop.time() - slot.head_since) * 1e6)
@@ -278,6 +265,8 @@ class Fleet:
     def _drop(self, pool: Pool, slot: SlotEnd) -> None:
         """Forget a slot."""
         slot.dropped = True
+        for pid in (slot.pid, *[attempt.group for attempt in slot.handed]):
+            self._noted.forget(pid)
         if slot.connected:
             self._loop.remove_reader(slot.stream_fd)
             self._loop.remove_reader(slot.pidfd)
@@ -309,7 +298,7 @@ class Fleet:
         """The slot that runs an attempt, or is about to."""
         return next((slot for _, slot in self._slots.values() if slot.handed and slot.handed[0] is attempt), None)
 
-    def ask(self, slot: SlotEnd, attempt: Attempt, end: AttemptEnd, grace_ms: int) -> None:
+    def ask(self, slot: SlotEnd, attempt: Attempt, end: AttemptEnd, grace_ms: int, *, for_good: bool = False) -> None:
         """Ask an entered attempt to end, and see to it that it is killed when it has not by then."""
         margin_ms = self._limits.command_margin_ms if attempt.spec.command else 0
         kill_at = self._loop.time() + (grace_ms + margin_ms) / 1000
@@ -319,9 +308,20 @@ class Fleet:
         elif kill_at >= attempt.kill_at:
             return
         attempt.kill_at = kill_at
-        slot.ask_to_stop(attempt, grace_ms)
+        slot.ask_to_stop(attempt, grace_ms, for_good=for_good)
+        self._close_lanes(attempt.pool, slot)
         if grace_ms + margin_ms <= 0:
             slot.kill()
+
+    def processes(self) -> list[Running]:
+        """The processes of slots, with what they run."""
+        return of_slots(slot for _, slot in self._slots.values())
+
+    def starting(self) -> tuple[tuple[str, int, bool], ...]:
+        """Slots that are not ready: their namespace, since how many seconds, and whether they have a process yet."""
+        some = [(pool.kind.namespace, slot) for pool, slot in self._slots.values() if not slot.connected]
+        now = self._loop.time()
+        return tuple((space, int(now - slot.started_at), slot.boots_since is not None) for space, slot in some)
 
     # ---- what time brings
 
@@ -332,14 +332,18 @@ class Fleet:
         """See to long attempts, timeouts, kills that are due, and slots that do not come."""
         self._watching = None
         now = self._loop.time()
+        stood_still, self._watched_at = now - self._watched_at > _STOOD_STILL_S, now
         for pool in list(self.pools.values()):
             for slot in list(pool.slots.values()):
+                if stood_still:  # whoever stood still with us shows a sign of life from now on
+                    slot.heard_at = now
                 if slot.handed:
                     self._watch_head(pool, slot, now)
                 elif not slot.connected:
                     self._watch_start(pool, slot, now)
             starving = pool.starving_since
-            if starving is not None and now - starving > self._limits.admission_ms / 1000:
+            late = starving is not None and now - starving > self._limits.admission_ms / 1000
+            if late and not any(slot.boots(now) for slot in pool.slots.values()):
                 self._not_admitted(pool)
         if self._watching is None and (self._ledger.held or any(not s.connected for _, s in self._slots.values())):
             self._watch_later()
@@ -362,10 +366,13 @@ class Fleet:
             self.ask(slot, head, AttemptEnd.TIMED_OUT, self._limits.timeout_grace_ms)
         if head.asked is not None and now >= head.kill_at:
             slot.kill()
+        elif head.wrong is None and (wrong := self._carriers.wrong(slot, elapsed_ms, now)) is not None:
+            head.wrong = wrong
+            slot.kill()
 
     def _watch_start(self, pool: Pool, slot: SlotEnd, now: float) -> None:
         """Withdraw a start that Ray does not admit, and ask anew; meanwhile others of the pool do its work."""
-        if now - slot.started_at > self._limits.admission_ms / 1000 and pool.connected and not slot.dropped:
+        if pool.connected and slot.late(now) and not slot.dropped:
             self._release(pool, slot)
             self.pump(pool)
 
@@ -373,5 +380,5 @@ class Fleet:
         for slot in list(pool.slots.values()):
             if not slot.connected:
                 self._release(pool, slot)
-        self._end_waiting(pool, _NOT_ADMITTED)
+        self._end_waiting(pool, AttemptEnd.RECALLED if pool.kind.receiver else _NOT_ADMITTED)
         self.pump(pool)

@@ -6,15 +6,17 @@ from pathlib import Path
 from typing import Protocol
 
 from kos_ray.model.job import SlotKind
-from kos_ray.model.protocol import Accepted, Acked, Report, Submit
+from kos_ray.model.protocol import Accepted, Acked, Renew, Renewed, Report, Submit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentLimits:
     """Bounds and delays of a node agent."""
 
-    #: how long attempts of a kind wait for its first slot to connect, from its request to its greeting
+    #: how long attempts of a kind wait for the process of its first slot to be there, from its request
     admission_ms: int = 10_000
+    #: and how long after that: it loads code, perhaps from a cold disk, and another one would not be quicker
+    boot_ms: int = 600_000
     #: how long one delivery of a report may take before it counts as failed
     send_ms: int = 10_000
     #: a report that is not acknowledged by then is sent again
@@ -98,4 +100,8 @@ class Uplink(Protocol):
 
     async def submit(self, submit: Submit) -> Accepted:
         """Deliver a job's request for a child. May raise: it is sent again."""
+        ...
+
+    async def renew(self, renew: Renew) -> Renewed:
+        """Ask for time for exclusive work. May raise: it is asked for again."""
         ...

@@ -5,6 +5,9 @@ from collections import deque
 from collections.abc import Callable
 
 from kos_ray.model import events
+from kos_ray.model.agent_snapshots import AgentsUnsaved
+from kos_ray.model.agents import AgentsSaid
+from kos_ray.model.failpoints import reach
 from kos_ray.model.ids import JobKey, NodeId
 from kos_ray.model.protocol import Acked, Report
 from kos_ray.runtime.agent.ports import AgentLimits, Uplink
@@ -36,11 +39,15 @@ class _Columns:
         self.logs: list[events.LogsStored] = []
         self.progress: dict[tuple[JobKey, int], tuple[int, str]] = {}
         #: key, attempt, number, payload, time
-        self.checkpoints: list[tuple[JobKey, int, int, bytes, int]] = []
+        self.checkpoints: list[tuple[JobKey, int, int, bytes, int, str]] = []
+        self.unsaved: list[tuple[JobKey, int, str]] = []
+        #: key, attempt, and whether the agent takes messages
+        self.agents: list[tuple[JobKey, int, bool]] = []
         self.size = 0
 
     def __bool__(self) -> bool:
-        return bool(self.keys or self.entered or self.logs or self.progress or self.checkpoints)
+        said = self.progress or self.checkpoints or self.agents or self.unsaved
+        return bool(self.keys or self.entered or self.logs or said)
 
 
 class Reports:
@@ -147,12 +154,22 @@ class Reports:
         self._progress.clear()
         self._wake.set()
 
-    def add_checkpoint(self, key: JobKey, attempt: int, number: int, payload: bytes, at_us: int) -> None:
-        """Report the state that an attempt has saved."""
-        self._next.checkpoints.append((key, attempt, number, payload, at_us))
+    def add_checkpoint(self, key: JobKey, attempt: int, number: int, payload: bytes, at_us: int, why: str = "") -> None:
+        """Report the state that an attempt has saved; of an agent, `why`."""
+        self._next.checkpoints.append((key, attempt, number, payload, at_us, why))
         self._next.size += len(payload)
         if self._next.size >= self._limits.report_bytes_max:
             self._seal()
+        self._wake.set()
+
+    def add_unsaved(self, key: JobKey, attempt: int, text: str) -> None:
+        """Report why the agent which an attempt carries could not save its state when it was asked to."""
+        self._next.unsaved.append((key, attempt, text))
+        self._wake.set()
+
+    def add_agent(self, key: JobKey, attempt: int, *, ready: bool) -> None:
+        """Report that the agent which an attempt carries takes messages, or does no more."""
+        self._next.agents.append((key, attempt, ready))
         self._wake.set()
 
     def add_log(self, stored: events.LogsStored) -> None:
@@ -176,6 +193,7 @@ class Reports:
             if stored is None and self._sealed[0].checkpoints:
                 return  # it is sent again, and answered
             self._on_acked(self._sealed.popleft(), stored or ())
+            reach("agent.report_acked")
             self._nudge.set()
 
     async def _run(self) -> None:
@@ -195,7 +213,9 @@ class Reports:
     async def _send(self, report: Report) -> None:
         try:
             async with asyncio.timeout(self._limits.send_ms / 1000) as self._sending:
+                reach("agent.before_report")
                 answer = await self._uplink.send(report)
+                reach("agent.after_report")
         except Exception:  # noqa: BLE001 - however the uplink fails, the report is sent again
             return
         finally:
@@ -230,6 +250,8 @@ class Reports:
                 logs=tuple(c.logs),
                 progress=self._progress_event(c),
                 checkpoints=self._checkpoints_event(c),
+                agents=self._agents_event(c),
+                unsaved=self._unsaved_event(c),
             )
         )
 
@@ -243,11 +265,29 @@ class Reports:
     def _checkpoints_event(self, c: _Columns) -> tuple[events.CheckpointsStored, ...]:
         if not c.checkpoints:
             return ()
-        keys, attempts, numbers, payloads, at_us = zip(*c.checkpoints, strict=True)
+        keys, attempts, numbers, payloads, at_us, whys = zip(*c.checkpoints, strict=True)
         stored = events.CheckpointsStored(
-            node=self._node, keys=keys, attempts=attempts, numbers=numbers, payloads=payloads, at_us=at_us
+            node=self._node,
+            keys=keys,
+            attempts=attempts,
+            numbers=numbers,
+            payloads=payloads,
+            at_us=at_us,
+            whys=tuple((i, why) for i, why in enumerate(whys) if why),
         )
         return (stored,)
+
+    def _agents_event(self, c: _Columns) -> tuple[AgentsSaid, ...]:
+        if not c.agents:
+            return ()
+        keys, attempts, ready = zip(*c.agents, strict=True)
+        return (AgentsSaid(node=self._node, keys=keys, attempts=attempts, ready=ready),)
+
+    def _unsaved_event(self, c: _Columns) -> tuple[AgentsUnsaved, ...]:
+        if not c.unsaved:
+            return ()
+        keys, attempts, texts = zip(*c.unsaved, strict=True)
+        return (AgentsUnsaved(node=self._node, keys=keys, attempts=attempts, texts=texts),)
 
     def _entered_event(self, c: _Columns) -> tuple[events.AttemptsEntered, ...]:
         if not c.entered:

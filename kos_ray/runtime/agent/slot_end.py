@@ -12,11 +12,14 @@ from typing import Any
 
 import msgpack
 
+from kos_ray.model.failpoints import reach
+from kos_ray.model.job import SlotKind
 from kos_ray.runtime.agent.attempt import Attempt, Stage
 from kos_ray.runtime.agent.files import NodeFiles
 from kos_ray.runtime.agent.ports import AgentLimits, SlotHandle
 from kos_ray.runtime.agent.processes import kill_tree
-from kos_ray.worker.packets import ANSWER, HEAD, PACKET_MAX, STOP, WELCOME, Welcome, pack, unpacker
+from kos_ray.worker.memory import oom_kills
+from kos_ray.worker.packets import ANSWER, HEAD, LANE, PACKET_MAX, SAVE, STOP, WELCOME, Welcome, pack, unpacker
 
 _WAITING = Stage.WAITING
 _HANDED = Stage.HANDED
@@ -32,11 +35,15 @@ _MEAN_SHARE = 0.125
 class SlotEnd:
     """One slot, from the request to start it to the end of its process."""
 
-    def __init__(self, slot_id: str, *, single_use: bool, files: NodeFiles, limits: AgentLimits, now: float) -> None:
+    def __init__(self, slot_id: str, *, kind: SlotKind, files: NodeFiles, limits: AgentLimits, now: float) -> None:
         self.id = slot_id
+        #: it is no process of its own, but a lane into an agent's
+        self.lane = bool(kind.receiver)
         self.handle: SlotHandle | None = None
         self.started_at = now
         self.connected = False
+        #: loop time since when its process is there, None where it is not yet
+        self.boots_since: float | None = None
         #: takes no more attempts: its queue is closed, and it ends when that is empty
         self.closing = False
         #: a single-use slot has its attempt
@@ -51,12 +58,16 @@ class SlotEnd:
         self.handed: deque[Attempt] = deque()
         #: loop time since when the first of `handed` is the first
         self.head_since = now
+        #: loop time of the last sign of life of an agent in it
+        self.heard_at = now
         #: how many attempts it may have at a time
         self.target = 1
+        #: how many processes the kernel had killed for want of memory when it was started
+        self.oom_kills = oom_kills()
         self.log_file = f"{slot_id}.log"
         #: where the log of the next attempt begins
         self.log_at = 0
-        self._single_use = single_use
+        self._single_use = kind.single_use
         self._files = files
         self._limits = limits
         self._mean_us = 0.0
@@ -65,6 +76,16 @@ class SlotEnd:
         self._queue_in: socket.socket | None = None
         self._queue_out: socket.socket | None = None
         self._unpacker = unpacker()
+
+    def late(self, now: float) -> bool:
+        """Whether Ray should have given it a process by now, or its process should be ready."""
+        since = self.boots_since
+        limit_ms = self._limits.admission_ms if since is None else self._limits.boot_ms
+        return not self.connected and now - (self.started_at if since is None else since) > limit_ms / 1000
+
+    def boots(self, now: float) -> bool:
+        """Whether its process is there, and not ready yet, and that not for too long."""
+        return self.boots_since is not None and not self.connected and not self.late(now)
 
     def connect(self, stream: socket.socket, pid: int, node: str, code: str) -> None:
         """Take over its line and send it its queue.
@@ -105,6 +126,7 @@ class SlotEnd:
         if HEAD.size + len(packet) > PACKET_MAX:
             self._files.spill(attempt.name, packet)
             packet = pack((attempt.name,))
+        reach("agent.before_hand")
         try:
             self._queue_in.send(HEAD.pack(attempt.key, attempt.number) + packet)
         except BlockingIOError:
@@ -113,6 +135,7 @@ class SlotEnd:
             self.head_since = self._loop.time()
         self.handed.append(attempt)
         attempt.stage = _HANDED
+        reach("agent.after_hand")
         self.used = self._single_use
         return True
 
@@ -176,12 +199,24 @@ class SlotEnd:
         self.finished = True
         return None
 
-    def ask_to_stop(self, attempt: Attempt, grace_ms: int) -> None:
+    def ask_to_stop(self, attempt: Attempt, grace_ms: int, *, for_good: bool = False) -> None:
         """Send a stop request. One that finds the line full is not needed: the kill comes after its grace."""
         if self._stream is None:
             return
         with contextlib.suppress(OSError):
-            self._stream.send(pack((STOP, attempt.key, attempt.number, grace_ms)))
+            self._stream.send(pack((STOP, attempt.key, attempt.number, grace_ms, for_good)))
+
+    def open_lane(self, slot_id: str) -> None:
+        """Ask the agent in it for one more lane; one that finds the line full does not come, and is asked for again."""
+        if self._stream is not None:
+            with contextlib.suppress(OSError):
+                self._stream.send(pack((LANE, slot_id)))
+
+    def ask_to_save(self, attempt: Attempt) -> None:
+        """Ask the agent in it to save its state; one that finds the line full is asked again by whoever wants it."""
+        if self._stream is not None:
+            with contextlib.suppress(OSError):
+                self._stream.send(pack((SAVE, attempt.key, attempt.number)))
 
     def answer(self, number: int, wrong: str, value: Any) -> None:
         """Answer a call; the slot waits for it, so that the line has room. One that has died needs none."""
@@ -205,6 +240,7 @@ class SlotEnd:
     def kill(self) -> None:
         """End its process by force, with everything below it."""
         if self.alive:
+            reach("agent.before_kill")
             kill_tree(self.pidfd, self.pid)
         group = self.handed[0].group if self.handed else 0
         if group:

@@ -21,7 +21,8 @@ def member(told: tuple[str, int]) -> dict[str, object]:
     gang = context.gang
     assert gang is not None
     name = f"{gang.round}-{gang.rank}"
-    _note(folder, name, number=number, pid=os.getpid(), node=context.node, rank=gang.rank, size=gang.size)
+    told_now = {"rank": gang.rank, "size": gang.size, "nodes": gang.nodes}
+    _note(folder, name, number=number, pid=os.getpid(), node=context.node, **told_now)
     while not (folder / "release").exists():
         if context.should_stop():
             return {}

@@ -3,13 +3,16 @@
 import json
 import os
 import signal
+import sqlite3
 import time
 import uuid
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import ray
 
+from kos_ray import context, effects
 from kos_ray.spec.replay import replay_task
 
 
@@ -76,6 +79,31 @@ def hold(folder: str, name: str) -> str:
     return name
 
 
+def small_or_hold(item: tuple[str, int, bool]) -> int:
+    """One of many short jobs, or one that runs until the file `release` is there."""
+    folder, number, holds = item
+    path = prove(folder, str(number))
+    while holds and not (Path(folder) / "release").exists():
+        time.sleep(0.01)
+    proved(path)
+    return number
+
+
+def charge(bank: str, die: str) -> int:
+    """Make one row, and kill the process of the first attempt before that or behind it; which attempt made it."""
+    mine = context()
+    with closing(sqlite3.connect(bank, timeout=30)) as connection:
+        if die == "before" and mine.fence == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        with effects.sql(connection) as once:
+            if not once.done:
+                connection.execute("INSERT INTO charges VALUES (?, ?)", (mine.token, mine.fence))
+                once.result = mine.fence
+        if die == "after" and mine.fence == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return int(once.result)
+
+
 def die_once(item: tuple[str, int]) -> int:
     """The item 0 kills its process at its first attempt; the others only prove that they ran."""
     folder, number = item
@@ -112,3 +140,26 @@ def fail(times: int, folder: str) -> int:
     if attempts <= times:
         raise ValueError(f"attempt {attempts}")
     return attempts
+
+
+def due(folder: str) -> str:
+    """Prove itself under the instant at which its schedule had it due."""
+    at = context().scheduled_at
+    assert at is not None, "a schedule made it"
+    prove(folder, at.isoformat())
+    return at.isoformat()
+
+
+def count_on(folder: str) -> int:
+    """One more than the run before it returned, which is proved."""
+    number = (context().last_result or 0) + 1
+    prove(folder, str(number))
+    return number
+
+
+def told(folder: str) -> str:
+    """Prove itself under the id of the event that it was made for."""
+    event = context().event
+    assert event is not None, "a reaction made it"
+    prove(folder, " ".join(one.id for one in event.events) or event.id)
+    return event.id

@@ -47,6 +47,18 @@ def until_asked(folder: str) -> None:
     kos.context().checkpoint(["stopped", "here"])
 
 
+def stalls_once(folder: str) -> str:
+    """Say something and then nothing, until asked to stop; in the next attempt go on for longer than the timeout."""
+    context = kos.context()
+    for step in range(30):
+        context.progress(0.5, "the same as before")
+        time.sleep(0.1)
+        if step == 2 and context.attempt == 1:
+            until_asked(folder)
+            return "stalled"
+    return "went on"
+
+
 def speak(folder: str) -> None:
     """Print a line, and more when the test has seen it."""
     print(f"hello from {kos.context().job_id}")

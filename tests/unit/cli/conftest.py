@@ -44,6 +44,7 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
     )
     runtime.DATABASE = "journal.db"  # type: ignore[attr-defined]
     runtime.verify = lambda **_: Report(problems=world.problems)  # type: ignore[attr-defined]
+    runtime.leaks = world.leaked  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "kos_ray.client", client)
     monkeypatch.setitem(sys.modules, "kos_ray.runtime.connect", runtime)
     monkeypatch.setattr("kos_ray.runtime.connect", runtime, raising=False)

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from kos_ray.model.views import (
     EventView,
     Explanation,
     JobView,
+    Leak,
     LearntKind,
     NodeStanding,
     NodeView,
@@ -49,6 +50,8 @@ class World:
         self.calls: list[tuple[Any, ...]] = []
         self.running = False
         self.problems: tuple[str, ...] = ()
+        #: what is left behind
+        self.leaks: tuple[Leak, ...] = ()
         self.digest_suffix = ""
         #: jobs that `jobs` and `views` know, newest first; empty: those of the drafts
         self.views: list[JobView] = []
@@ -64,6 +67,10 @@ class World:
         self.learnt: list[LearntKind] = []
         #: what whoever waits is told instead
         self.interrupt: BaseException | None = None
+
+    def leaked(self, address: str | None = None, *, end: bool = False) -> tuple[Leak, ...]:
+        self.calls.append(("leaks", address, end))
+        return tuple(replace(leak, ended=end) for leak in self.leaks)
 
     def view(self, ref: str) -> JobView:
         index = int(ref.removeprefix("id-")) if ref.startswith("id-") else 0

@@ -31,12 +31,24 @@ COMMANDS = [
         for word in ("events", "history", "graph", "nodes", "top", "init", "validate", "schema", "doctor", "demo")
     ],
     ("import", "wfformat"),
-    *[("journal", word) for word in ("verify", "rehearse", "backup", "restore")],
+    *[("journal", word) for word in ("verify", "rehearse", "backup", "restore", "compact")],
+    *[("notify", word) for word in ("ls", "redrive", "test", "secret")],
     *[("dlq", word) for word in ("ls", "redrive")],
     *[("audit", word) for word in ("verify", "anchor", "export")],
     ("config", "show"),
     *[("sim", word) for word in ("run", "compare")],
+    *[
+        ("schedule", word)
+        for word in ("validate", "next", "describe", "calendar", "add", "ls", "get", "pause", "resume")
+    ],
+    *[("schedule", word) for word in ("apply", "trigger", "backfill", "rm")],
+    *[("event", word) for word in ("emit", "watch", "serve", "files", "queue", "plugin")],
+    *[("agent", word) for word in ("register", "start", "stop", "restart", "suspend", "resume")],
+    *[("agent", word) for word in ("ls", "get", "call", "logs", "rm")],
     *[("scheduler", word) for word in ("show", "set", "load")],
+    *[("lock", word) for word in ("ls", "get", "acquire", "release", "break")],
+    *[("mailbox", word) for word in ("ls", "put", "take", "peek", "revive")],
+    *[(word,) for word in ("signal", "approve", "reject", "approvals")],
     *[("node", word) for word in ("ls", "cordon", "uncordon", "drain", "label", "windows", "advise")],
 ]
 
@@ -196,7 +208,8 @@ def test_options_reach_the_client(kos: Kos, world: World, monkeypatch: pytest.Mo
     assert ("connect", "h:1", "team") in world.calls
     assert ("jobs", {"state": None, "type": "t", "namespace": "team", "limit": 3}) in world.calls
     kos("up", "--state", "/x", "--num-cpus", "2")
-    assert ("up", {"address": "h:1", "state_dir": Path("/x"), "num_cpus": 2}) in world.calls
+    wanted = {"address": "h:1", "state_dir": Path("/x"), "num_cpus": 2, "adopt": False}
+    assert ("up", wanted) in world.calls
 
 
 def test_standard_input_and_namespace(kos: Kos, world: World, monkeypatch: pytest.MonkeyPatch) -> None:

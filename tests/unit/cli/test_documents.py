@@ -17,7 +17,7 @@ from kos_ray.cli.reference import reference
 from kos_ray.cli.starter import STARTER
 from kos_ray.model.errors import ClusterUnreachable
 from kos_ray.model.ids import JobKey
-from kos_ray.model.views import JobView
+from kos_ray.model.views import JobView, Leak
 from kos_ray.observe.load import load_table
 from kos_ray.observe.tables import job_table
 
@@ -132,6 +132,10 @@ def test_doctor_with_a_cluster_and_a_broken_journal(
     assert "h:1 takes connections" in out
     assert "2 CPUs for work" in out
     assert "whoever reaches" in out
+    world.leaks = (Leak(kind="node agent", name="kos-agent-x", why="it does not answer"),)
+    assert "kos doctor --fix ends it" in kos("doctor", "--address", "h:1")[1]
+    assert "it was ended" in kos("doctor", "--address", "h:1", "--fix")[1]
+    assert world.calls[-1] == ("leaks", "h:1", True)
     world.error = ClusterUnreachable("gone\nmore")
     code, out, _ = kos("doctor", "--address", "h:1")
     assert code == 1

@@ -101,7 +101,7 @@ def test_top_is_one_picture_in_a_pipe(kos: Kos, world: World) -> None:
     assert code == 0
     assert "w/b.0" in out
     assert "CPU" in out
-    assert set(json.loads(kos("top", "--json")[1])) == {"status", "running", "ready"}
+    assert set(json.loads(kos("top", "--json")[1])) == {"status", "running", "ready", "gpus"}
 
 
 def test_top_is_redrawn_on_a_terminal(kos: Kos, world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,14 @@
 
 import json
 import sys
+import threading
 from pathlib import Path
 
 import pytest
-from fake_cluster import Kos, World
+from fake_cluster import WORKFLOW, Kos, World
 
 from kos_ray.cli.oneoff import exit_status
+from kos_ray.cli.shell import run_guarded
 from kos_ray.model.ids import JobKey
 from kos_ray.model.views import JobView
 
@@ -27,6 +29,22 @@ def test_a_command_is_submitted_and_its_output_shown(kos: Kos, world: World) -> 
     assert draft.name == "n"
     assert draft.spec.env == (("A", "b"),)
     assert dict(draft.spec.resources.amounts)["CPU"] == 20_000
+
+
+def test_a_key_makes_a_command_one_job(kos: Kos, world: World) -> None:
+    assert kos("run", "--idempotency-key", "order-7", "--", "true")[0] == 0
+    assert world.drafts[0].idempotency_key == "order-7"
+    code, _, err = kos("run", "--idempotency-key", "x" * 256, "--", "true")
+    assert code != 0
+    assert "idempotency_key" in err
+    assert "255" in err
+
+
+def test_each_job_of_a_document_has_its_own_key(kos: Kos, world: World) -> None:
+    assert kos("submit", WORKFLOW, "--idempotency-key", "night")[0] == 0
+    keys = [draft.idempotency_key for draft in world.drafts]
+    assert len(set(keys)) == len(keys) > 1
+    assert keys[0] == f"night/{world.drafts[0].name}"
 
 
 def test_options_behind_the_command_belong_to_it(kos: Kos, world: World) -> None:
@@ -103,3 +121,14 @@ def test_following_logs_shows_every_attempt(kos: Kos, world: World) -> None:
     assert "attempt 2" in err
     assert kos("logs", "a", "-f", "--json")[0] == 2
     assert kos("logs", "a", "-f", "--attempt", "1")[0] == 2
+
+
+def test_what_threads_of_libraries_print_is_no_part_of_an_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    def command() -> None:
+        thread = threading.Thread(target=lambda: print("(raylet) a node died"))
+        thread.start()
+        thread.join()
+        print("{}")
+
+    assert run_guarded(command) == 0
+    assert capsys.readouterr() == ("{}\n", "(raylet) a node died\n")

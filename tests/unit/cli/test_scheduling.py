@@ -151,3 +151,14 @@ def test_nothing_learnt_is_said(world: World, kos: Kos) -> None:
 def test_how_long_a_job_runs_is_explained(world: World, kos: Kos, run_time: RunTime, text: str) -> None:
     world.explanation = Explanation(key=JobKey(1), state="ready", run_time=run_time)
     assert text in " ".join(kos("explain", "late")[1].split())
+
+
+def test_a_journal_that_cannot_write_is_an_exit_code(world: World, kos: Kos) -> None:
+    world.scheduling = SchedulingView(trouble="/s/journal.db: database or disk is full", trouble_since_us=1_000_000)
+    code, out, _ = kos("status")
+    assert code == 1
+    assert "database or disk is full" in " ".join(out.split())
+    code, out, _ = kos("status", "--json")
+    assert (code, json.loads(out)["scheduling"]["trouble_since_us"]) == (1, 1_000_000)
+    world.scheduling = SchedulingView()
+    assert kos("status")[0] == 0

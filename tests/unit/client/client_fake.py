@@ -3,6 +3,7 @@
 import io
 import pickle
 import threading
+from collections import defaultdict
 from typing import Any
 
 import msgpack
@@ -11,10 +12,20 @@ from kos_ray.client.client import Client
 from kos_ray.model import payload
 from kos_ray.model.errors import NotFound
 from kos_ray.model.job import JobState, Spec
-from kos_ray.model.protocol import Accepted, Outcomes, Submit
+from kos_ray.model.protocol import Accepted, Array, Outcomes, Singles, Submit
 from kos_ray.model.views import JobView
 from kos_ray.model.wire import from_plain, to_plain
 from kos_ray.worker.results import describe, pack_exception
+
+
+def as_arrays(singles: Singles | None) -> list[Array]:
+    """The same jobs, each as an array of its own."""
+    if singles is None:
+        return []
+    return [
+        Array(id=id_, count=-1, spec=singles.hashes[spec], args=(args,))
+        for id_, spec, args in zip(singles.ids, singles.specs, singles.args, strict=True)
+    ]
 
 
 class FakeCluster:
@@ -30,7 +41,9 @@ class FakeCluster:
         self.states: dict[int, JobState] = {}
         self.refuse = ""
         self.blobs: dict[str, bytes] = {}
-        self._pending: list[tuple[int, bytes, Any]] = []
+        #: what each session is still to be told, and the sessions that are to be told of a job
+        self._pending: dict[str, list[tuple[int, bytes, Any]]] = defaultdict(list)
+        self._watching: dict[int, set[str]] = defaultdict(set)
         self._ends: dict[int, tuple[int, bytes, Any]] = {}
         #: jobs whose outcomes were asked for besides those that were submitted
         self.watched: list[int] = []
@@ -49,7 +62,7 @@ class FakeCluster:
         self.requests.append(request)
         self.specs.update(request.specs)
         first = key = len(self.jobs) + 1
-        for array in request.arrays:
+        for array in (*request.arrays, *as_arrays(request.singles)):
             count = abs(array.count)
             assert len(array.args) == count
             self.ids[array.id] = range(key, key + count)
@@ -58,6 +71,7 @@ class FakeCluster:
             for args in array.args:
                 self.jobs[key] = (array.spec, array, args)
                 self.states[key] = JobState.READY
+                self._watching[key].add(request.watcher)
                 key += 1
         if self.running:
             self.run_all()
@@ -96,15 +110,16 @@ class FakeCluster:
         with self._arrived:
             self.states[key] = state
             self._ends[key] = (key, result, error)
-            self._pending.append((key, result, error))
+            for session in self._watching[key]:
+                self._pending[session].append(self._ends[key])
             self._arrived.notify_all()
 
-    def poll(self, _session: str, epoch: int, acked: int, _timeout: float) -> bytes:
+    def poll(self, session: str, epoch: int, acked: int, _timeout: float) -> bytes:
         if epoch != 1:
             return _pack(Outcomes(number=0, epoch=1))
         with self._arrived:
-            self._arrived.wait_for(lambda: self._pending, 0.2)
-            taken, self._pending = self._pending, []
+            self._arrived.wait_for(lambda: self._pending[session], 0.2)
+            taken = self._pending.pop(session)
         errors = tuple((i, *error) for i, (_, _, error) in enumerate(taken) if error)
         states = tuple(int(self.states[key]) for key, _, _ in taken)
         keys, results = tuple(key for key, _, _ in taken), tuple(result for _, result, _ in taken)
@@ -129,10 +144,12 @@ class FakeCluster:
             self.finish(key, JobState.CANCELLED, b"", None)
         return len(live)
 
-    def watch(self, _session: str, keys: list[int]) -> int:
+    def watch(self, session: str, keys: list[int]) -> int:
         with self._arrived:
             self.watched += keys
-            self._pending += [self._ends[key] for key in keys if key in self._ends]
+            for key in keys:
+                self._watching[key].add(session)
+            self._pending[session] += [self._ends[key] for key in keys if key in self._ends]
             self._arrived.notify_all()
         return 1
 

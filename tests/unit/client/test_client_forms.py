@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import cloudpickle
+import msgpack
 import pytest
 from client_fake import FakeCluster
 
@@ -15,6 +16,8 @@ from kos_ray.client.ids import uuid7s
 from kos_ray.model.errors import InvalidSpec, JobCancelled, JobFailed, KosError, Refused
 from kos_ray.model.gang import GangMode, GangSpec, OnFailure
 from kos_ray.model.job import After
+from kos_ray.model.protocol import Accepted
+from kos_ray.model.wire import to_plain
 
 
 @pytest.fixture
@@ -105,10 +108,18 @@ def test_submit_many_shares_templates_and_keeps_names(cluster: FakeCluster, clie
     assert client.submit(sum, jobs[:4]).result(5) == 12, "a list of jobs stands for the list of their results"
 
 
+def test_an_older_scheduler_s_silence_is_no_answer(cluster: FakeCluster, client: Client) -> None:
+    """It passes over fields that it does not know, and so over all jobs."""
+    cluster.submit = lambda _: msgpack.packb(to_plain(Accepted(epoch=1)))  # type: ignore[method-assign]
+    with pytest.raises(Refused, match="expected the scheduler to take 1 jobs, it took 0: it is of an older kos_ray"):
+        client.submit_many([kos.Call(double, (1,))])
+
+
 def test_many_go_in_several_requests(cluster: FakeCluster, client: Client) -> None:
     cluster.running = False
     jobs = client.submit_many(kos.Call(double, (i,)) for i in range(12_000))
-    assert [len(request.arrays) for request in cluster.requests] == [5_000, 5_000, 2_000]
+    assert [request.job_count for request in cluster.requests] == [5_000, 5_000, 2_000]
+    assert not any(request.arrays for request in cluster.requests), "as columns"
     assert [job._key for job in jobs] == list(range(1, 12_001))
     assert len(client.submit_many([])) == 0
 

@@ -13,6 +13,7 @@ from kos_ray.model.errors import JobFailed
 from kos_ray.model.ids import JobKey
 from kos_ray.model.job import JobState
 from kos_ray.model.protocol import Outcomes
+from kos_ray.runtime.connect import Away
 
 KEPT = 10_000
 
@@ -96,3 +97,23 @@ def test_many_wait_for_one(cluster: FakeCluster, client: Client) -> None:
         thread.join(30)
     assert found == [text(1)] * 8
     assert not client._outbox._collected
+
+
+def test_whoever_begins_to_wait_while_the_scheduler_restarts_is_heard_when_it_is_back(
+    cluster: FakeCluster, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of jobs that another client has handed over, nothing is known here: the scheduler has to be told."""
+    job = client.submit(text, 1)
+    assert job.result(30) == text(1)
+    real, away = cluster.watch, [True, True]
+
+    def restarting(session: str, keys: list[int]) -> int:
+        if away:
+            away.pop()
+            raise Away("the scheduler restarts")
+        return real(session, keys)
+
+    monkeypatch.setattr(cluster, "watch", restarting)
+    with cluster.client() as other:
+        assert other.job(job.id).wait(30) is JobState.SUCCEEDED
+    assert not away

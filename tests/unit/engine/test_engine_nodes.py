@@ -15,7 +15,7 @@ LABELLED = replace(NODE, labels=((HOST, "h"), ("zone", "x")))
 
 
 def say(hands: Hands, *names: str, by: str = "ann", **change: Any) -> Any:
-    hands.engine.mark_nodes(NodesWish("r", names, change, by), hands.answers.append)
+    hands.engine.wish(NodesWish("r", names, change, by), hands.answers.append)
     hands.tick()
     return hands.answers[-1]
 
@@ -26,8 +26,8 @@ def test_what_is_said_later_is_added_to_what_was_said() -> None:
     say(hands, "h", labels=[("a", "1"), ("b", "2")])
     (mark,) = say(hands, "h", labels=[("b", ""), ("c", "3")], by="bob")
     assert (mark.labels, mark.cordoned, mark.by) == ((("a", "1"), ("b", ""), ("c", "3")), True, "bob")
-    hands.engine.mark_nodes(NodesWish("r", ("n",), {"cordoned": True}), hands.answers.append)
-    hands.engine.mark_nodes(NodesWish("r", ("n",), {"note": "two of one tick"}), hands.answers.append)
+    hands.engine.wish(NodesWish("r", ("n",), {"cordoned": True}), hands.answers.append)
+    hands.engine.wish(NodesWish("r", ("n",), {"note": "two of one tick"}), hands.answers.append)
     hands.tick()
     assert hands.answers[-1] == (Mark(name="n", cordoned=True, note="two of one tick"),)
 

@@ -72,7 +72,7 @@ class Ordered(Hands):
 
     def set(self, *words: str) -> None:
         change: Any = parse_words(list(words))
-        self.engine.change_settings(SettingsWish(request_id="", change=change), self.answers.append)
+        self.engine.wish(SettingsWish(request_id="", change=change), self.answers.append)
         self.tick()
 
     def up(self) -> None:
@@ -206,7 +206,7 @@ def test_an_answer_that_is_there_in_time_counts_though_the_engine_was_busy() -> 
 def test_an_engine_without_plugins_says_so() -> None:
     hands = Hands()
     change: Any = parse_words(["scheduler_mode=plugin:p"])
-    hands.engine.change_settings(SettingsWish(request_id="", change=change), hands.answers.append)
+    hands.engine.wish(SettingsWish(request_id="", change=change), hands.answers.append)
     hands.submit(array("a", 1))
     hands.tick()
     assert hands.engine.state.plugins_off == {"p": "plug-ins do not run here"}

@@ -4,10 +4,12 @@ from dataclasses import replace
 
 from engine_build import NODE, Hands, array, ended
 
-from kos_ray.engine.reconcile import counted_ends, node_events, still_to_do, undelivered
-from kos_ray.model.events import AttemptsEntered, CancelRequested, NodeLost, NodesJoined
+from kos_ray.engine.reconcile import counted_ends, node_events, renewed, still_to_do, undelivered
+from kos_ray.model.events import AttemptsEntered, CancelRequested, NodeCondition, NodeLost, NodesJoined
+from kos_ray.model.ids import JobKey
 from kos_ray.model.job import AttemptEnd
-from kos_ray.model.protocol import PROTOCOL, Holding, Report
+from kos_ray.model.protocol import PROTOCOL, Holding, Renew, Renewed, Report
+from kos_ray.model.reasons import Reason
 
 
 def holding(**fields: object) -> Holding:
@@ -30,6 +32,26 @@ def test_a_node_is_new_known_changed_or_born_again() -> None:
     lost, joined = node_events(state, reborn)
     assert lost == NodeLost(node="n", cause="its node agent was started anew")
     assert joined == NodesJoined(nodes=(reborn,))
+
+
+def test_a_lease_is_for_the_agent_that_the_ledger_has() -> None:
+    """One that was replaced, or whose node counts as lost, is told no time: what it runs ends."""
+    state = launched().engine.state
+    assert renewed(state, Renew(node=NODE.id, incarnation="first")) == Renewed(epoch=1, lease_ms=30_000)
+    for node, incarnation in ((NODE.id, "before"), ("gone", "first")):
+        assert renewed(state, Renew(node=node, incarnation=incarnation)) == Renewed(epoch=1, lease_ms=0)
+
+
+def test_a_silent_node_that_answers_a_greeting_is_used_again() -> None:
+    hands = launched(1)
+    hands.engine.post(NodeCondition(node=NODE.id, silent=True))
+    hands.tick()
+    hands.submit(array("b"), request="b")
+    assert hands.engine.why(JobKey(2)) is Reason.NODE_SILENT
+    hands.greet(NODE, session=2, queued=(1,), queued_attempts=(1,))
+    hands.tick()
+    assert not hands.engine.state.nodes[NODE.id].silent
+    assert hands.engine.why(JobKey(2)) is not Reason.NODE_SILENT
 
 
 def test_what_the_agent_never_got_goes_back() -> None:

@@ -1,18 +1,21 @@
 """The tick: nothing before it is on disk, and what happens when the disk refuses or the clock is set back."""
 
+import sqlite3
 from dataclasses import replace
 
 import pytest
 from engine_build import NODE, SPEC, Hands, array, ended
 
+from kos_ray.engine.admission import Admission
 from kos_ray.engine.inbox import Touched
 from kos_ray.journal.store import Journal
 from kos_ray.model.errors import JournalUnwritable, Refused
-from kos_ray.model.events import AttemptError, CancelRequested, HoldRequested, ReleaseRequested
+from kos_ray.model.events import AttemptError, CancelRequested, HoldRequested, JournalResumed, ReleaseRequested
+from kos_ray.model.hashing import spec_hash
 from kos_ray.model.ids import JobKey, NodeId
 from kos_ray.model.job import AttemptEnd, JobState
 from kos_ray.model.node import Node
-from kos_ray.model.protocol import Accepted, Acked
+from kos_ray.model.protocol import Accepted, Acked, Submit
 from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import Resources
 from kos_ray.scheduler.snapshot import state_to_plain
@@ -73,6 +76,40 @@ def test_nothing_is_answered_or_sent_when_the_disk_is_full(full: list[bool]) -> 
     assert hands.engine.stalled == ""
     assert hands.submit(watcher="w") == Accepted(first=1, job_count=1, epoch=1)
     assert hands.launched() == [("a", 1)]
+
+
+def test_a_spec_that_was_never_written_is_not_known(full: list[bool]) -> None:
+    """Its number went to another one since: nobody's job may run as that."""
+    hands = Hands()
+    unwritten, other = replace(SPEC, entry="module:unwritten"), replace(SPEC, entry="module:other")
+    full[0] = True
+    assert isinstance(hands.submit(array(spec=unwritten), spec=unwritten), Refused)
+    full[0] = False
+    hands.tick()
+    assert hands.submit(array("b", spec=other), request="s", spec=other).job_count == 1
+    submit = Submit(request_id="t", arrays=(array("c", spec=unwritten),), specs=())
+    hands.engine.submit(submit, hands.answers.append)
+    hands.tick()
+    assert hands.answers[-1].unknown_specs == (spec_hash(unwritten),)
+
+
+def test_a_submission_that_breaks_the_engine_is_refused_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is in it: the others that arrived with it are accepted, and the engine goes on."""
+    real = Admission.admit
+
+    def admit(admission: Admission, submit: Submit) -> object:
+        return 1 / 0 if submit.request_id == "bad" else real(admission, submit)
+
+    monkeypatch.setattr(Admission, "admit", admit)
+    hands = Hands()
+    for request, id_ in (("bad", "a"), ("good", "b")):
+        specs = ((spec_hash(SPEC), SPEC),)
+        hands.engine.submit(Submit(request_id=request, arrays=(array(id_),), specs=specs), hands.answers.append)
+    hands.tick()
+    refused, accepted = hands.answers
+    assert isinstance(refused, Refused)
+    assert str(refused) == "what was submitted makes no sense: ZeroDivisionError: division by zero"
+    assert accepted.job_count == 1
 
 
 def test_the_epoch_stays_when_the_disk_comes_back(full: list[bool]) -> None:
@@ -182,3 +219,38 @@ def test_a_release_is_answered_with_how_many_jobs_were_held() -> None:
         hands.engine.post(ReleaseRequested(request_id="r", keys=(2, 3, 99)), hands.answers.append)
         hands.tick()
         assert hands.answers[-1] == Touched(held)
+
+
+@pytest.mark.parametrize("said", ["database or disk is full", "disk I/O error", "attempt to write a readonly database"])
+def test_a_trouble_lasts_until_a_frame_says_that_it_is_over(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    """A look at the disk alone ends nothing: with nothing to decide, no other frame would try it."""
+    hands = Hands()
+    refuse = [True]
+
+    def reach(name: str) -> None:
+        if refuse[0] and name == "journal.before_commit":
+            raise sqlite3.OperationalError(said)
+
+    monkeypatch.setattr("kos_ray.journal.store.reach", reach)
+    hands.submit()
+    since_us = hands.engine.trouble.since_us
+    assert said in hands.engine.stalled
+    hands.tick()
+    assert (hands.engine.trouble.since_us, said in hands.engine.stalled) == (since_us, True)
+    refuse[0] = False
+    hands.tick()
+    assert (hands.engine.trouble.since_us, hands.engine.stalled) == (0, "")
+    (event,) = list(hands.journal.frames())[-1].events
+    assert isinstance(event, JournalResumed)
+    assert event.since_us == since_us
+    assert said in event.reason
+
+
+def test_nothing_is_folded_while_the_disk_has_no_room_for_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folding a long journal every half second would hold up everything else."""
+    hands = Hands()
+    hands.engine.trouble.begin(JournalUnwritable("full"), 5)
+    monkeypatch.setattr(hands.journal, "probe", lambda: (_ for _ in ()).throw(JournalUnwritable("still full")))
+    monkeypatch.setattr(hands.engine, "_fold", lambda: pytest.fail("it folded"))
+    hands.tick()
+    assert (hands.engine.stalled, hands.engine.trouble.since_us) == ("still full", 5)

@@ -113,10 +113,10 @@ def test_intervals() -> None:
 
 def test_the_engine_looks_ahead_again_before_it_knows_no_more() -> None:
     hands = Hands(now_us=NOW)
-    hands.engine.set_windows(WindowsWish("r", "node:a", "sometimes"), hands.answers.append)
+    hands.engine.wish(WindowsWish("r", "node:a", "sometimes"), hands.answers.append)
     hands.tick()
     assert isinstance(hands.answers[-1], Refused)
-    hands.engine.set_windows(WindowsWish("r", "node:a", "daily 1:00-2:00"), hands.answers.append)
+    hands.engine.wish(WindowsWish("r", "node:a", "daily 1:00-2:00"), hands.answers.append)
     hands.tick()
     said = hands.answers[-1]
     assert said.until_us - hands.time_us == HORIZON_US
@@ -130,6 +130,6 @@ def test_the_engine_looks_ahead_again_before_it_knows_no_more() -> None:
     )
     again = Hands(hands.journal, now_us=hands.time_us)
     assert again.engine.state.windows == {"node:a": known}
-    again.engine.set_windows(WindowsWish("r", "node:a", ""), again.answers.append)
+    again.engine.wish(WindowsWish("r", "node:a", ""), again.answers.append)
     again.tick()
     assert again.engine.state.windows == {}

@@ -119,7 +119,7 @@ class Oracle:
             job = self.jobs[key]
             job.leave_attempt(self.now)
             job.state, job.reason, job.due_us = S.BACKOFF, reason, due
-            job.failures += reason != Reason.UNDELIVERED
+            job.failures += reason not in (Reason.UNDELIVERED, Reason.NODE_LOST)
 
     def Launch(self, decision: d.Launch) -> None:  # noqa: N802
         assert isinstance(decision.kind, SlotKind)

@@ -270,3 +270,23 @@ def test_a_damaged_journal_is_not_passed_on_as_a_sound_one(state, tmp_path):
     (state / DATABASE).write_bytes(data.replace(b"nightly", b"nightlx"))
     with pytest.raises(JournalDamaged, match="not sound"):
         copy_state(state, tmp_path / "backup")
+
+
+def test_a_story_tells_by_how_much_its_node_was_pressed_and_why_it_left(tmp_path: Path) -> None:
+    told = Story(Journal.open(tmp_path)).begin()
+    told.add(launch(1, 2))
+    told.add(entered(1))
+    pressed = e.NodePressed(
+        node="a", kinds=("battery", "gpu_memory"), loads=(900, 950), keys=(1,), attempts=(1,), uses=((-1, 204),)
+    )
+    told.add(pressed, d.Stop(node="a", keys=(1,), attempts=(1,), grace_ms=5, reason=Reason.MOVED))
+    told.add(ended(1, end=AttemptEnd.STOPPED), ready(1, reason=Reason.MOVED))
+    told.add(e.NodePressed(node="a", kinds=("memory",), loads=(900,), keys=(2,), attempts=(1,), uses=((1,),)))
+    told.add(d.LetBack(keys=(1,), reason=Reason.REST_OVER))
+    told.journal.close()
+    lines = [(line.what, line.attempt, line.node, line.reason, line.detail) for line in _story(tmp_path, "array.0")]
+    assert lines[3:5] == [
+        ("node_pressed", 1, "a", "", "battery 90 % used; gpu memory 95 % used, by it gpu memory 20 %"),
+        ("stop", 1, "a", "moved", ""),
+    ]
+    assert [line[0] for line in lines[5:]] == ["stopped", "ready", "may_come_back"]

@@ -82,6 +82,12 @@ def test_a_job_that_waits_again_shows_its_last_attempt(story, reader):
     assert (view.attempt, view.node, view.pid, view.error_type) == (2, "b", 0, "")
 
 
+def test_a_message_names_who_gets_it(story, reader):
+    story.add(submitted(4, (("message", -1),), spec=replace(OTHER, receiver="writer.v2"), spec_key=2))
+    assert reader.job("lab", "message").receiver == "writer.v2"
+    assert reader.job("default", "array.0").receiver == ""
+
+
 def test_parents_are_named_as_they_were_asked_for(story, reader):
     after = ((1, 3, After.OK), (2, 1, After.ANY), (4, 1, After.NOT_OK))
     dependency = e.JobDependency(key=JobKey(5), after=after)

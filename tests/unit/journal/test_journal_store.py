@@ -185,7 +185,8 @@ def test_failpoints_are_passed_in_their_order():
         Story().add(e.SchedulerStarted(epoch=1, version="x"))
     finally:
         failpoints.install(None)
-    assert passed == ["journal.before_begin", "journal.before_commit", "journal.after_commit"]
+    steps = ["before_begin", "frame_written", "before_commit", "after_commit"]
+    assert passed == [f"journal.{step}" for step in steps]
 
 
 @pytest.mark.parametrize(("point", "there"), [("before_begin", 0), ("before_commit", 0), ("after_commit", 1)])
@@ -373,7 +374,7 @@ def test_a_journal_of_version_1_becomes_one_of_today(opened, tmp_path):
 
 def _back_to_1(connection: sqlite3.Connection) -> None:
     """The tables as the first version had them."""
-    for table in ("progress", "checkpoints", "exit_codes"):
+    for table in ("progress", "checkpoints", "exit_codes", "idempotency", "raised", "snapshots"):
         connection.execute(f"DROP TABLE {table}")
     connection.execute("ALTER TABLE arrays DROP COLUMN parent")
     connection.execute("ALTER TABLE nodes DROP COLUMN versions")

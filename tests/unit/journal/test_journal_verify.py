@@ -1,29 +1,36 @@
 """Verification finds every row that is not the fold of the frames, and a rebuild mends them."""
 
+from dataclasses import replace
+
 import pytest
 from journal_build import Story, ended, entered, finish, later, launch, progress_made, saved, submitted
 
 from kos_ray.journal.schema import ROW_TABLES
 from kos_ray.journal.store import Journal
 from kos_ray.journal.verify import rebuild_rows, verify
+from kos_ray.model import decisions as d
 from kos_ray.model import events as e
 from kos_ray.model.errors import JournalDamaged
 from kos_ray.model.ids import JobKey
 from kos_ray.model.job import After, AttemptEnd
+from kos_ray.model.payload import inline
 
 
 def _full(journal: Journal | None = None) -> Story:
     """A story with a row in every table."""
     story = Story(journal).begin()
     dependency = e.JobDependency(key=JobKey(4), after=((1, 1, After.OK),), inputs=((1, -1),))
-    story.add(submitted(4, (("child", -1),), dependencies=(dependency,), names=((0, "child"),)))
+    said = {"names": ((0, "child"),), "keyed": ((0, "key", "hash"),)}
+    story.add(submitted(4, (("child", -1),), dependencies=(dependency,), **said))
     story.add(launch(1, 2))
-    story.add(entered(1), progress_made((1, 5_000, "half")), saved((1, 1, b"state")))
+    snapshot = replace(saved((1, 1, inline(b"state"))), whys=((0, "step"),))
+    story.add(entered(1), progress_made((1, 5_000, "half")), snapshot)
     error = e.AttemptError(index=0, type="ValueError", message="no")
     story.add(
         ended(1, end=AttemptEnd.FAILED, errors=(error,), logs=((0, "f", 1, 2),), exit_codes=((0, 7),)),
         ended(2),
         later(1),
+        d.RaiseMemory(keys=(JobKey(1),), amounts=(7 * 10_000,)),
         finish(2),
     )
     story.add(e.LogsStored(node="a", file="f", blob="00", size=2))
@@ -37,7 +44,7 @@ def test_a_sound_journal_verifies_open_and_closed(tmp_path):
     assert report.good
     assert set(report.rows) == set(ROW_TABLES)
     assert all(report.rows.values()), "a table was never filled"
-    assert str(report) == "7 frames up to sequence number 13, 20 rows"
+    assert str(report) == "7 frames up to sequence number 14, 23 rows"
     assert verify(tmp_path / "state") == report
     journal.close()
     assert verify(tmp_path / "state") == report

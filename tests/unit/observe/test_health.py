@@ -1,11 +1,15 @@
 """What the doctor says of what it finds."""
 
+from dataclasses import replace
+
 import pytest
 
-from kos_ray.model.views import ClusterStatus, NodeView
+from kos_ray.model.views import ClusterStatus, Leak, NodeStanding, NodeView, SchedulingView
 from kos_ray.observe import health
 from kos_ray.observe.health import Finding
-from kos_ray.observe.load import held, share, summary
+from kos_ray.observe.load import held, load_table, share, summary
+from kos_ray.observe.measured import with_loads
+from kos_ray.observe.tables import status_panel
 
 GIB = 2**30
 
@@ -126,3 +130,43 @@ def test_a_cluster_of_another_version() -> None:
     assert levels(found) == ["bad"]
     assert "install the cluster's version here" in found.remedy
     assert levels(*health.node_versions([node("a", **SAME)], "0.1")) == ["ok"], "without a head, that is all we know"
+
+
+@pytest.mark.parametrize(
+    ("said", "remedy"),
+    [
+        ("database or disk is full", "make room on the disk of /s"),
+        ("No space left on device", "make room on the disk of /s"),
+        ("attempt to write a readonly database", "make /s writable"),
+        ("Read-only file system", "make /s writable"),
+        ("disk I/O error", "see to the disk of /s"),
+    ],
+)
+def test_a_journal_that_cannot_write(said: str, remedy: str) -> None:
+    view = SchedulingView(trouble=f"/s/journal.db: {said}", trouble_since_us=1_000_000)
+    status = ClusterStatus(cluster_id="c", epoch=1, seq=1, state_dir="/s", jobs={}, nodes=(), scheduling=view)
+    (found,) = (one for one in health.cluster(status) if one.subject == "journal")
+    assert levels(found) == ["bad"]
+    assert said in found.text
+    assert found.remedy.startswith(remedy)
+    told = dict(status_panel(status))["TROUBLE"]
+    assert all(part in told for part in (said, remedy, "1970-01-01 00:00:01 UTC", "nothing starts"))
+
+
+def test_leaks_are_told_with_what_ends_them() -> None:
+    assert [one.level for one in health.leaks([])] == ["ok"]
+    there = Leak(kind="node agent", name="kos-agent-a", node="a" * 56, why="it does not answer")
+    warned, over = health.leaks([there, replace(there, why="it is another's", certain=True, ended=True)])
+    assert (warned.level, over.level) == ("warn", "ok")
+    assert warned.text == f"node agent kos-agent-a on node {'a' * 12}: it does not answer"
+    assert "kos doctor --fix" in warned.remedy
+    assert over.text.endswith("it is another's; it was ended")
+
+
+def test_what_nodes_measured_is_told_in_one_column() -> None:
+    node = NodeView(id="n1", name="a", alive=True, head=True, resources=())
+    other = NodeView(id="n2", name="b", alive=False, head=False, resources=())
+    standing = NodeStanding(id="n1", name="a", loads=(("battery", 860), ("cpu", 455), ("memory", 620)))
+    found = with_loads([node, other], [standing, NodeStanding(id="", name="absent")])
+    assert [one.loads for one in found] == [standing.loads, ()]
+    assert [row[-1] for row in load_table(found, []).rows] == ["cpu 46 %, memory 62 %, battery 14 %", ""]

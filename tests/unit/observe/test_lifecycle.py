@@ -6,6 +6,7 @@ import pytest
 
 from kos_ray.model import decisions, events
 from kos_ray.model.job import AttemptEnd, JobState, SlotKind
+from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import Resources
 from kos_ray.model.views import EventView
 from kos_ray.model.wire import to_plain
@@ -171,3 +172,30 @@ def test_deadlines_that_are_missed_and_plugins_that_are_disabled() -> None:
         ("plugin_disabled", ""),
     ]
     assert found[-1].detail == "mine: it crashed"
+
+
+def test_trouble_of_the_journal_has_its_beginning_and_its_end() -> None:
+    found = read(events.JournalResumed(since_us=0, reason="database or disk is full"))
+    assert [(event.name, event.at_us, event.detail) for event in found] == [
+        ("journal_trouble", S, "database or disk is full"),
+        ("journal_resumed", S, "after 1.0 s"),
+    ]
+
+
+def test_what_is_moved_away_from_a_pressed_node_and_let_back() -> None:
+    found = read(
+        submitted(),
+        events.NodePressed(node="n", kinds=("battery", "memory"), loads=(900, 950)),  # type: ignore[arg-type]
+        decisions.Stop(node="n", keys=(1,), attempts=(2,), grace_ms=5, reason=Reason.MOVED),  # type: ignore[arg-type]
+        decisions.Stop(node="n", keys=(2,), attempts=(1,), grace_ms=5, reason=Reason.SUSPENDED),  # type: ignore[arg-type]
+        decisions.Stop(node="n", keys=(3,), attempts=(1,), grace_ms=5, reason=Reason.DRAINED),  # type: ignore[arg-type]
+        events.NodeCalm(node="n", kinds=("memory",), loads=(300,)),  # type: ignore[arg-type]
+        decisions.LetBack(keys=(2,), reason=Reason.NODE_CALM),  # type: ignore[arg-type]
+    )
+    assert [(event.name, event.label, event.attempt, event.detail) for event in found[3:]] == [
+        ("node_pressed", "", 0, "memory 95 %, battery 10 %"),
+        ("job_moved", "solo", 2, ""),
+        ("job_suspended", "w/many.0", 1, ""),
+        ("node_calm", "", 0, "memory 30 %"),
+        ("job_let_back", "w/many.0", 0, "node calm"),
+    ]

@@ -1,5 +1,6 @@
 """Tables, reports and the critical path, from views."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kos_ray.model.ids import JobKey
-from kos_ray.model.views import AttemptView, ClusterStatus, JobView, NodeView
+from kos_ray.model.views import AttemptView, ClusterStatus, JobView, NodeView, SchedulingView
 from kos_ray.observe.critical import critical_path
 from kos_ray.observe.tables import (
     attempt_table,
@@ -139,6 +140,9 @@ def test_attempts_nodes_and_status() -> None:
     assert panel["jobs"] == "2 ready"
     assert panel["nodes"] == "1 alive, 1 lost"
     assert "/s" in panel["journal"]
+    assert "leaks" not in panel
+    leaky = replace(status, scheduling=SchedulingView(leaks=2, leaks_ended=3))
+    assert "2 that nobody answers for, 3 ended" in dict(status_panel(leaky))["leaks"]
 
 
 def test_the_report_of_a_diamond() -> None:

@@ -285,5 +285,5 @@ def test_wrong_pods_name_the_line(tmp_path: Path, old: str, new: str, expected: 
 
 def test_wrong_nodes_name_the_columns(tmp_path: Path) -> None:
     (tmp_path / "nodes.csv").write_text("sn,cpu_milli,gpu,model\n")
-    with pytest.raises(InvalidSpec, match=r"nodes.csv:1: expected the columns sn, .*, found no memory_mib"):
+    with pytest.raises(InvalidSpec, match=r"nodes.csv:1: expected a column memory_mib, found sn, "):
         read_cluster(str(tmp_path / "nodes.csv"))

@@ -1,5 +1,6 @@
 """What a node says of itself, with GPUs, a battery and a network that are made up."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,9 +9,17 @@ import psutil
 import pynvml
 import pytest
 
+from kos_ray.runtime.agent import gpus
 from kos_ray.runtime.agent.facts import Facts
 
 GIB = 2**30
+
+
+@pytest.fixture(autouse=True)
+def _looked_for_anew() -> Iterator[None]:
+    gpus.opened.cache_clear()
+    yield
+    gpus.opened.cache_clear()
 
 
 def test_a_machine_without_gpus_says_nothing_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,6 +66,20 @@ CASES = {
         *("j", "gpu_memory", "1 GiB free on its GPUs, 2 GiB wanted"),
     ),
     "either": (["node a cpu=2", "submit x cpu=2", "submit j gpu=1 or=cpu:2"], "j", "no_room", "in use: CPU 2 of 0"),
+    "pressed": (
+        ["node a cpu=2", "pressed a memory=950 gpu_memory=990", "submit j cpu=1"],
+        *("j", "node_pressed", "pressed: memory, gpu memory short"),
+    ),
+    "moved away": (
+        [
+            "node a cpu=2",
+            "submit j cpu=1 agent evict=checkpoint",
+            "enter j",
+            "pressed a memory=950 j:400",
+            "end j stopped",
+        ],
+        *("j", "suspended", "it was moved away from there, for want of memory; it may come back when that is calm"),
+    ),
     "it runs": (["node a cpu=1", "submit j cpu=1"], "j", "none", ""),
 }
 POLICY = {
@@ -73,6 +87,7 @@ POLICY = {
     "rates": [{"name": "r", "amount": 1, "per_us": 1_000_000, "burst": 9}],
     "namespaces": [{"name": "q", "limit": "cpu=1"}],
     "preemption": 0,
+    "rebalance": {"memory": "90%"},
 }
 
 

@@ -1,5 +1,7 @@
 """Leaf functions of the scheduler: backoff, what is due, folding."""
 
+from dataclasses import replace
+
 import pytest
 
 from kos_ray.model import events as e
@@ -7,10 +9,14 @@ from kos_ray.model.errors import IllegalMove
 from kos_ray.model.ids import MS_US
 from kos_ray.model.job import After, Backoff, JobState, Spec
 from kos_ray.model.node import Node
+from kos_ray.model.policy import Rate
 from kos_ray.model.resources import Resources
+from kos_ray.model.windows import Windows
 from kos_ray.scheduler import invariants
+from kos_ray.scheduler.changes import opened
+from kos_ray.scheduler.gates import units_left
 from kos_ray.scheduler.machine import next_due_us, recover, step
-from kos_ray.scheduler.retry import backoff_us
+from kos_ray.scheduler.retry import backoff_us, lease_over_us
 from kos_ray.scheduler.snapshot import state_from_plain, state_to_plain
 from kos_ray.scheduler.state import State
 
@@ -31,6 +37,25 @@ def joined(cpus: int = 1) -> e.NodesJoined:
 def test_pauses_grow_by_their_factor_up_to_their_ceiling(failures: int, expected_ms: int) -> None:
     backoff = Backoff(first_ms=100, factor=3.0, max_ms=1_000, jitter=0.0)
     assert backoff_us(backoff, 1, failures) == expected_ms * MS_US
+
+
+def test_a_rate_saves_up_no_more_than_its_burst() -> None:
+    state, rate = State(), Rate(name="calls", amount=10, per_us=1_000_000, burst=10)
+    state.buckets["calls"] = (4, 0)
+    assert [units_left(state, rate, now_us) for now_us in (0, 300_000, 600_000, 60_000_000)] == [4, 7, 10, 10]
+
+
+def test_a_window_that_opens_as_the_job_ends_is_part_of_the_wider_one() -> None:
+    state = State()
+    step(state, [joined(), submitted(new_specs=((1, replace(SPEC, run_ms=1)),))], 0)
+    state.windows["node:n"] = Windows(scope="node:n", text="", open=((2_000, 3_000), (9_000, 9_500)), until_us=10_000)
+    (change,) = opened(state, state.jobs[1], 1_000)
+    assert change.events[0].windows.open == ((1_000, 3_000), (9_000, 9_500))
+
+
+def test_a_lease_is_waited_for_with_a_tenth_more() -> None:
+    """A clock at the node may be slow by so much: until then its work may still go on."""
+    assert lease_over_us(30_000_000) == 33_000_000
 
 
 def test_jitter_is_a_hash_not_chance() -> None:

@@ -4,12 +4,15 @@ import importlib
 import io
 import json
 import pickle
+import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kos_ray.model import payload
+from kos_ray.model.dispatch import To
 from kos_ray.model.errors import InvalidSpec
 from kos_ray.model.job import After
 from kos_ray.spec.forms import PAYLOAD
@@ -31,17 +34,23 @@ NINE = (
     "code-review",
     "testing",
 )
-RUNS = ("job.json", "task-once.yaml", *(f"unified-{kind}.json" for kind in NINE))
+RUNS = (
+    "job.json",
+    "task-once.yaml",
+    "task-reaction.yaml",
+    "task-stream.yaml",
+    *(f"unified-{kind}.json" for kind in NINE),
+)
 #: what is not supported yet, by example
 REFUSED = {
-    "job-to-receiver.json": ("receiver",),
     "handoff.json": ("type: job_handoff", "job_id", "receiver", "payload_hash", "signature"),
-    "task-cron.json": ("type: cron", "run_at", "repeat"),
-    "task-stream.yaml": ("type: stream",),
-    "task-reaction.yaml": ("type: reaction",),
     "task-external.yaml": ("type: external", "requires_trust"),
     "klp-task.json": ("kind", "origin", "target", "signature"),
-    "registration.json": ("agent_id", "capabilities", "exec_env"),
+    "registration.json": (
+        "agent_id in a document of jobs: `kos agent register FILE` takes an agent",
+        "capabilities",
+        "exec_env",
+    ),
     "unified-hybrid.json": ("scope: hybrid",),
     "unified-network.json": (
         "scope: network",
@@ -61,17 +70,26 @@ def read(text: str, settings: Settings = SETTINGS) -> Draft:
     return lower([load_text(text, "x.yaml", settings)])[0]
 
 
+def arguments(draft: Draft) -> Any:
+    data = payload.open_payload(draft.args[0])
+    assert isinstance(data, bytes)
+    return pickle.load(io.BytesIO(data))
+
+
 def call(draft: Draft) -> Any:
     """What a worker would do, here: import, unpickle, call."""
     module, _, name = draft.spec.entry.partition(":")
-    data = payload.open_payload(draft.args[0])
-    assert isinstance(data, bytes)
-    args, kwargs = pickle.load(io.BytesIO(data))
+    args, kwargs = arguments(draft)
     return getattr(importlib.import_module(module), name)(*args, **kwargs)
 
 
 def test_every_example_is_listed_here() -> None:
-    assert {path.name for path in FORMS.iterdir()} - {"README.md"} == {*RUNS, *REFUSED}
+    assert {path.name for path in FORMS.iterdir()} - {"README.md"} == {
+        *RUNS,
+        *REFUSED,
+        "task-cron.json",
+        "job-to-receiver.json",
+    }
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -105,9 +123,40 @@ def test_each_wish_is_found_on_its_line() -> None:
 
 
 def test_one_wish_refuses_the_whole_document() -> None:
-    text = "- run: fine\n- {id: b, type: computation, payload: {}, role: LLMService}"
-    with pytest.raises(InvalidSpec, match=r"x.yaml:2: not supported yet: role$"):
+    text = "- run: fine\n- {id: b, type: computation, data: {}, scope: hybrid}"
+    with pytest.raises(InvalidSpec, match=r"x.yaml:2: not supported yet: scope: hybrid$"):
         read(text)
+
+
+def test_a_job_with_a_receiver_or_a_role_is_a_message_to_its_method_of_that_type() -> None:
+    text = (Path(__file__).parents[2] / "acceptance" / "documents").glob("000*")
+    sample = _sample(next(text).read_text(encoding="utf-8"), '"sender"').replace("{ ... }", '{"width": 3}')
+    draft = read(sample)
+    assert (draft.spec.receiver, draft.spec.entry, draft.spec.to) == ("agentB", "image_generation", None)
+    assert not draft.spec.resources.amounts
+    assert list(arguments(draft)[0]) == [{"width": 3}]
+    named = read("{type: tighten, payload: x, role: LLMService}").spec
+    assert (named.to, named.entry, named.type) == (To(role="LLMService"), "tighten", "LLMService.tighten")
+    mapped = read(
+        "type: tighten\npayload: x\nreceiver: {role: writer, capabilities: [german], fallback: [helper]}"
+    ).spec
+    assert mapped.to == To(role="writer", capabilities=("german",), fallback=("helper",))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("to: {}\nmethod: work", "to: expected a role, capabilities or skills"),
+        ("to: {rol: x}\nmethod: work", "expected a known field, found 'rol'"),
+        ("to: critic", "expected to (an agent) and method, found to alone"),
+        ("to: critic\nmethod: work\nresources: {cpu: 2}", "resources: expected it where the agent is registered"),
+        ("to: critic\nmethod: work\nrun: ls", "run: expected it where the agent is registered"),
+    ],
+)
+def test_a_message_says_whom_it_is_for_and_nothing_that_is_its_agents(text: str, told: str) -> None:
+    with pytest.raises(InvalidSpec) as refused:
+        read(text)
+    assert told in str(refused.value)
 
 
 def test_a_payload_is_the_argument_of_its_handler() -> None:
@@ -184,12 +233,8 @@ def test_documents_as_they_stand_are_valid() -> None:
     """The samples of the documents, with what they leave out (`...`) filled in."""
     folder = Path(__file__).parents[2] / "acceptance" / "documents"
     texts = {path.name[:3]: path.read_text(encoding="utf-8") for path in folder.iterdir()}
-    task = _sample(texts["001"], '"run_at"').replace('"cron" | "once" | "stream" | "reaction" | "external"', '"cron"')
-    task = task.replace("  // optional: cron expression", "").replace("   // 0 = critical, 5 = low", "")
     samples = [
-        _sample(texts["000"], '"sender"').replace("{ ... }", "{}"),
         _sample(texts["000"], "job_handoff"),
-        task.replace("  // 0 = critical, 5 = low", ""),
         _sample(texts["001"], "klp/task")
         .replace("{ ...task object... }", '{"type": "once", "action": ACTION}')
         .replace("ACTION", '{"module": "m", "function": "f"}'),
@@ -199,6 +244,39 @@ def test_documents_as_they_stand_are_valid() -> None:
         document = load_text(sample, "sample.json", SETTINGS)
         with pytest.raises(InvalidSpec, match="not supported yet"):
             lower([document])
+
+
+def test_the_documents_task_is_a_schedule_as_it_is_printed() -> None:
+    text = (Path(__file__).parents[2] / "acceptance" / "documents").glob("001*")
+    task = re.sub(r"  +//.*", "", _sample(next(text).read_text(encoding="utf-8"), '"run_at"'))
+    draft = read(re.sub(r'"cron" \| .*"', '"cron"', task))
+    assert (draft.name, draft.spec.band, draft.spec.tags) == ("task-f3e1", 3, ("reminder", "calendar"))
+    assert draft.after == (("task-a", After.OK), ("task-b", After.OK))
+    assert draft.schedule is not None
+    assert draft.schedule.when == ("0 */6 * * *",)
+    assert draft.schedule.terms()["start"] == datetime(2025, 6, 30, 12, tzinfo=UTC)
+
+
+def test_reactions_and_streams_are_for_events() -> None:
+    """By default those that have the task's name; a stream takes them one after another."""
+    task = "{type: %s, id: t, action: {module: a, function: b}%s}"
+    for kind, overlap in (("reaction", "allow_all"), ("stream", "buffer_all")):
+        for more, events in (("", ("t",)), (", on: [file.*, x]", ("file.*", "x"))):
+            found = read(task % (kind, more)).schedule
+            assert found is not None
+            assert (found.on, found.overlap, found.when) == (events, overlap, ())
+    with pytest.raises(InvalidSpec, match=r"x.yaml:1: type: expected on"):
+        read("{type: reaction, action: {module: a, function: b}}")
+    with pytest.raises(InvalidSpec, match="expected type reaction or stream with on"):
+        read(task % ("once", ", on: [x]"))
+
+
+def test_a_task_of_type_once_runs_at_its_time_and_now_where_that_is_over() -> None:
+    task = "{id: t, type: once, action: {module: a, function: b}, run_at: %s}"
+    later = read(task % "2999-01-01T00:00:00Z").schedule
+    assert later is not None
+    assert later.when == ("2999-01-01T00:00:00+00:00",)
+    assert read(task % "2025-06-30T12:00:00Z").schedule is None
 
 
 def _sample(text: str, word: str) -> str:

@@ -78,7 +78,7 @@ MALFORMED = [
     ("run: x\nbackoff: {first: 1m, max: 1s}", 2, "expected max >= first"),
     ("run: x\nbackoff: {factor: 0}", 2, "backoff.factor: expected a number from 1 to 100"),
     ("run: x\nbackoff: {jitter: 2}", 2, "backoff.jitter: expected a number from 0 to 1"),
-    ("run: x\nguarantee: exactly_once", 2, "expected at_least_once or at_most_once"),
+    ("run: x\nguarantee: exactly_twice", 2, "expected one of at_least_once, at_most_once, exactly_once"),
     ("run: x\nguarantee: at_most_once\nretry: 1", 1, "never entered twice"),
     ("run: x\ntags: a", 2, "tags: expected a list"),
     ("run: x\ntags: [1]", 2, "put it in quotes"),

@@ -7,6 +7,7 @@ import pytest
 
 from kos_ray.model.errors import InvalidSpec
 from kos_ray.model.policy import Against, Discipline, Model, Namespace, Policy, Rate, changed
+from kos_ray.model.rebalance import Rebalance, Threshold
 from kos_ray.model.where import Strategy
 from kos_ray.observe.policies import settings_in_force
 from kos_ray.spec.policies import CLUSTER, NAMESPACE, change_of, merged, parse_words
@@ -14,6 +15,10 @@ from kos_ray.spec.settings import parse_settings
 from tests.scenarios.language import Play
 
 MINUTE_US = 60_000_000
+
+
+def pressed(kind: str, high: int, low: int) -> Threshold:
+    return Threshold(kind=kind, high=high, low=low)
 
 
 @pytest.mark.parametrize(
@@ -39,11 +44,37 @@ MINUTE_US = 60_000_000
         ("tiers", "1/2/3 per 10s", "tier_shares", (1, 2, 3)),
         ("tiers", "1/2/3 per 10s", "tier_period_us", 10_000_000),
         ("heartbeat_interval", 5, "heartbeat_us", 5_000_000),
+        ("lease", "2m", "lease_us", 120_000_000),
         ("default_queue", "redis", "queue", "redis"),
+        (
+            "rebalance",
+            True,
+            "rebalance",
+            Rebalance(thresholds=(pressed("memory", 950, 850), pressed("battery", 850, 750))),
+        ),
+        ("rebalance", {"memory": "90%"}, "rebalance", Rebalance(thresholds=(pressed("memory", 900, 800),))),
+        (
+            "rebalance",
+            {"battery": {"low": "20%", "high": "40%"}, "cpu": {"high": "99.5%", "low": "50%"}, "after": "3 heartbeats"},
+            "rebalance",
+            Rebalance(thresholds=(pressed("cpu", 995, 500), pressed("battery", 800, 600)), after=3),
+        ),
+        (
+            "rebalance",
+            {"gpu_memory": "90%", "moves_per_minute": 1, "rest": "1m", "jobs": True},
+            "rebalance",
+            Rebalance(thresholds=(pressed("gpu_memory", 900, 800),), moves_per_minute=1, rest_us=MINUTE_US, jobs=True),
+        ),
     ],
 )
 def test_settings_as_they_are_written(key: str, value: object, field: str, found: object) -> None:
     assert getattr(changed(Policy(), change_of(key, value)), field) == found
+
+
+def test_a_change_that_is_none_is_refused_by_name() -> None:
+    """Settings as people write them, given in the place of a change: they would be passed over."""
+    with pytest.raises(TypeError, match=r"settings: expected \['namespaces', 'policy'\].*, found \['lease'\]"):
+        changed(Policy(), {"lease": "3s"})
 
 
 def test_settings_of_a_namespace_are_added_to_what_it_has() -> None:
@@ -79,9 +110,21 @@ def test_nothing_is_what_was_built_in() -> None:
         (["tiers=1/1/1 per 10ms"], "", "tiers: expected three shares"),
         (["plugin_deadline=1h"], "", "plugin_deadline: expected a time from 1ms to 1m"),
         (["heartbeat_interval=0"], "", "heartbeat_interval: expected a time from 100ms to 1h"),
+        (["lease=10ms"], "", "lease: expected a time from 1s to 1d"),
         (["max_concurrent_agents=0"], "", "max_concurrent_agents: "),
         (["preempt_while_borrowing_from=low"], "", "preempt_while_borrowing_from: expected a known setting"),
         (["preempt_while_borrowing_from=lowest"], "team", "preempt_while_borrowing_from: expected one of critical"),
+        (["rebalance=3"], "", "rebalance: expected true, false, or a mapping such as {memory: 90%}, found 3"),
+        (["rebalance={memry: 90%}"], "", 'rebalance: expected cpu, memory, .*, found .memry.; did you mean "memory"'),
+        (["rebalance={memory: 90}"], "", "rebalance: memory: high: expected a share from 0% to 100%, found 90"),
+        (["rebalance={memory: 101%}"], "", "rebalance: memory: high: expected a share from 0% to 100%"),
+        (["rebalance={memory: {low: 80%}}"], "", "rebalance: memory: expected a share such as 90%, or high and low"),
+        (["rebalance={cpu: {high: 80%, low: 80%}}"], "", "rebalance: cpu: expected low below high, found low 80% and"),
+        (["rebalance={battery: {high: 80%}}"], "", "rebalance: battery: expected a share such as 90%, or low and high"),
+        (["rebalance={after: 2}"], "", "rebalance: expected a threshold beside the rest, such as memory: 90%"),
+        (["rebalance={cpu: 90%, after: 0}"], "", "rebalance: after: expected a number of heartbeats"),
+        (["rebalance={cpu: 90%, rest: 2d}"], "", "rebalance: rest: expected a time from 1s to 1d"),
+        (["rebalance={cpu: 90%, jobs: some}"], "", "rebalance: jobs: expected true or false"),
         (["limit={cpu: 1}"], "team//x", "expected at most 63 letters"),
     ],
 )
@@ -167,15 +210,24 @@ HISTORIES: dict[str, tuple[str, list[list[str]]]] = {
     ),
     "reschedule_on_crash": ("true", [["node n cpu=1", "submit a cpu=1 agent single"], ["end a crashed"]]),
     "poison_after": ("1", [["node n cpu=1", "submit a cpu=1 retries=3 single"], ["end a crashed"]]),
+    "rebalance": (
+        "{memory: 90%}",
+        [["node n cpu=1", "submit a cpu=1 agent evict=checkpoint"], ["enter a", "pressed n memory=950 a:300"]],
+    ),
     # these have tests of their own
     "grace": ("1s", []),
     "just_in_time_slack": ("0", []),
     "tiers": ("1/1/1 per 1s", []),
     "plugin_deadline": ("1s", []),
     "heartbeat_interval": ("5", []),
+    "lease": ("2s", [["node n cpu=1", "submit a cpu=1 exactly single"], ["enter a", "lost n"]]),
     "default_queue": ("redis", []),
     "telemetry": ("true", []),
     "log_retention_days": ("30", []),
+    "retention": ("30d", []),
+    "journal_max_size": ("1GiB", []),
+    "notify": ("https://example.org/hook", []),
+    "result_folders": (["/data"], []),
 }
 #: under this model, the setting alone changes what is decided
 UNDER_MODEL: dict[str, tuple[Model, str, list[list[str]]]] = {
@@ -201,6 +253,11 @@ ELSEWHERE = {
     "default_queue": "tests/unit/cli/test_scheduling.py::test_a_queue_that_is_not_there_is_said",
     "telemetry": "tests/unit/engine/test_engine_plugins.py::test_telemetry_counts_while_it_is_wanted",
     "log_retention_days": "tests/unit/runtime/test_retention.py::test_logs_are_removed_that_are_too_old",
+    "retention": "tests/unit/runtime/test_compaction.py::test_settings_say_what_goes",
+    "notify": "tests/unit/observe/test_signals.py::test_settings_that_change_hold_from_then_on",
+    "result_folders": "tests/unit/runtime/test_results_handed_on.py::"
+    "test_only_folders_that_the_settings_name_are_written_to",
+    "journal_max_size": "tests/unit/runtime/test_compaction.py::test_a_large_journal_loses_the_oldest_first",
 }
 
 
@@ -269,3 +326,21 @@ def test_grace_is_what_evictions_are_given() -> None:
     play.now_us += 9_000_000
     (evict,) = [one for one in play.step([play._submit("b", "cpu=1", "band=0")]) if isinstance(one, Evict)]
     assert evict.grace_ms == 7_000
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("false", "false"),
+        (
+            "{memory: 90%, battery: 15%, jobs: true}",
+            "{memory: {high: 90%, low: 80%}, battery: {high: 25%, low: 15%}, after: 2, moves_per_minute: 4, rest: 10m, "
+            "jobs: true}",
+        ),
+    ],
+)
+def test_thresholds_are_shown_as_they_are_written(written: str, shown: str) -> None:
+    policy = changed(Policy(), parse_words([f"rebalance={written}"]))
+    assert settings_in_force(policy)["rebalance"] == shown
+    assert changed(Policy(), parse_words([f"rebalance={shown}"])) == policy
+    assert changed(policy, parse_words(["rebalance=false"])) == Policy()

@@ -1,0 +1,121 @@
+"""Two hundred small agents on one machine, and ten thousand messages among them: is one lost, or handled twice?
+
+    python -m benchmarks.agents [--agents N] [--messages N]
+
+Each agent is a process. The driver gives each a message, and agents pass them on by `kos.context().agent(...)`; in the
+end each says what it has handled. Memory is what a process shares with nobody, as its node measures it.
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks.report import Row, once, show
+from kos_ray.client import Client, connect
+from kos_ray.runtime import connect as clusters
+
+NAMES = ("many_agents_up", "many_agents_messages", "many_agents_lost", "many_agents_doubled", "many_agents_memory")
+AGENTS, MESSAGES = 200, 10_000
+CODE = Path(__file__).parent / "code"
+_LOOK_S = 0.5
+_MIB = 2**20
+
+
+def register(client: Client, count: int, **said: Any) -> list[str]:
+    """So many ringers; their names."""
+    sys.path.insert(0, str(CODE))
+    from ringers import Ringer  # type: ignore[import-not-found]  # noqa: PLC0415 - as its users import it
+
+    names = [f"ringer-{number}" for number in range(count)]
+    for number, name in enumerate(names):
+        client.register_agent(Ringer, name=name, args=(number, count), code=CODE, **said)
+    return names
+
+
+def ring(client: Client, names: list[str], messages: int) -> None:
+    """Give each agent a message that is passed on, so that there are so many in all."""
+    hops = messages // len(names)
+    for token, name in enumerate(names):
+        client.agent(name).hop.submit(token, hops - 1)
+
+
+def tally(client: Client, names: list[str], messages: int) -> tuple[int, int]:
+    """How many messages nobody has handled, and how many were handled more than once."""
+    heard: Counter[tuple[int, int]] = Counter()
+    for job in [client.agent(name).heard.submit() for name in names]:
+        for token, left, times in job.result(120):
+            heard[token, left] += times
+    hops = messages // len(names)
+    expected = {(token, left) for token in range(len(names)) for left in range(hops)}
+    return len(expected - heard.keys()), sum(times > 1 for times in heard.values())
+
+
+def until(condition: Callable[[], bool], seconds: float) -> float:
+    """Wait for something; how long that took."""
+    began = time.perf_counter()
+    while not condition():
+        if time.perf_counter() - began > seconds:
+            raise TimeoutError(f"not so after {seconds:.0f} s")
+        time.sleep(_LOOK_S)
+    return time.perf_counter() - began
+
+
+def succeeded(client: Client) -> int:
+    """Jobs that have, messages among them."""
+    return client.status().jobs.get("succeeded", 0)
+
+
+def rows(agents: int = AGENTS, messages: int = MESSAGES) -> Iterator[Row]:
+    """The rows of `NAMES`."""
+    with tempfile.TemporaryDirectory(prefix="kos-agents-") as folder:
+        state = Path(folder)
+        report = clusters.up(state_dir=state, num_cpus=4)
+        try:
+            with connect(report.address, start=False) as client:
+                yield from _rows(client, agents, messages)
+        finally:
+            clusters.down(state_dir=state)
+
+
+def _rows(client: Client, agents: int, messages: int) -> Iterator[Row]:
+    began = time.perf_counter()
+    names = register(client, agents)
+    until(lambda: all(one["phase"] == "running" for one in client.agents()), 5 * agents + 60)
+    up = agents / (time.perf_counter() - began)
+    yield once("many_agents_up", up, "/s", "-", met=True)
+    carriers = {one["job"] for one in client.agents()}
+    uses = [use for node in client.node_standings() for use in node.uses if use[0] in carriers]
+    before = succeeded(client)
+    sent = time.perf_counter()
+    ring(client, names, messages)
+    until(lambda: succeeded(client) - before >= messages, 900)
+    yield once("many_agents_messages", messages / (time.perf_counter() - sent), "/s", "-", met=True)
+    lost, doubled = tally(client, names, messages)
+    yield once("many_agents_lost", lost, "messages", "0", met=not lost)
+    yield once("many_agents_doubled", doubled, "messages", "0", met=not doubled)
+    memory = statistics.median(memory for *_, memory in uses) / _MIB if uses else 0.0
+    yield once("many_agents_memory", memory, "MiB", "-", met=bool(uses))
+
+
+def main() -> int:
+    """Run and show."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.agents")
+    parser.add_argument("--agents", type=int, default=AGENTS)
+    parser.add_argument("--messages", type=int, default=MESSAGES)
+    arguments = parser.parse_args()
+    found = []
+    for row in rows(arguments.agents, arguments.messages):
+        print(f"{row.name}: {row.value:,.2f} {row.unit}", file=sys.stderr, flush=True)
+        found.append(row)
+    print(show(found))
+    return 0 if all(row.met for row in found) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
