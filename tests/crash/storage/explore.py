@@ -6,7 +6,9 @@ import sqlite3
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
 
 from kos_ray.journal.blobs import FileBlobStore
@@ -19,7 +21,8 @@ from tests.crash.storage.disk import Disk
 from tests.crash.storage.recorder import Kind, calls
 
 CHILD = Path(__file__).parents[1] / "journal" / "journal_child.py"
-HOWS = ("nothing", "everything", "some", "some")
+#: what is there of the calls since the last sync, and of four states how many come about so; "some" differs each time
+HOWS = {"nothing": 1, "everything": 1, "some": 2}
 
 
 @dataclass
@@ -42,14 +45,14 @@ def explore(trace: Path, *, seed: int, states: int, problems_max: int = 3) -> Fo
     found, chance = Found(), random.Random(seed)
     recorded = list(calls(trace))
     found.calls, found.syncs = len(recorded), sum(call.kind is Kind.SYNC for call in recorded)
-    share = states / (len(recorded) * len(HOWS))
+    each = states / len(recorded)
+    whole = min(each / 4, 1.0)
+    shares = {"nothing": whole, "everything": whole, "some": each - 2 * whole}
     disk = Disk()
     for number, call in enumerate(recorded):
         disk.follow(call)
         promised = call.path == "notes" and call.kind is Kind.WRITE
-        for how in HOWS:
-            if not promised and chance.random() > share:
-                continue
+        for how in _drawn(chance, shares, promised):
             found.states[how] += 1
             folder = Path(tempfile.mkdtemp(prefix="kd", dir="/dev/shm"))
             try:
@@ -62,6 +65,13 @@ def explore(trace: Path, *, seed: int, states: int, problems_max: int = 3) -> Fo
                 if len(found.problems) >= problems_max:
                     return found
     return found
+
+
+def _drawn(chance: random.Random, shares: dict[str, float], promised: bool) -> Iterator[str]:
+    """The states after one call; each kind at least as often as in HOWS where a promise was just made."""
+    for how, share in shares.items():
+        times = int(share) + (chance.random() < share % 1)
+        yield from repeat(how, max(times, HOWS[how]) if promised else times)
 
 
 def recovered(folder: Path, notes: str) -> str:
