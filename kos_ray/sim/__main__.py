@@ -51,6 +51,7 @@ def _print_totals(batch: Batch) -> None:
     _print(f"{batch.seeds} seeds, {batch.frames} frames, {batch.steps} events, {len(batch.failed)} failures")
     _print(f"{batch.jobs} jobs finished: {_counts(batch.outcomes)}")
     _print(f"{batch.fires.total()} fires of schedules: {_counts(batch.fires)}")
+    _print(f"of agents: {_counts(batch.agents)}")
     _print(f"{batch.landed.total()} faults landed: {_counts(batch.landed)}")
     _print(f"failpoints reached: {_counts(batch.reached)}")
 

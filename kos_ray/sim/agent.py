@@ -1,6 +1,7 @@
 """A fake node agent: the seven rules of `model.protocol` in virtual time, on a machine that plays Ray."""
 
 from kos_ray.model import decisions as d
+from kos_ray.model.agent_snapshots import SaveAgents
 from kos_ray.model.ids import JobKey, SpecKey
 from kos_ray.model.job import AttemptEnd, Guarantee, SlotKind, Spec
 from kos_ray.model.protocol import (
@@ -13,7 +14,9 @@ from kos_ray.model.protocol import (
     Orders,
     too_far,
 )
+from kos_ray.model.reasons import FOR_GOOD
 from kos_ray.model.resources import total
+from kos_ray.model.sample import Sample
 from kos_ray.sim.code import UserCode
 from kos_ray.sim.fleet import Fleet
 from kos_ray.sim.leases import NodeLease
@@ -108,11 +111,18 @@ class Agent:
             attempts = self._named(stop)
             for attempt in attempts:
                 if attempt.entered:
+                    attempt.for_good = attempt.for_good or stop.reason in FOR_GOOD
                     self.fleet.ask(attempt, AttemptEnd.STOPPED, stop.grace_ms * MS_US)
             self._take_back(attempts)
+        for save in orders.saves:
+            self.fleet.homes.save([attempt for attempt in self._named(save) if attempt.entered])
         for launch in orders.launches:
             self._launch(launch)
         self._check_room()
+
+    def measured(self) -> Sample:
+        """What its node uses now, and its attempts, by its own clock."""
+        return self.machine.measured(self.fleet.entered(), self._world.wall_us)
 
     def _refusal(self, hello: Hello) -> str:
         if hello.cluster_id != self._cluster_id:
@@ -123,7 +133,7 @@ class Agent:
             return too_far(hello, "simulated")
         return ""
 
-    def _named(self, order: d.Recall | d.Stop) -> list[Attempt]:
+    def _named(self, order: d.Recall | d.Stop | SaveAgents) -> list[Attempt]:
         found = [self.held.get(named) for named in zip(order.keys, order.attempts, strict=True)]
         return [attempt for attempt in found if attempt is not None]
 
@@ -145,7 +155,7 @@ class Agent:
     def _launch(self, order: LaunchOrder) -> None:
         pool = self.fleet.pool(order.kind)
         pool.wanted = order.slots
-        inputs = dict(order.inputs)
+        inputs, restored = dict(order.inputs), dict(order.restored)
         columns = zip(order.keys, order.attempts, order.ranks, order.specs, order.ids, order.args, strict=True)
         for i, (key, number, rank, spec_key, public_id, args) in enumerate(columns):
             if self._seen.get(key, 0) >= number:
@@ -155,6 +165,8 @@ class Agent:
             timeout_us = spec.timeout_ms * MS_US if spec else 0
             attempt = Attempt(key, number, rank, public_id, inputs.get(i, ()), timeout_us)
             attempt.exclusive = self._leases and spec is not None and spec.guarantee is Guarantee.EXACTLY_ONCE
+            attempt.carries = spec.carries if spec is not None else None
+            attempt.restored = restored.get(i, b"")
             self.held[key, number] = attempt
             if self._code.launched(public_id, number, spec, args, order.kind):
                 pool.push(attempt)

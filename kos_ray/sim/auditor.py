@@ -11,8 +11,11 @@ from kos_ray.model.ids import JobKey
 from kos_ray.model.job import After, AttemptEnd, Eviction, Guarantee, JobState, SlotKind, Spec
 from kos_ray.model.protocol import Orders
 from kos_ray.model.reasons import Reason
-from kos_ray.sim.code import Fate, Inputs, Run
+from kos_ray.model.rebalance import Rebalance
+from kos_ray.sim.carried import Carried, agent_of
+from kos_ray.sim.code import Fate, Inputs, Lives, Run
 from kos_ray.sim.memory import check_memory, memory_of, with_memory
+from kos_ray.sim.moves import Moves
 from kos_ray.sim.rules import dependencies
 from kos_ray.sim.workload import ArrayPlan, Plan, Workload
 from kos_ray.sim.world import Violation, World
@@ -89,12 +92,19 @@ class Story:
 class Auditor:
     """Hears of everything that is visible from outside, and raises at the first contradiction."""
 
-    def __init__(self, world: World, workload: Workload, *, leases: bool = False) -> None:
+    def __init__(
+        self, world: World, workload: Workload, *, leases: bool = False, rebalance: Rebalance | None = None
+    ) -> None:
         #: whether exclusive work runs under leases, so that it is nowhere twice
         self.leases = leases
         self.stories = {plan_id: Story(plan) for plan_id, plan in workload.plans.items()}
         #: tells the story of a job that no client asks for; None where nobody may
         self.scheduled: Callable[[str], Story | None] = lambda _public_id: None
+        #: the same of a life of an agent that a message has begun, by the key of the job
+        self.called: Callable[[str, JobKey], Story | None] = lambda _public_id, _key: None
+        self.carried = Carried(world)
+        self.carried.watch(self)
+        self.moves = Moves(rebalance or Rebalance())
         #: machines that were lost, or whose agent died: what ended there may never have been heard
         self.tainted: set[str] = set()
         self.by_key: dict[JobKey, Story] = {}
@@ -127,12 +137,17 @@ class Auditor:
         if not holds:
             raise Violation(f"{what}: {about}")
 
-    def story(self, public_id: str) -> Story | None:
-        """The story of a job, which may be one that a schedule makes; None where nobody asks for it."""
+    def story(self, public_id: str, key: JobKey) -> Story | None:
+        """The story of a job, which may be one that a schedule or an agent makes; None where nobody asks for it."""
         story = self.stories.get(public_id)
-        if story is None and (story := self.scheduled(public_id)) is not None:
+        if story is None and (story := self.scheduled(public_id) or self.called(public_id, key)) is not None:
             self.stories[public_id] = story
         return story
+
+    @property
+    def lives(self) -> Lives:
+        """See `UserCode`."""
+        return self.carried
 
     # --- what clients see
 
@@ -202,22 +217,27 @@ class Auditor:
         """Orders were given to the network."""
         now_us = self._world.now_us
         for launch in orders.launches:
-            for public_id, number in zip(launch.ids, launch.attempts, strict=True):
-                story = self.story(public_id)
+            for public_id, key, number in zip(launch.ids, launch.keys, launch.attempts, strict=True):
+                story = self.story(public_id, key)
                 if story is None or not story.sent:
                     raise Violation(f"a job that no client asked for: {public_id}")
                 about = (public_id, number, story.ordered)
                 self.expect(number > story.last, "an attempt was ordered twice", about)
                 self.expect(not story.cancel_acked, "launched after its cancellation was acknowledged", about)
                 self.expect(not story.held, "launched though it is held", about)
+                self.expect(story.outcome is None, "launched after its outcome was told", about)
                 self._check_delay(story, number, now_us)
                 story.ordered[number] = now_us
+            if agent_of(launch.kind):
+                self.carried.sent(launch)
 
     def _check_delay(self, story: Story, number: int, now_us: int) -> None:
         machine, ended_us = story.charged.get(number - 1, ("", 0))
-        if not machine or machine in self.tainted or self.jumped:
+        spec = story.plan.array.spec
+        # an agent that was given up starts again when somebody wants that
+        if not machine or machine in self.tainted or self.jumped or spec.carries is not None:
             return
-        backoff = story.plan.array.spec.backoff
+        backoff = spec.backoff
         least_us = int(backoff.first_ms * 1_000 * (1 - backoff.jitter))
         self.expect(now_us - ended_us >= least_us, "tried again before its delay was over", (story.plan.id, number))
 
@@ -225,9 +245,10 @@ class Auditor:
         """See `UserCode`."""
         story = self.stories[job]
         plan = story.plan
-        wanted = (plan.array.spec, plan.args, with_memory(plan.array.spec.slot_kind, memory_of(kind)))
+        wanted = (plan.array.spec, plan.args, with_memory(self.carried.kind_of(story, kind), memory_of(kind)))
         self.expect((spec, args, kind) == wanted, "launched as another job", (plan.id, number, spec, args, kind))
         story.memory[number] = memory_of(kind)
+        self.carried.given(story, number, kind)
         check_memory(self, story, number)
         return next_run(story).fate is not Fate.UNPREPARED
 
@@ -236,7 +257,7 @@ class Auditor:
         story, now_us = self.stories[job], self._world.now_us
         plan = story.plan
         self._world.note("%s enters attempt %d on %s in %d", plan.id, number, machine, pid)
-        kind = with_memory(plan.array.spec.slot_kind, story.memory[number])
+        kind = with_memory(self.carried.lane_of(story, number), story.memory[number])
         self._check_process(plan, kind, (machine, pid))
         run = next_run(story)
         if run.fate is Fate.UNPREPARED:
@@ -304,6 +325,8 @@ class Auditor:
         self._world.note("%s attempt %d ends %s", job, number, end.name.lower())
         if end.charged:
             story.charged[number] = (machine, self._world.now_us)
+        if end is AttemptEnd.DECLINED:
+            self.carried.declined(story, number)
         if end is AttemptEnd.OUT_OF_MEMORY:
             self.landed["out of memory"] += 1
         for entry in story.entries:

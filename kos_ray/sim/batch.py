@@ -10,6 +10,12 @@ from kos_ray.sim.faults import FAILPOINTS, KINDS
 from kos_ray.sim.run import Result, run_seed
 from kos_ray.sim.timetable import FIRES
 
+#: what must come of agents in a large batch
+OF_AGENTS = (
+    *("messages handled", "messages handled again", "messages answered from a save", "declined", "went back"),
+    *("lives that go on from a save", "saves of old lives refused", "node pressed", "moved", "moved away, to wait"),
+    *("let back", "taken over", "crashed", "failed", "suspended", "sleeping"),
+)
 #: seeds that a worker process takes at a time
 _PORTION = 25
 #: in a batch so large, every failpoint and every kind of fault must have been met
@@ -28,6 +34,7 @@ class Batch:
     reached: Counter[str] = field(default_factory=Counter)
     outcomes: Counter[str] = field(default_factory=Counter)
     fires: Counter[str] = field(default_factory=Counter)
+    agents: Counter[str] = field(default_factory=Counter)
     failed: list[Result] = field(default_factory=list)
 
     def add(self, result: Result) -> None:
@@ -40,6 +47,7 @@ class Batch:
         self.reached += result.reached
         self.outcomes += result.outcomes
         self.fires += result.fires
+        self.agents += result.agents
         if result.violation:
             self.failed.append(result)
 
@@ -53,6 +61,7 @@ class Batch:
         if self.seeds >= _COMPLETE_SEEDS:
             found += [f"the failpoint {name} was never reached" for name in FAILPOINTS if not self.reached[name]]
             found += [f"no fire of a schedule was {name}" for name in FIRES if not self.fires[name]]
+            found += [f"nothing of this came of agents: {what}" for what in OF_AGENTS if not self.agents[what]]
             found += [f"no fault of the kind {kind!r} took effect" for kind in KINDS if not self.landed[kind]]
         return found
 

@@ -1,5 +1,7 @@
 """Clients: they submit, watch and poll, and say everything again until it is answered; see `client/`."""
 
+from collections.abc import Callable
+
 from kos_ray.model.errors import Refused
 from kos_ray.model.ids import JobKey
 from kos_ray.model.job import JobState, Spec
@@ -19,10 +21,16 @@ _POLL_US = 32 * SECOND_US
 
 
 class Client:
-    """One client with its requests. `open` counts what it still waits for."""
+    """One client with its requests, each made when it `may` be. `open` counts what it still waits for."""
 
     def __init__(
-        self, world: World, network: Network, auditor: Auditor, name: str, requests: list[RequestPlan]
+        self,
+        world: World,
+        network: Network,
+        auditor: Auditor,
+        name: str,
+        requests: list[RequestPlan],
+        may: Callable[[RequestPlan], bool] = lambda _: True,
     ) -> None:
         self.name = name
         self.outcomes: dict[JobKey, Outcome] = {}
@@ -30,6 +38,7 @@ class Client:
         self._world = world
         self._network = network
         self._auditor = auditor
+        self._may = may
         self._unanswered: dict[str, RequestPlan] = {request.id: request for request in requests}
         self._acts = Acts(world, network, auditor, name)
         self._waiting: dict[JobKey, None] = {}
@@ -55,7 +64,7 @@ class Client:
     def _submit(self, request: RequestPlan) -> None:
         if request.id not in self._unanswered:
             return
-        if all(owner in self._accepted for owner in self._owners(request)):
+        if self._may(request) and all(owner in self._accepted for owner in self._owners(request)):
             specs = {
                 array.hash: array.spec
                 for array in request.arrays

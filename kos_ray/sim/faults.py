@@ -2,10 +2,13 @@
 
 import sqlite3
 from collections import Counter
+from functools import partial
+from random import Random
 from typing import TYPE_CHECKING
 
 from kos_ray.sim.machine import Machine
 from kos_ray.sim.process import Crash
+from kos_ray.sim.slots import Slot
 from kos_ray.sim.world import MS_US, SECOND_US
 
 if TYPE_CHECKING:
@@ -48,6 +51,10 @@ KINDS = (
     "operator storm",
     "lease over",
     "out of memory",
+    "agent of people killed",
+    "agent of people frozen",
+    "home of an agent lost",
+    "memory hogged",
 )
 _HOUR_US = 3_600 * SECOND_US
 #: where there are leases: how often it is tried to lose a node with exclusive work, and how long they are at most
@@ -93,6 +100,8 @@ class Faults:
             for _ in range(_LEASED):
                 at_us = self._world.aside.randint(0, sim.setting.busy_us)
                 self._world.after(at_us, self._strike, self._lose_exclusive)
+        if sim.setting.agents:
+            self._strike_agents(Random(f"strikes of {self._world.seed}"))
         self._world.after(sim.setting.busy_us + SECOND_US, self.heal)
 
     def reach(self, name: str) -> None:
@@ -124,6 +133,7 @@ class Faults:
         network.loss_share = network.twice_share = 0.0
         for machine in network.machines.values():
             machine.cut = False
+            machine.hog = 0
             machine.others_leave()
         self._world.note("faults are over")
 
@@ -132,6 +142,15 @@ class Faults:
     def _strike(self, fault: object) -> None:
         if not self._healed:
             fault()  # type: ignore[operator]
+
+    def _strike_agents(self, random: Random) -> None:
+        """What agents of people die of, besides what everything dies of; by chances of its own."""
+        kinds = [self._kill_life, self._kill_life, self._freeze_life, self._freeze_life, self._lose_home]
+        if self._sim.setting.policy.rebalance.thresholds:
+            kinds += [self._hog] * 3
+        for _ in range(random.choice((2, 4, 8))):
+            at_us = random.randint(0, self._sim.setting.busy_us)
+            self._world.after(at_us, self._strike, partial(random.choice(kinds), Random(random.random())))
 
     def _landed(self, kind: str, about: str = "") -> None:
         self.landed[kind] += 1
@@ -195,6 +214,54 @@ class Faults:
         self._unlisted(machine)
         self._world.after(aside.randint(lease_us, 3 * lease_us), self._dies, machine)
         self._world.after(aside.randint(500 * MS_US, 3 * SECOND_US), self._sim.add_machine, machine)
+
+    def _lives(self) -> list[tuple[Machine, Slot]]:
+        """Agents that take messages, and where."""
+        machines = [one for one in self._sim.network.machines.values() if one.alive and one.agent and one.agent.alive]
+        return [(one, slot) for one in machines if one.agent for slot in one.agent.fleet.homes.all]
+
+    def _kill_life(self, random: Random) -> None:
+        found = self._lives()
+        if found:
+            machine, slot = random.choice(found)
+            assert machine.agent is not None
+            self._landed("agent of people killed", slot.pool.kind.agent)
+            machine.agent.fleet.kill(slot)
+
+    def _freeze_life(self, random: Random) -> None:
+        """It stands still, and goes on where nobody has ended it; now and then its node counts as lost meanwhile."""
+        found = self._lives()
+        if found:
+            machine, slot = random.choice(found)
+            assert machine.agent is not None
+            time_us = random.choice((100, 700, 4_000)) * MS_US
+            self._landed("agent of people frozen", slot.pool.kind.agent)
+            machine.agent.fleet.homes.freeze(slot, time_us)
+            if machine.listed and random.random() < 0.3:
+                self._lose_slowly(machine, 2 * time_us)
+
+    def _lose_home(self, random: Random) -> None:
+        """A node counts as lost where agents live, which go on for a while: nothing that they do counts any more."""
+        found = [machine for machine, _ in self._lives() if machine.listed]
+        if found:
+            self._lose_slowly(random.choice(found), random.randint(0, 3 * SECOND_US))
+
+    def _lose_slowly(self, machine: Machine, time_us: int) -> None:
+        self._sim.auditor.taint(machine.name)
+        self._landed("home of an agent lost", machine.name)
+        self._unlisted(machine)
+        self._world.after(time_us, self._dies, machine)
+        self._world.after(500 * MS_US, self._sim.add_machine, machine)
+
+    def _hog(self, random: Random) -> None:
+        machine = random.choice(list(self._sim.network.machines.values()))
+        if machine.alive and not machine.hog:
+            self._landed("memory hogged", machine.name)
+            machine.hog = random.choice((500, 800, 950))
+            self._world.after(random.randint(SECOND_US, 6 * SECOND_US), self._sated, machine)
+
+    def _sated(self, machine: Machine) -> None:
+        machine.hog = 0
 
     def _dies(self, machine: Machine) -> None:
         machine.alive = False

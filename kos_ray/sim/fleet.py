@@ -5,8 +5,10 @@ from heapq import heappop
 
 from kos_ray.model.job import AttemptEnd, SlotKind
 from kos_ray.model.payload import inline
-from kos_ray.sim.code import Fate, UserCode
+from kos_ray.sim.code import Fate, Run, UserCode
+from kos_ray.sim.homes import Homes
 from kos_ray.sim.leases import AGAIN_US, NodeLease
+from kos_ray.sim.lives import Life
 from kos_ray.sim.machine import Claim, Machine
 from kos_ray.sim.setting import Setting
 from kos_ray.sim.slots import NO_RUN, Attempt, Pool, Slot
@@ -46,8 +48,7 @@ class Fleet:
         self._ended = ended
         #: slots that were asked for
         self.started = 0
-        #: the slots of agents that take messages, by namespace and name
-        self._carriers: dict[tuple[str, str], Slot] = {}
+        self.homes = Homes(world, uplink, self)
         self._alive = True
 
     def die(self) -> None:
@@ -55,7 +56,9 @@ class Fleet:
         self._alive = False
         for pool in self.pools.values():
             for slot in list(pool.slots):
-                self._drop(slot)
+                self.drop(slot)
+                if slot.life is not None:
+                    slot.life.die()
                 if slot.handed and slot.handed[0].run is not NO_RUN:
                     self._code.vanished(slot.handed[0].job, slot.handed[0].number)
 
@@ -109,13 +112,29 @@ class Fleet:
         if attempt.asked is None:
             attempt.asked = end
             if looks_us:
-                self._world.after(self._world.between(0, looks_us), self._run_ends, attempt.slot, attempt, end)
+                self._world.after(self._world.between(0, looks_us), self._obeys, attempt, end, grace_us)
         elif kill_us >= attempt.kill_us:
             return
         attempt.kill_us = kill_us
         assert attempt.slot is not None
-        self._close_lanes(attempt.slot)
+        self.homes.close_lanes(attempt.slot)
         self._world.after(grace_us, self._process_ends, attempt.slot, attempt)
+
+    def _obeys(self, attempt: Attempt, end: AttemptEnd, grace_us: int) -> None:
+        """Code has seen that it is to end; an agent lets its messages end first, and saves its state."""
+        slot = attempt.slot
+        assert slot is not None
+        life = slot.life
+        if life is None or attempt is not life.attempt or life.dead:
+            self._run_ends(slot, attempt, end)
+        elif not life.stands_still(self._obeys, attempt, end, grace_us):
+            life.leave(grace_us, lambda: self._run_ends(slot, attempt, end))
+
+    def entered(self) -> list[Attempt]:
+        """What runs here, but for messages."""
+        pools = [pool for pool in self.pools.values() if not pool.kind.receiver]
+        heads = [slot.handed[0] for pool in pools for slot in pool.slots if slot.handed]
+        return [attempt for attempt in heads if attempt.run is not NO_RUN]
 
     @property
     def exclusive(self) -> bool:
@@ -129,44 +148,20 @@ class Fleet:
 
     def kill(self, slot: Slot) -> None:
         """A slot's process dies: what it had entered ends, what stands behind that is run by another."""
-        carrier = self._carriers.get((slot.pool.kind.namespace, slot.pool.kind.receiver))
-        if carrier is not None:
-            self.kill(carrier)  # it is the same process
+        if slot.pool.kind.receiver and slot.life is not None and not slot.life.dead:
+            home = slot.life.attempt.slot
+            assert home is not None
+            self.kill(home)  # it is the same process
             return
-        self._take_back_behind(slot)
-        self._close_lanes(slot, died=True)
-        self._drop(slot)
+        self.take_back_behind(slot)
+        self.homes.close_lanes(slot)
+        self.drop(slot)
         if slot.handed:
             attempt = slot.handed.pop()
             died = AttemptEnd.LOST if slot.pool.kind.receiver else AttemptEnd.CRASHED
-            self._tell(slot, attempt, attempt.asked or died)
+            self._tell(slot, attempt, attempt.asked or (AttemptEnd.FAILED if attempt.wrong else died))
+        self.homes.lanes_die(slot)
         self.pump(slot.pool)
-
-    # --- agents
-
-    def _takes_messages(self, slot: Slot, attempt: Attempt) -> None:
-        kind = slot.pool.kind
-        if self._runs(slot, attempt) and attempt.asked is None:
-            self._carriers[kind.namespace, kind.agent] = slot
-            self._uplink.add_entered(attempt.key, attempt.number, self._wall(attempt.entered_us))
-            self._uplink.add_agent(attempt.key, attempt.number, ready=True)
-
-    def _close_lanes(self, slot: Slot, *, died: bool = False) -> None:
-        """An agent in a slot that is to end gets nothing more; what it handles it ends, or dies with it."""
-        name = (slot.pool.kind.namespace, slot.pool.kind.agent)
-        if not slot.pool.kind.single_use or self._carriers.get(name) is not slot:
-            return
-        del self._carriers[name]
-        self._uplink.add_agent(slot.handed[0].key, slot.handed[0].number, ready=False)
-        for pool in [one for kind, one in self.pools.items() if (kind.namespace, kind.receiver) == name]:
-            for lane in list(pool.slots):
-                self._take_back_behind(lane)
-                lane.closing = True
-                if not lane.handed:
-                    self._drop(lane)
-                elif died:
-                    self.kill(lane)
-            self._end_waiting(pool, AttemptEnd.RECALLED)
 
     # --- slots
 
@@ -177,18 +172,20 @@ class Fleet:
             return
         staying.sort(key=lambda slot: (slot.connected, bool(slot.handed), -slot.number))
         for slot in staying[:surplus]:
-            self._take_back_behind(slot)
+            self.take_back_behind(slot)
             if slot.handed:
                 slot.closing = True
             else:
-                self._drop(slot)
+                self.drop(slot)
 
     def _start(self, pool: Pool) -> None:
-        if pool.kind.receiver and (pool.kind.namespace, pool.kind.receiver) not in self._carriers:
-            self._end_waiting(pool, AttemptEnd.RECALLED)
+        home = self.homes.of(pool.kind)
+        if pool.kind.receiver and home is None:
+            self.end_waiting(pool, AttemptEnd.RECALLED)
             return
         self.started += 1
         slot = Slot(pool, self.started)
+        slot.life = home.life if home is not None else None
         pool.slots.append(slot)
         slot.claim = Claim(pool.kind.resources, lambda: self._admitted(slot))
         self._machine.ask(slot.claim)
@@ -199,7 +196,7 @@ class Fleet:
         if slot.gone or slot.connected:
             return
         if slot.pool.connected:
-            self._drop(slot)
+            self.drop(slot)
             self.pump(slot.pool)
         else:
             self._world.after(self._setting.admission_us, self._withdraw, slot)
@@ -214,7 +211,8 @@ class Fleet:
             slot.connected = True
             self.pump(slot.pool)
 
-    def _drop(self, slot: Slot) -> None:
+    def drop(self, slot: Slot) -> None:
+        """Forget a slot; its room is free a little later."""
         slot.gone = True
         slot.pool.slots.remove(slot)
         assert slot.claim is not None
@@ -233,7 +231,7 @@ class Fleet:
             if len(slot.handed) == 1:
                 self._enter(slot, attempt)
 
-    def _take_back_behind(self, slot: Slot) -> None:
+    def take_back_behind(self, slot: Slot) -> None:
         """Put what a slot has not entered back into the queue."""
         while slot.handed and not slot.handed[-1].entered:
             slot.pool.push(slot.handed.pop())
@@ -250,7 +248,7 @@ class Fleet:
 
     def _enter_leased(self, slot: Slot, attempt: Attempt) -> None:
         """Its code is entered when there is a lease, and not before."""
-        if not self._runs(slot, attempt):
+        if not self.runs(slot, attempt):
             return
         if self._lease.left_us() > 0:
             self._run(slot, attempt)
@@ -260,7 +258,7 @@ class Fleet:
 
     def _renew(self, slot: Slot, attempt: Attempt) -> None:
         """When a third of what is left is over there has to be more; when all is, the kernel ends the process."""
-        if not self._runs(slot, attempt):
+        if not self.runs(slot, attempt):
             return
         left_us = self._lease.left_us()
         if left_us > 0:
@@ -270,7 +268,7 @@ class Fleet:
 
     def _dies_of(self, slot: Slot, attempt: Attempt, end: AttemptEnd) -> None:
         """The kernel kills its process: that is how it ended, unless it was asked to end before."""
-        if self._runs(slot, attempt):
+        if self.runs(slot, attempt):
             attempt.asked = end if attempt.asked is None else attempt.asked
             self.kill(slot)
 
@@ -279,10 +277,23 @@ class Fleet:
         run = attempt.run = self._code.entered(
             attempt.job, attempt.number, attempt.inputs, self._machine.name, slot.pid
         )
+        if attempt.carries is not None:
+            slot.life = Life(self._world, self._uplink, self._code.lives, attempt, self._machine.name)
+        if slot.life is None or slot.life.attempt is attempt:
+            self._goes(slot, attempt, run)
+        elif result := slot.life.known(attempt):
+            attempt.result = result
+            self._world.after(0, self._run_ends, slot, attempt, AttemptEnd.SUCCEEDED)
+        else:
+            slot.life.enter(attempt, lambda: self._goes(slot, attempt, run))
+
+    def _goes(self, slot: Slot, attempt: Attempt, run: Run) -> None:
         after = self._world.after
         if run.fate is Fate.SUCCEED or run.fate is Fate.FAIL:
             end = AttemptEnd.SUCCEEDED if run.fate is Fate.SUCCEED else AttemptEnd.FAILED
             after(run.run_us, self._run_ends, slot, attempt, end)
+        elif run.fate is Fate.DECLINE:
+            after(run.run_us, self._run_ends, slot, attempt, AttemptEnd.DECLINED)
         elif run.fate is Fate.CRASH:
             after(run.run_us, self._process_ends, slot, attempt)
         elif run.fate is Fate.STARVE:
@@ -291,62 +302,81 @@ class Fleet:
         if hangs or run.run_us > _LONG_US:
             after(_LONG_US, self._is_long, slot, attempt)
         if slot.pool.kind.agent and slot.used:
-            after(run.looks_us, self._takes_messages, slot, attempt)
+            after(run.looks_us, self.homes.takes_messages, slot, attempt)
         if attempt.timeout_us and (hangs or run.run_us > attempt.timeout_us):
             after(attempt.timeout_us, self._times_out, slot, attempt)
 
-    def _runs(self, slot: Slot, attempt: Attempt) -> bool:
+    def runs(self, slot: Slot, attempt: Attempt) -> bool:
+        """Whether an attempt is what a slot runs."""
         return not slot.gone and bool(slot.handed) and slot.handed[0] is attempt
 
     def _is_long(self, slot: Slot, attempt: Attempt) -> None:
-        if self._runs(slot, attempt):
-            self._take_back_behind(slot)
-            self._uplink.add_entered(attempt.key, attempt.number, self._wall(attempt.entered_us))
+        if self.runs(slot, attempt):
+            self.take_back_behind(slot)
+            self._uplink.add_entered(attempt.key, attempt.number, self.wall(attempt.entered_us))
             self.pump(slot.pool)
 
     def _times_out(self, slot: Slot, attempt: Attempt) -> None:
-        if self._runs(slot, attempt) and attempt.asked is None:
+        if self.runs(slot, attempt) and attempt.asked is None:
             self.ask(attempt, AttemptEnd.TIMED_OUT, _TIMEOUT_GRACE_US)
 
     def _process_ends(self, slot: Slot, attempt: Attempt) -> None:
         """User code has killed its own process, or would not end when it was asked to."""
-        if self._runs(slot, attempt):
+        if self.runs(slot, attempt):
             self.kill(slot)
 
     def _run_ends(self, slot: Slot, attempt: Attempt, end: AttemptEnd) -> None:
         """User code has returned or raised: by itself, or because it saw that it was asked to."""
-        if not self._runs(slot, attempt):
+        life = slot.life
+        if not self.runs(slot, attempt) or (life and life.stands_still(self._run_ends, slot, attempt, end)):
             return
-        self._close_lanes(slot)
+        if life is None or life.attempt is attempt or attempt.result:
+            self._is_over(slot, attempt, end)
+        else:
+            result = self._result(attempt, end)
+            life.ended(attempt, end, result, lambda: self._is_over(slot, attempt, end))
+
+    def _is_over(self, slot: Slot, attempt: Attempt, end: AttemptEnd) -> None:
+        if not self.runs(slot, attempt):
+            return
+        self.homes.close_lanes(slot)
         slot.handed.pop(0)
         slot.target = self._setting.handed_max
         self._tell(slot, attempt, end)
+        self.homes.lanes_die(slot)
         if slot.used or (slot.closing and not slot.handed):
-            self._drop(slot)
+            self.drop(slot)
         elif slot.handed:
             self._enter(slot, slot.handed[0])
         self.pump(slot.pool)
 
     def _tell(self, slot: Slot, attempt: Attempt, end: AttemptEnd) -> None:
         """Report the end of an attempt that was entered."""
-        result, error = b"", None
-        if end is AttemptEnd.SUCCEEDED:
-            result = inline(f"{attempt.job} by attempt {attempt.number} of {self._incarnation}".encode())
-        elif end in (AttemptEnd.FAILED, AttemptEnd.CRASHED, AttemptEnd.OUT_OF_MEMORY):
-            error = attempt.run.error or ("Error", f"{attempt.job} {end.name.lower()} in attempt {attempt.number}")
-        told = End(
+        result, error = self._result(attempt, end), None
+        if end in (AttemptEnd.FAILED, AttemptEnd.CRASHED, AttemptEnd.OUT_OF_MEMORY, AttemptEnd.DECLINED):
+            told = f"{attempt.job} {end.name.lower()} in attempt {attempt.number}"
+            error = attempt.wrong or attempt.run.error or ("Error", told)
+        ended = End(
             attempt.key,
             attempt.number,
             end,
             self._world.wall_us,
-            entered_us=self._wall(attempt.entered_us),
+            entered_us=self.wall(attempt.entered_us),
             pid=slot.pid,
             result=result,
             error=error,
+            again_ms=attempt.run.again_ms if end is AttemptEnd.DECLINED else 0,
         )
-        self._ended(attempt, told)
+        self._ended(attempt, ended)
 
-    def _wall(self, now_us: int) -> int:
+    def _result(self, attempt: Attempt, end: AttemptEnd) -> bytes:
+        if end is not AttemptEnd.SUCCEEDED:
+            return b""
+        told = f"{attempt.job} by attempt {attempt.number} of {self._incarnation}"
+        return attempt.result or inline(told.encode())
+
+    def wall(self, now_us: int) -> int:
+        """An instant as the wall clocks show it."""
         return now_us + self._world.wall_shift_us
 
     def _not_admitted(self, pool: Pool, since: int) -> None:
@@ -354,12 +384,13 @@ class Fleet:
         if not self._alive or pool.starving != since or since == 0:
             return
         for slot in list(pool.slots):
-            self._drop(slot)
+            self.drop(slot)
         pool.starving = 0
-        self._end_waiting(pool, AttemptEnd.NOT_ADMITTED)
+        self.end_waiting(pool, AttemptEnd.RECALLED if pool.kind.receiver else AttemptEnd.NOT_ADMITTED)
         self.pump(pool)
 
-    def _end_waiting(self, pool: Pool, end: AttemptEnd) -> None:
+    def end_waiting(self, pool: Pool, end: AttemptEnd) -> None:
+        """End what waits for a slot of a kind."""
         waiting, pool.waiting = sorted(pool.waiting), []
         for _, _, _, attempt in waiting:
             self._ended(attempt, End(attempt.key, attempt.number, end, self._world.wall_us))

@@ -1,7 +1,9 @@
 """The journal against the state in memory: two folds of one history must be the same."""
 
+from collections.abc import Callable
 from typing import Any
 
+from kos_ray.engine.ports import Frame
 from kos_ray.journal.snapshots import MemorySnapshots
 from kos_ray.journal.store import Journal
 from kos_ray.journal.verify import verify
@@ -32,13 +34,14 @@ def check_folds(journal: Journal, snapshots: MemorySnapshots, live: State) -> No
         _compare(f"folded from the snapshot at {after}", fold(journal, after, state_from_plain(plain)), expected)
 
 
-def check_again(journal: Journal) -> None:
-    """Every frame of the journal is decided again as it was."""
+def check_again(journal: Journal, look: Callable[[State, Frame], None] = lambda _state, _frame: None) -> None:
+    """Every frame of the journal is decided again as it was; `look` is shown the state behind each."""
     state = State()
     for frame in journal.frames():
         found = rehearse(state, frame.events, frame.decisions, frame.now_us)
         if found is not None:
             raise Violation(f"frame {frame.first_seq}..{frame.last_seq} is decided otherwise: {found}")
+        look(state, frame)
 
 
 def fold(journal: Journal, after: int = 0, state: State | None = None) -> State:

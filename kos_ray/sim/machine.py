@@ -1,15 +1,20 @@
 """Machines as they really are. They play Ray: a slot is admitted when there is room beside everything that runs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from kos_ray.model.ids import NodeId
 from kos_ray.model.node import Node
 from kos_ray.model.resources import Resources, add
+from kos_ray.model.sample import MEMORY, WHOLE, Sample, Use
 from kos_ray.sim.world import Violation
 
 if TYPE_CHECKING:
     from kos_ray.sim.agent import Agent
+    from kos_ray.sim.slots import Attempt
+
+#: shares of a node's memory that attempts use, in thousandths: each so much, and up to so much more
+_BASE, _OF_AGENTS, _OF_JOBS = 2, 150, 20
 
 
 class Claim:
@@ -43,6 +48,8 @@ class Machine:
         self.processes = 0
         #: what others have taken
         self.foreign: dict[str, int] = {}
+        #: the share of its memory that others use, in thousandths
+        self.hog = 0
         self._capacity = dict(resources.amounts)
         self._used: dict[str, int] = {}
         self._claims: list[Claim] = []
@@ -57,6 +64,13 @@ class Machine:
             name: amount - self._used.get(name, 0) - self.foreign.get(name, 0)
             for name, amount in self._capacity.items()
         }
+
+    def measured(self, attempts: "Sequence[Attempt]", at_us: int) -> Sample:
+        """What it uses of its memory, and what these attempts use: the agents among them most of it."""
+        shares = [(one, _BASE + (_OF_AGENTS if one.carries else _OF_JOBS) * (one.key % 7) // 6) for one in attempts]
+        uses = tuple(Use(one.key, one.number, {MEMORY: share}, 0, 0) for one, share in shares)
+        used = min(WHOLE, self.hog + sum(share for _, share in shares))
+        return Sample(loads={MEMORY: used}, uses=uses, at_us=at_us)
 
     def ask(self, claim: Claim) -> None:
         """Wish for room; granted in the order of the wishes as far as they fit."""

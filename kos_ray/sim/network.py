@@ -75,12 +75,13 @@ class Network:
             if self.process is None or not self.process.alive or machine.cut or aside.random() < self.loss_share:
                 return
             answer = self.process.renew(renew)
-            self._world.after(self._aside_us(), lambda: None if machine.cut else take(answer))
+            self._world.after(self.aside_us(), lambda: None if machine.cut else take(answer))
 
         if not machine.cut and aside.random() >= self.loss_share:
-            self._world.after(self._aside_us(), arrive)
+            self._world.after(self.aside_us(), arrive)
 
-    def _aside_us(self) -> int:
+    def aside_us(self) -> int:
+        """How long a message takes that is no part of worlds of before; by chances of its own."""
         aside = self._world.aside
         if aside.random() < self._setting.slow_share:
             return aside.randint(0, _SLOW_US)

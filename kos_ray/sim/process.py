@@ -5,6 +5,7 @@ from typing import Any
 
 from kos_ray.engine.engine import Engine
 from kos_ray.engine.inbox import Touched
+from kos_ray.engine.pressure import Pressures
 from kos_ray.engine.reconcile import renewed
 from kos_ray.journal.snapshots import MemorySnapshots
 from kos_ray.journal.store import Journal
@@ -18,6 +19,7 @@ from kos_ray.model.events import (
 )
 from kos_ray.model.ids import JobKey, NodeId
 from kos_ray.model.protocol import PROTOCOL, Acked, Hello, Holding, Outcomes, Renew, Renewed, Report, Submit
+from kos_ray.model.sample import Sample
 from kos_ray.scheduler import invariants
 from kos_ray.sim.agent import Agent
 from kos_ray.sim.auditor import Auditor
@@ -101,6 +103,7 @@ class Process:
         self._greeting: dict[NodeId, int] = {}
         self._looking = 0
         self._unanswered: dict[NodeId, int] = {}
+        self._pressures = Pressures()
         self.engine = Engine(
             journal=journal,
             snapshots=Snapshots(snapshots, journal),
@@ -173,6 +176,7 @@ class Process:
 
     def report(self, report: Report, reply: Callable[[Acked], None]) -> None:
         """`Report` to `Acked`; no answer where it was refused."""
+        self._auditor.carried.came(report)
 
         def answer(value: object) -> None:
             if isinstance(value, Acked):
@@ -236,6 +240,7 @@ class Process:
         listed = {node_id for node_id, machine in self._network.machines.items() if machine.listed}
         for node_id in [node_id for node_id in self.engine.state.nodes if node_id not in listed]:
             self.links.by_node.pop(node_id, None)
+            self._pressures.gone(node_id)
             self.engine.post(NodeLost(node=node_id, cause="Ray declared it dead"))
             self.kick()
         for node_id in sorted(listed):
@@ -247,8 +252,21 @@ class Process:
                 self._greet(self._network.machines[node_id])
             elif not link.agent.alive or link.agent.machine.cut:
                 link.break_off()
+            elif self.engine.state.policy.rebalance.thresholds:
+                self._world.after(self._network.aside_us(), self._measured, node_id, link.agent.measured())
         self._looking += 1
         self._world.after(self.engine.state.policy.heartbeat_us, self._look, self._looking)
+
+    def _measured(self, node_id: NodeId, sample: Sample) -> None:
+        """A heartbeat of a node is answered, with what it has measured of itself."""
+        if not self.alive:
+            return
+        now_us = self.engine.now_us()
+        self._auditor.moves.heard(self.engine.state.epoch, node_id, sample, now_us)
+        found = self._pressures.heard(self.engine.state, node_id, sample, now_us)
+        if found is not None:
+            self.engine.post(found)
+            self.kick()
 
     def _count_unanswered(self, node_id: NodeId, link: Link | None) -> None:
         """As the node watch does: nothing new for a node that has not answered for two heartbeats."""

@@ -13,23 +13,29 @@ from kos_ray.model.job import JobState
 from kos_ray.model.resources import Resources
 from kos_ray.scheduler.explain import why
 from kos_ray.scheduler.snapshot import state_to_plain
+from kos_ray.scheduler.state import State
 from kos_ray.sim.agent import Agent
-from kos_ray.sim.auditor import Auditor
+from kos_ray.sim.auditor import Auditor, Story
 from kos_ray.sim.client import Client
+from kos_ray.sim.crew import Crew
 from kos_ray.sim.faults import Faults
 from kos_ray.sim.folds import check_again, check_folds, check_journal, fold
 from kos_ray.sim.machine import Machine
 from kos_ray.sim.network import Network
+from kos_ray.sim.phases import AgentWatch
+from kos_ray.sim.post import Post
 from kos_ray.sim.process import Crash, Process
 from kos_ray.sim.setting import draw
 from kos_ray.sim.timetable import Timetable
-from kos_ray.sim.verdict import judge
+from kos_ray.sim.verdict import judge, tell
 from kos_ray.sim.workload import Workload
 from kos_ray.sim.world import MS_US, SECOND_US, Violation, World
 
 _CLUSTER = "simulated"
 #: everything must be over by so long after the last fault
 _LIVENESS_US = 600 * SECOND_US
+#: agents are up when they have been for so long: what is on its way by then has come
+_UP_US = 5 * SECOND_US
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,8 @@ class Result:
     outcomes: Counter[str] = field(default_factory=Counter)
     #: of schedules
     fires: Counter[str] = field(default_factory=Counter)
+    #: of agents, and of nodes that were relieved
+    agents: Counter[str] = field(default_factory=Counter)
 
 
 class Simulation:
@@ -59,7 +67,7 @@ class Simulation:
         self.world = World(seed)
         self.setting = draw(self.world)
         self.workload = Workload(self.world, self.setting)
-        self.auditor = Auditor(self.world, self.workload, leases=self.setting.leases)
+        self.auditor = Auditor(self.world, self.workload, leases=self.setting.leases, rebalance=self.setting.policy.rebalance)
         self.network = Network(self.world, self.setting)
         self.snapshots = MemorySnapshots()
         self.journal = Journal.in_memory(_CLUSTER)
@@ -71,6 +79,18 @@ class Simulation:
             for number, requests in enumerate(self.workload.requests)
         ]
         self.timetable = Timetable(self.world, self.setting, self.network, self.auditor)
+        self.crew = Crew(self.world, self.setting, self.network, self.auditor)
+        self._up_since_us = 0
+        if self.crew.members:
+            self._write()
+
+    def _write(self) -> None:
+        """Somebody sends messages to the agents."""
+        post = Post(self.world, self.setting, self.crew)
+        self.auditor.stories.update((id_, Story(plan)) for id_, plan in post.plans.items())
+        self.crew.mail_open = post.open_in(self.auditor)
+        writer = Client(self.world, self.network, self.auditor, "writer", post.requests, post.known)
+        self.clients.append(writer)
 
     # --- machines
 
@@ -148,19 +168,41 @@ class Simulation:
             raise Violation(f"not over after {quiet_s} quiet seconds, {self.world.steps} events: {self._open()}")
         process = self.network.process
         assert process is not None
-        self.timetable.tell(self.journal)
+        if self.timetable.entries or self.crew.members:
+            tell(self.auditor, self.journal)
         judge(self.auditor)
         self.timetable.judge(self.journal)
         check_journal(self.journal)
         check_folds(self.journal, self.snapshots, process.engine.state)
-        check_again(self.journal)
+        if self.crew.members:
+            self.auditor.moves.judge(self.auditor, self.journal)
+            watch = AgentWatch(self.auditor.expect)
+            check_again(self.journal, watch)
+            self.auditor.carried.seen.update(watch.seen)
+        else:
+            check_again(self.journal)
         self._check_known()
 
     def _quiet(self) -> bool:
         process = self.network.process
         if process is None or process.engine.stalled or any(client.open for client in self.clients):
             return False
-        return not self.timetable.entries or self.timetable.quiet(process.engine.state)
+        if self.timetable.entries and not self.timetable.quiet(process.engine.state):
+            return False
+        return not self.crew.members or self._crew_is_over(process.engine.state)
+
+    def _crew_is_over(self, state: State) -> bool:
+        """When everything else is over, agents are up for a while; then they end as well."""
+        if not self.crew.settled(state):
+            self._up_since_us = 0
+        elif self.crew.closing:
+            return True
+        elif not self._up_since_us:
+            self._up_since_us = self.world.now_us
+        elif self.world.now_us >= self._up_since_us + _UP_US:
+            self.auditor.carried.judge(self.crew.up(state))
+            self.crew.closing = True
+        return False
 
     def _open(self) -> str:
         left = [
@@ -233,4 +275,5 @@ def _result(simulation: Simulation, violation: str) -> Result:
         reached=simulation.faults.reached,
         outcomes=Counter(JobState(state).name.lower() for state in outcomes),
         fires=simulation.timetable.fires,
+        agents=simulation.auditor.carried.seen + simulation.auditor.moves.seen,
     )

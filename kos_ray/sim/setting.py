@@ -1,15 +1,20 @@
 """What one seed draws before its history begins: how large, how fast, how bad."""
 
 from dataclasses import dataclass, replace
+from random import Random
 from typing import Any
 
 from kos_ray.model.policy import Against, Discipline, Model, Namespace, Policy, Rate
+from kos_ray.model.rebalance import Rebalance, Threshold
 from kos_ray.model.resources import UNIT, Resources
+from kos_ray.model.sample import MEMORY
 from kos_ray.sim.plugins import NAME
 from kos_ray.sim.world import MS_US, SECOND_US, World
 
 #: tenants
 NAMESPACES = ("default", "team")
+#: how many of the worlds have agents
+AGENTS_SHARE = 0.3
 _CLUSTERS = ((4,), (2, 2), (4, 8), (2, 4, 4), (8, 2, 2, 4))
 
 
@@ -35,6 +40,8 @@ class Setting:
     snapshot_share: float
     #: whether exclusive work runs under leases here
     leases: bool = False
+    #: how many agents there are; mostly none
+    agents: int = 0
 
 
 def draw(world: World) -> Setting:
@@ -55,10 +62,27 @@ def draw(world: World) -> Setting:
         handed_max=world.pick((1, 4, 16)),
         snapshot_share=world.pick((0.0, 0.02, 0.1)),
     )
-    if world.aside.random() < 0.5:
+    if world.aside.random() >= 0.5:
+        lease_us = world.aside.choice((1, 1, 2, 30)) * SECOND_US
+        setting = replace(setting, leases=True, policy=replace(setting.policy, lease_us=lease_us))
+    return _with_agents(setting, Random(f"agents of {world.seed}"))
+
+
+def _with_agents(setting: Setting, random: Random) -> Setting:
+    """Some worlds have agents: they stay, so nothing may limit how many there are. In half of these nodes are relieved."""
+    if random.random() >= AGENTS_SHARE:
         return setting
-    lease_us = world.aside.choice((1, 1, 2, 30)) * SECOND_US
-    return replace(setting, leases=True, policy=replace(setting.policy, lease_us=lease_us))
+    policy = replace(setting.policy, agents_max=0, slots_per_node_max=256)
+    if random.random() < 0.6:
+        rebalance = Rebalance(
+            thresholds=(Threshold(kind=MEMORY, high=random.choice((700, 900)), low=600),),
+            after=random.choice((1, 2)),
+            moves_per_minute=random.choice((1, 2, 4)),
+            rest_us=random.choice((2, 20)) * SECOND_US,
+            jobs=random.random() < 0.3,
+        )
+        policy = replace(policy, rebalance=rebalance, heartbeat_us=200 * MS_US)
+    return replace(setting, agents=random.choice((1, 2, 3, 4, 5)), policy=policy)
 
 
 def _node(world: World, cpus: int) -> Resources:

@@ -1,11 +1,15 @@
 """What a fake agent holds: attempts, the slots that run them, and the queue of each kind."""
 
 from heapq import heappush
+from typing import TYPE_CHECKING
 
 from kos_ray.model.ids import JobKey
-from kos_ray.model.job import AttemptEnd, SlotKind
+from kos_ray.model.job import AttemptEnd, Carries, SlotKind
 from kos_ray.sim.code import Fate, Inputs, Run
 from kos_ray.sim.machine import Claim
+
+if TYPE_CHECKING:
+    from kos_ray.sim.lives import Life
 
 #: a run without an end of its own until it is asked
 NO_RUN = Run(Fate.HANG)
@@ -14,8 +18,9 @@ NO_RUN = Run(Fate.HANG)
 class Attempt:
     """One attempt at an agent."""
 
-    __slots__ = ("asked", "entered", "entered_us", "exclusive", "inputs", "job", "key", "kill_us", "number", "pool",
-                 "rank", "run", "slot", "timeout_us")  # fmt: skip
+    __slots__ = ("asked", "carries", "entered", "entered_us", "exclusive", "for_good", "inputs", "job", "key",
+                 "kill_us", "number", "pool", "rank", "restored", "result", "run", "slot", "timeout_us",
+                 "wrong")  # fmt: skip
 
     def __init__(self, key: JobKey, number: int, rank: int, job: str, inputs: Inputs, timeout_us: int) -> None:
         self.key = key
@@ -35,12 +40,20 @@ class Attempt:
         self.kill_us = 0
         self.slot: Slot | None = None
         self.pool: Pool | None = None
+        #: where it is an agent's life: what it has to know of that, what it goes on from, and whether it is to end for good
+        self.carries: Carries | None = None
+        self.restored = b""
+        self.for_good = False
+        #: of a message whose effect its agent had saved: the result that it had then
+        self.result = b""
+        #: why its process was ended though nobody had asked it to end: type and message
+        self.wrong: tuple[str, str] | None = None
 
 
 class Slot:
     """A process with a reservation; `handed` is its queue, the first of it runs."""
 
-    __slots__ = ("claim", "closing", "connected", "gone", "handed", "number", "pid", "pool", "target", "used")
+    __slots__ = ("claim", "closing", "connected", "gone", "handed", "life", "number", "pid", "pool", "target", "used")
 
     def __init__(self, pool: "Pool", number: int) -> None:
         self.pool = pool
@@ -54,6 +67,8 @@ class Slot:
         #: how many attempts it may have at a time: more than one when it has shown that they end
         self.target = 1
         self.handed: list[Attempt] = []
+        #: the agent that lives in it, or into whose process it is a lane
+        self.life: Life | None = None
 
 
 class Pool:

@@ -18,9 +18,8 @@ from kos_ray.journal.store import Journal
 from kos_ray.model.errors import Refused
 from kos_ray.model.hashing import spec_hash
 from kos_ray.model.ids import JobKey
-from kos_ray.model.job import Backoff, JobState, Spec
+from kos_ray.model.job import Backoff, Spec
 from kos_ray.model.payload import inline
-from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import Resources
 from kos_ray.model.schedule import (
     HOUR_US,
@@ -41,7 +40,7 @@ from kos_ray.sim.network import Network
 from kos_ray.sim.process import Process
 from kos_ray.sim.setting import NAMESPACES, Setting
 from kos_ray.sim.workload import ArrayPlan, Plan
-from kos_ray.sim.world import EPOCH_US, MS_US, SECOND_US, Violation, World
+from kos_ray.sim.world import EPOCH_US, MS_US, SECOND_US, World
 
 #: longer than a message and its answer may take
 _AGAIN_US = 8 * SECOND_US
@@ -76,7 +75,8 @@ class Timetable:
         if random.random() < 0.35:
             for number in range(random.choice((1, 2, 4))):
                 self.entries.append(self._drawn(number, setting))
-        auditor.scheduled = self._story
+        if self.entries:
+            auditor.scheduled = self._story
         for entry in self.entries:
             self._want_of(entry, setting.busy_us)
 
@@ -195,24 +195,6 @@ class Timetable:
         story.sent = True
         story.cancel_asked = entry.schedule.overlap in (Overlap.CANCEL_OTHER, Overlap.TERMINATE_OTHER)
         return story
-
-    def tell(self, journal: Journal) -> None:
-        """Have the auditor know keys and outcomes of all that schedules have made, as if a client had been told."""
-        if not self.entries:
-            return
-        rows = journal.connection.execute("SELECT key FROM jobs ORDER BY key").fetchall()
-        strange = [JobKey(key) for (key,) in rows if key not in self._auditor.by_key]
-        ids = journal.public_ids(strange)
-        for key in strange:
-            story = self._auditor.story(ids[key])
-            if story is None:
-                raise Violation(f"a job that nobody asked for: {ids[key]}")
-            self._auditor.accepted([story.plan], [key])
-        found = journal.outcomes(strange)
-        errors = {index: message for index, _, message, _ in found.errors}
-        for i, key in enumerate(found.keys):
-            state, reason = JobState(found.states[i]), Reason(found.reasons[i])
-            self._auditor.delivered(key, (state, reason, found.results[i], errors.get(i, "")))
 
     def judge(self, journal: Journal) -> None:
         """Every instant has one fate, every fire that started its one job; a pause holds, and nobody overlaps."""

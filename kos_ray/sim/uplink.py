@@ -1,6 +1,7 @@
 """Reports of a fake agent: gathered while one is in flight, kept until acknowledged."""
 
 from collections import deque
+from collections.abc import Callable
 
 from kos_ray.model import events
 from kos_ray.model.agents import AgentsSaid
@@ -15,9 +16,12 @@ _RESEND_US = SECOND_US
 
 
 class End:
-    """How an attempt ended. `pid` is its slot's, 0 for one that no slot has entered; `error` is type and message."""
+    """How an attempt ended. `pid` is its slot's, 0 for one that no slot has entered; `error` is type and message.
 
-    __slots__ = ("attempt", "end", "ended_us", "entered_us", "error", "key", "pid", "result")
+    `again_ms` says of a failure when it is to be tried again; see `AttemptError`.
+    """
+
+    __slots__ = ("again_ms", "attempt", "end", "ended_us", "entered_us", "error", "key", "pid", "result")
 
     def __init__(
         self,
@@ -30,7 +34,9 @@ class End:
         pid: int = 0,
         result: bytes = b"",
         error: tuple[str, str] | None = None,
+        again_ms: int = 0,
     ) -> None:
+        self.again_ms = again_ms
         self.key = key
         self.attempt = attempt
         self.end = end
@@ -54,6 +60,9 @@ class Uplink:
         self._ends: list[End] = []
         self._entered: list[tuple[JobKey, int, int]] = []
         self._agents: list[tuple[JobKey, int, bool]] = []
+        self._saves: list[tuple[JobKey, int, int, bytes, int, str]] = []
+        #: who waits for a save to be stored, by carrier, attempt and number
+        self._saving: dict[tuple[JobKey, int, int], Callable[[bool], None]] = {}
         self._sealed: deque[Report] = deque()
         #: which sending is the current one; 0 when none is in flight
         self._sending = 0
@@ -75,6 +84,14 @@ class Uplink:
         self._agents.append((key, attempt, ready))
         self._send()
 
+    def add_save(
+        self, key: JobKey, attempt: int, number: int, payload: bytes, why: str, told: Callable[[bool], None]
+    ) -> None:
+        """Report an agent's state; `told` hears whether it is stored, when the scheduler has said so."""
+        self._saving[key, attempt, number] = told
+        self._saves.append((key, attempt, number, payload, self._world.wall_us, why))
+        self._send()
+
     def unacknowledged(self) -> tuple[Report, ...]:
         """Everything that has not been acknowledged, oldest first; it is sent again at once."""
         self._seal()
@@ -86,13 +103,20 @@ class Uplink:
         """An acknowledgement, if it is about this incarnation and from no scheduler that has been replaced."""
         if self.closed or answer.incarnation != self._incarnation or answer.epoch < self.epoch:
             return
-        self.acked(answer.number)
+        self.acked(answer.number, answer.stored)
 
-    def acked(self, number: int) -> None:
-        """Reports up to `number` are on disk."""
+    def acked(self, number: int, stored: tuple[tuple[JobKey, int, int], ...] | None = None) -> None:
+        """Reports up to `number` are on disk, and `stored` of their saves; None: that has not been said."""
         while self._sealed and self._sealed[0].number <= number:
-            self._sealed.popleft()
+            if stored is None and self._sealed[0].checkpoints:
+                break  # it is sent again, and answered
+            report = self._sealed.popleft()
             self._sending = 0
+            for said in report.checkpoints:
+                for saved in zip(said.keys, said.attempts, said.numbers, strict=True):
+                    told = self._saving.pop(saved, None)
+                    if told is not None:
+                        self._world.after(0, told, saved in (stored or ()))
         self._send()
 
     def _send(self) -> None:
@@ -112,12 +136,13 @@ class Uplink:
             self._send()
 
     def _seal(self) -> None:
-        if not (self._ends or self._entered or self._agents):
+        if not (self._ends or self._entered or self._agents or self._saves):
             return
         self._number += 1
         ends, self._ends = self._ends, []
         entered, self._entered = self._entered, []
         agents, self._agents = self._agents, []
+        saves, self._saves = self._saves, []
         self._sealed.append(
             Report(
                 node=self._node,
@@ -126,6 +151,7 @@ class Uplink:
                 entered=self._entered_event(entered),
                 ended=self._ended_event(ends),
                 agents=self._agents_event(agents),
+                checkpoints=self._saves_event(saves),
             )
         )
 
@@ -134,6 +160,24 @@ class Uplink:
             return ()
         keys, attempts, ready = zip(*agents, strict=True)
         return (AgentsSaid(node=self._node, keys=keys, attempts=attempts, ready=ready),)
+
+    def _saves_event(
+        self, saves: list[tuple[JobKey, int, int, bytes, int, str]]
+    ) -> tuple[events.CheckpointsStored, ...]:
+        if not saves:
+            return ()
+        keys, attempts, numbers, payloads, at_us, whys = zip(*saves, strict=True)
+        return (
+            events.CheckpointsStored(
+                node=self._node,
+                keys=keys,
+                attempts=attempts,
+                numbers=numbers,
+                payloads=payloads,
+                at_us=at_us,
+                whys=tuple(enumerate(whys)),
+            ),
+        )
 
     def _entered_event(self, entered: list[tuple[JobKey, int, int]]) -> tuple[events.AttemptsEntered, ...]:
         if not entered:
@@ -155,7 +199,7 @@ class Uplink:
                 pids=tuple(end.pid for end in ends),
                 results=tuple(end.result for end in ends),
                 errors=tuple(
-                    events.AttemptError(index=i, type=end.error[0], message=end.error[1])
+                    events.AttemptError(index=i, type=end.error[0], message=end.error[1], again_ms=end.again_ms)
                     for i, end in enumerate(ends)
                     if end.error
                 ),

@@ -1,13 +1,16 @@
 """The auditor's last words, when everything is quiet: every promise, job by job."""
 
+from kos_ray.journal.store import Journal
 from kos_ray.model.dependency import Rule
 from kos_ray.model.gang import OnFailure
+from kos_ray.model.ids import JobKey
 from kos_ray.model.job import After, AttemptEnd, Guarantee, JobState
 from kos_ray.model.reasons import Reason
 from kos_ray.sim.auditor import Auditor, Outcome, Story
 from kos_ray.sim.memory import at_limit
 from kos_ray.sim.rules import Parent, dependencies, readings
 from kos_ray.sim.workload import ArrayPlan, Plan
+from kos_ray.sim.world import Violation
 
 
 def judge(auditor: Auditor) -> None:
@@ -25,6 +28,28 @@ def judge(auditor: Auditor) -> None:
         _judge_parents(auditor, story, story.outcome)
         _judge_inputs(auditor, story)
         _judge_retries(auditor, story, story.outcome)
+
+
+def tell(auditor: Auditor, journal: Journal) -> None:
+    """Have the auditor know keys and outcomes of all that no client asked for, as if a client had been told.
+
+    Raises:
+        Violation: nobody at all has asked for one of them.
+
+    """
+    rows = journal.connection.execute("SELECT key FROM jobs ORDER BY key").fetchall()
+    strange = [JobKey(key) for (key,) in rows if key not in auditor.by_key]
+    ids = journal.public_ids(strange)
+    for key in strange:
+        story = auditor.story(ids[key], key)
+        if story is None:
+            raise Violation(f"a job that nobody asked for: {ids[key]}")
+        auditor.accepted([story.plan], [key])
+    found = journal.outcomes(strange)
+    errors = {index: message for index, _, message, _ in found.errors}
+    for i, key in enumerate(found.keys):
+        state, reason = JobState(found.states[i]), Reason(found.reasons[i])
+        auditor.delivered(key, (state, reason, found.results[i], errors.get(i, "")))
 
 
 def _judge_parents(auditor: Auditor, story: Story, outcome: Outcome) -> None:
@@ -83,7 +108,12 @@ def _judge_retries(auditor: Auditor, story: Story, outcome: Outcome) -> None:
     tries = 1 if spec.guarantee is Guarantee.AT_MOST_ONCE else spec.retries + 1
     certain = sum(_at_its_charge(auditor, story, *ended) for ended in story.charged.values())
     about = (story.plan.id, outcome, story.charged)
+    if spec.carries is not None:
+        return  # an agent is begun again as often as it dies
     auditor.expect(certain <= tries, "tried more often than asked for", about)
+    if reason is Reason.ALL_DECLINED:
+        ends = [entry.end for entry in story.entries]
+        auditor.expect(AttemptEnd.DECLINED in ends, "all are said to have declined, and nobody has", about)
     own_fault = (Reason.USER_ERROR, Reason.TIMEOUT, Reason.CRASHED, Reason.UNPREPARED)
     # a failure that comes when the array was given up is the job's last; and some gangs try nothing again
     gang = story.plan.array.gang
