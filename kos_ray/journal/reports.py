@@ -65,10 +65,12 @@ WHERE excluded.attempt > attempt OR excluded.number > number"""
 _FORGET_CHECKPOINTS = "DELETE FROM checkpoints WHERE key IN {rows}"
 
 _SNAPSHOTS = f"""
-WITH r (key, attempt, node, hash, place) AS {{rows}}
+WITH r (key, attempt, node, number, hash, place) AS {{rows}}
 INSERT INTO snapshots (key, hash, frame, place)
 SELECT r.key, r.hash, ?1, r.place FROM r CROSS JOIN jobs ON {_CURRENT}
-WHERE true ON CONFLICT DO NOTHING"""
+WHERE NOT EXISTS (
+    SELECT 1 FROM checkpoints AS c WHERE c.key = r.key AND (c.attempt, c.number) >= (r.attempt, r.number)
+) ON CONFLICT DO NOTHING"""
 
 _FORGET_SNAPSHOTS = "DELETE FROM snapshots WHERE key IN {rows}"
 
@@ -141,9 +143,9 @@ def checkpoints(
         for event, node in zip(events, nodes, strict=True)
         for key, attempt, number, at_us in zip(event.keys, event.attempts, event.numbers, event.at_us, strict=True)
     ]
-    bulk.change(connection, _CHECKPOINTS, (frame,), *zip(*rows, strict=True), range(place, place + len(rows)))
     if any(event.whys for event in events):
         _snapshots(connection, events, nodes, frame=frame, place=place)
+    bulk.change(connection, _CHECKPOINTS, (frame,), *zip(*rows, strict=True), range(place, place + len(rows)))
 
 
 def _snapshots(
@@ -154,11 +156,15 @@ def _snapshots(
     frame: int,
     place: int,
 ) -> None:
-    """Note where those are that are snapshots of agents; the same content again is where it was."""
+    """Note where those are that are snapshots of agents; the same content again is where it was.
+
+    A report that comes again, late, brings back nothing that has been forgotten: newer checkpoints are there already.
+    """
     rows = []
     for event, node in zip(events, nodes, strict=True):
         for i, _ in event.whys:
-            rows.append((event.keys[i], event.attempts[i], node, contents(event.payloads[i])[0], place + i))
+            number, hash_ = event.numbers[i], contents(event.payloads[i])[0]
+            rows.append((event.keys[i], event.attempts[i], node, number, hash_, place + i))
         place += len(event.keys)
     bulk.change(connection, _SNAPSHOTS, (frame,), *zip(*rows, strict=True))
 

@@ -272,7 +272,8 @@ def carrier_ended(state: "State", key: JobKey, outcome: JobState) -> None:
     standing.asleep, standing.lineage = False, Lineage()
     for other in agents.by_key.values():
         ends = other.agent.kind == "cascading" and agent_key(other.agent.namespace, other.agent.parent) == name
-        if ends and other.job in state.jobs:
+        child = state.jobs.get(other.job)
+        if ends and child is not None and not child.cancelled:  # one that is being stopped ends by itself
             state.todo.orphaned[other.job] = None
 
 

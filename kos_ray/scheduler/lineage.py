@@ -37,7 +37,7 @@ _HERE = (JobState.LAUNCHED, JobState.RUNNING, JobState.STOPPING)
 class Lineage:
     """The snapshots of one life of an agent."""
 
-    __slots__ = ("asked", "head", "kept", "saves", "target", "wrong")
+    __slots__ = ("asked", "head", "kept", "newest", "saves", "target", "wrong")
 
     def __init__(self) -> None:
         #: by hash, the one that was saved the longest ago first
@@ -46,6 +46,8 @@ class Lineage:
         self.head = ""
         #: what its next attempt is to begin with, "" where that is the head
         self.target = ""
+        #: attempt and number of its newest save: a report that comes again, late, changes nothing
+        self.newest = (0, 0)
         #: requests to roll back, the newest last, each with the answer
         self.asked: deque[tuple[str, str]] = deque(maxlen=_REQUESTS)
         #: how often it has saved, or tried to when it was asked; and what was wrong the last time
@@ -82,7 +84,10 @@ def stored(state: "State", event: CheckpointsStored, now_us: int) -> None:
             continue
         if job.state not in _HERE or key in state.todo.ended:
             continue
-        lineage = state.agents.by_key[name].lineage
+        lineage, place = state.agents.by_key[name].lineage, (attempt, event.numbers[i])
+        if place <= lineage.newest:
+            continue
+        lineage.newest = place
         if i in whys:
             lineage.add(*contents(event.payloads[i]), whys[i], event.at_us[i] or now_us)
             state.agents.grown[name] = None
@@ -177,13 +182,16 @@ def decided(state: "State") -> list[SaveAgents | ForgetSnapshots]:
 def to_snapshot(lineage: Lineage) -> Any:
     """Plain data."""
     kept = [to_plain(one) for one in lineage.kept.values()]
-    return kept, lineage.head, lineage.target, list(lineage.asked), lineage.saves, lineage.wrong
+    return kept, lineage.head, lineage.target, list(lineage.asked), lineage.saves, lineage.wrong, lineage.newest
 
 
 def from_snapshot(plain: Any) -> Lineage:
     """The inverse."""
     found = Lineage()
-    kept, found.head, found.target, asked, found.saves, found.wrong = plain
+    kept, found.head, found.target, asked, found.saves, found.wrong, *more = plain
+    if more:  # snapshots of before do not say it
+        attempt, number = more[0]
+        found.newest = (attempt, number)
     found.kept = {one.hash: one for one in (from_plain(Snapshot, said) for said in kept)}
     found.asked.extend((request, answer) for request, answer in asked)
     return found

@@ -311,6 +311,8 @@ def _lost(groups: _Groups, state: State, job: Job, now_us: int) -> tuple[JobStat
 def _declined(groups: _Groups, state: State, job: Job, now_us: int) -> tuple[JobState, Reason] | None:
     """Its agent does not do it: another one does. Where all have declined, those that may are asked again later."""
     declined = state.dispatch.declined.get(job.key, NOBODY_YET)
+    if job.entry.spec.guarantee is Guarantee.AT_MOST_ONCE:
+        return (JobState.FAILED, Reason.ALL_DECLINED)  # its code was entered: nobody else is asked
     if left_to_ask(state, job, declined.names):
         groups.back(job, Reason.DECLINED)
         return None

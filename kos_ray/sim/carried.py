@@ -207,7 +207,9 @@ class Carried(Lives):
     def began(self, job: str, number: int, machine: str, restored: bytes) -> None:
         """See `Lives`."""
         carrier = self.carriers[job]
-        self._world.note("%s begins attempt %d with %d effects", carrier.agent.name, number, len(saved_state(restored)[0]))
+        self._world.note(
+            "%s begins attempt %d with %d effects", carrier.agent.name, number, len(saved_state(restored)[0])
+        )
         self.expect(restored == carrier.handed[number], "a life begins with another state than was sent", (job, number))
         carrier.alive[number] = machine
         carrier.done[number] = list(saved_state(restored)[0])
@@ -233,7 +235,7 @@ class Carried(Lives):
         carrier.done[number].append(message)
         self.seen["messages handled"] += 1
 
-    def knew(self, job: str, number: int, message: str, attempt: int) -> None:
+    def knew(self, job: str, message: str, attempt: int) -> None:
         """See `Lives`."""
         self.carriers[job].did[message] = attempt
         self.seen["messages answered from a save"] += 1

@@ -48,7 +48,7 @@ class Lives:
     def did(self, job: str, number: int, message: str, attempt: int) -> None:
         """A message took effect."""
 
-    def knew(self, job: str, number: int, message: str, attempt: int) -> None:
+    def knew(self, job: str, message: str, attempt: int) -> None:
         """A message came again whose effect was saved: it was answered with the result that it had."""
 
     def saves(self, job: str, number: int, save: int, payload: bytes) -> None:

@@ -48,7 +48,7 @@ _VERBS = (
     *("snapshot", "snapshots", "rollback", "rollback"),
 )
 _UP = (Phase.RUNNING, Phase.SLEEPING)
-_OVER = (Phase.REGISTERED, Phase.STOPPED, Phase.FAILED)
+_DOWN = (Phase.REGISTERED, Phase.STOPPED, Phase.FAILED, Phase.SUSPENDED)
 
 
 @dataclass(slots=True)
@@ -253,11 +253,11 @@ class Crew:
                 continue
             now, mail = self._phase(state, member), self.mail_open(member.agent.name)
             holds = bool(member.agent.spec.resources.amounts)
-            member.done = member.done or self.closing or (holds and not mail and now in (*_UP, *_OVER))
+            member.done = member.done or self.closing or (holds and not mail and now in (*_UP, *_DOWN))
             if member.done:
                 if not self._over(state, member):
                     self._want(member, "stop")
-            elif now not in _UP and (not member.agent.lazy or mail) and now in (*_OVER, Phase.SUSPENDED):
+            elif now in _DOWN and (mail or not member.agent.lazy or not self._over(state, member)):
                 self._want(member, "start")
         self._world.after(_LOOK_US, self._look)
 

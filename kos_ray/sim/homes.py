@@ -1,4 +1,4 @@
-"""The agents that live at one fake node agent: who takes messages, and what the end of a process means for its lanes."""
+"""The agents that live at one fake node agent: who takes messages, and what the end of a process means for lanes."""
 
 from typing import TYPE_CHECKING
 

@@ -69,7 +69,7 @@ class Life:
         result = self._handled.get(attempt.job)
         if result is None:
             return b""
-        self._lives.knew(self.attempt.job, self.attempt.number, attempt.job, attempt.number)
+        self._lives.knew(self.attempt.job, attempt.job, attempt.number)
         return inline(result.encode())
 
     def enter(self, attempt: Attempt, begin: Callable[[], None]) -> None:
@@ -81,7 +81,7 @@ class Life:
             begin()
 
     def ended(self, attempt: Attempt, end: AttemptEnd, result: bytes, told: Callable[[], None]) -> None:
-        """A message has ended. `told` is called when its outcome may be told: where a save is due, when that is there."""
+        """A message has ended. `told` is called when its outcome may be told: where a save is due, behind that."""
         if not self._inside.pop(attempt, False) or (self.leaving and self._saving):
             return  # it has ended, or the last save may lack its effect: it has no outcome
         if end is AttemptEnd.SUCCEEDED:

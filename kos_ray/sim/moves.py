@@ -73,33 +73,37 @@ class _Book:
 
     def take(self, events: Sequence[e.Event], decisions: Sequence[d.Decision], now_us: int) -> None:
         """One frame."""
-        fresh: set[NodeId] = set()
         for event in events:
-            if isinstance(event, e.NodePressed):
-                if event.node not in self._pressed:
-                    self._turns(event.node, self._heard.above, "a node is pressed that has not said so", now_us)
-                shares = [use[0] for use in event.uses]
-                self._pressed[event.node] = (event.loads[0], dict(zip(event.keys, shares, strict=True)))
-                fresh.add(event.node)
-                self.seen["node pressed"] += 1
-            elif isinstance(event, e.NodeCalm):
-                if event.node in self._pressed:
-                    self._turns(event.node, self._heard.below, "a node is calm that has not said so", now_us)
-                self._pressed.pop(event.node, None)
-            elif isinstance(event, e.NodeLost):
-                self._pressed.pop(event.node, None)
-                self._lost(event.node)
+            if isinstance(event, e.NodePressed | e.NodeCalm | e.NodeLost):
+                self._hear(event, now_us)
+        stops = [one for one in decisions if isinstance(one, d.Stop) and one.reason in _AWAY]
         for decision in decisions:
-            if isinstance(decision, d.Stop) and decision.reason in _AWAY:
+            if isinstance(decision, d.Stop) and decision in stops:
                 self._left(decision, now_us)
             elif isinstance(decision, d.LetBack):
                 self._let.update(decision.keys)
                 self.seen["let back"] += len(decision.keys)
             elif isinstance(decision, d.Launch):
                 self._sent(decision, now_us)
-        stops = [one for one in decisions if isinstance(one, d.Stop) and one.reason in _AWAY]
+        fresh = {event.node for event in events if isinstance(event, e.NodePressed)}
         for node in fresh & {stop.node for stop in stops}:
             self._check_no_more(node, stops)
+
+    def _hear(self, event: e.NodePressed | e.NodeCalm | e.NodeLost, now_us: int) -> None:
+        """How nodes stand."""
+        was = event.node in self._pressed
+        self._pressed.pop(event.node, None)
+        if isinstance(event, e.NodePressed):
+            if not was:
+                self._turns(event.node, self._heard.above, "a node is pressed that has not said so", now_us)
+            shares = [use[0] for use in event.uses]
+            self._pressed[event.node] = (event.loads[0], dict(zip(event.keys, shares, strict=True)))
+            self.seen["node pressed"] += 1
+        elif isinstance(event, e.NodeCalm):
+            if was:
+                self._turns(event.node, self._heard.below, "a node is calm that has not said so", now_us)
+        else:
+            self._lost(event.node)
 
     def _turns(self, node: NodeId, said: dict[NodeId, list[int]], what: str, now_us: int) -> None:
         """A node has said so, often enough in a row, since it said otherwise."""

@@ -67,7 +67,9 @@ class Simulation:
         self.world = World(seed)
         self.setting = draw(self.world)
         self.workload = Workload(self.world, self.setting)
-        self.auditor = Auditor(self.world, self.workload, leases=self.setting.leases, rebalance=self.setting.policy.rebalance)
+        self.auditor = Auditor(
+            self.world, self.workload, leases=self.setting.leases, rebalance=self.setting.policy.rebalance
+        )
         self.network = Network(self.world, self.setting)
         self.snapshots = MemorySnapshots()
         self.journal = Journal.in_memory(_CLUSTER)

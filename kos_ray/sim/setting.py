@@ -69,10 +69,10 @@ def draw(world: World) -> Setting:
 
 
 def _with_agents(setting: Setting, random: Random) -> Setting:
-    """Some worlds have agents: they stay, so nothing may limit how many there are. In half of these nodes are relieved."""
+    """Some worlds have agents. They stay, so nothing may limit how many there are; in some, nodes are relieved."""
     if random.random() >= AGENTS_SHARE:
         return setting
-    policy = replace(setting.policy, agents_max=0, slots_per_node_max=256)
+    policy = replace(setting.policy, agents_max=0, slots_per_node_max=256, tier_period_us=SECOND_US)
     if random.random() < 0.6:
         rebalance = Rebalance(
             thresholds=(Threshold(kind=MEMORY, high=random.choice((700, 900)), low=600),),

@@ -40,7 +40,7 @@ class Attempt:
         self.kill_us = 0
         self.slot: Slot | None = None
         self.pool: Pool | None = None
-        #: where it is an agent's life: what it has to know of that, what it goes on from, and whether it is to end for good
+        #: of an agent's life: what it has to know, what it goes on from, and whether it is to end for good
         self.carries: Carries | None = None
         self.restored = b""
         self.for_good = False

@@ -40,6 +40,8 @@ class Gate:
         self._saving = False
         self._leaves = False
         self._shut = False
+        #: the last save is stored
+        self._left = False
 
     @contextlib.contextmanager
     def call(self) -> Iterator[None]:
@@ -131,9 +133,15 @@ class Gate:
             self._saving = self._shut = True
         try:
             yield
+            self._left = True
         finally:
             with self._changed:
                 self._open()
+
+    def wait_left(self) -> None:
+        """Wait until the last save is stored; for ever where it could not be."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._left)
 
     def _open(self) -> None:
         self._saving = False
@@ -225,6 +233,8 @@ class Saves:
                 self._begun.discard(why)
                 self._save(why)
         except _Leaves:
+            if why == STEP:  # the last save has the effect of its message: without it there is no outcome either
+                self._gate.wait_left()
             return
         except Exception as error:  # noqa: BLE001 - the state is the user's, and so is what goes wrong when it is pickled
             text = str(error) if isinstance(error, KosError) else f"{type(error).__name__}: {error}"

@@ -304,6 +304,31 @@ def test_what_an_agent_host_of_before_saves_is_what_it_goes_on_with() -> None:
     assert len(listed(hands)) == 1
 
 
+def test_a_report_that_comes_again_late_changes_nothing() -> None:
+    """It went on from a save that newer ones had followed: what had been answered since was lost."""
+    hands = Keeper()
+    hands.wish("start", replace(COUNTER, snapshots_kept=1))
+    hands.say()
+    payloads = [inline(text) for text in (b"one", b"two", b"three")]
+
+    def report(number: int) -> None:
+        said: dict[str, Any] = {"keys": (hands.carrier.key,), "attempts": (1,), "numbers": (number,)}
+        payload = payloads[number - 1]
+        event = CheckpointsStored(node=NODE.id, payloads=(payload,), at_us=(1,), whys=((0, "step"),), **said)
+        hands.engine.post(event)
+        hands.tick()
+
+    for number in (1, 2, 3, 2, 1):
+        report(number)
+    assert [one["hash"] for one in listed(hands)] == [contents(payloads[2])[0]]
+    assert rows_of(hands) == [contents(payloads[2])[0][:12]]
+    assert state_to_plain(Hands(hands.journal).engine.state)["agents"] == state_to_plain(hands.engine.state)["agents"]
+    hands.end(AttemptEnd.CRASHED)
+    hands.time_us = hands.carrier.due_us
+    hands.tick()
+    assert began_with(hands) == payloads[2]
+
+
 def test_stopped_its_snapshots_are_gone() -> None:
     hands = running()
     one = save(hands, "one")

@@ -100,6 +100,41 @@ def test_a_message_that_ends_while_the_last_save_is_stored_has_no_outcome() -> N
     assert not late.over.wait(0.2), "it is handled again: nothing keeps its effect"
 
 
+def waiting_for_its_save(agent: Agent) -> Message:
+    """A message that has ended beside one that runs, and whose effect is to be saved."""
+    assert agent.message("long").runs.wait(_WAIT_S)
+    short = agent.message("short")
+    short.may_end.set()
+    until(lambda: agent.saves._gate._saving)
+    return short
+
+
+def test_who_waits_for_its_save_when_the_agent_goes_has_its_outcome_when_the_last_one_is_stored() -> None:
+    agent = Agent(snapshot_every=1)
+    short = waiting_for_its_save(agent)
+    agent.may_store.clear()
+    leaving = threading.Thread(target=agent.saves.last, daemon=True)
+    leaving.start()
+    assert agent.storing.wait(_WAIT_S)
+    assert not short.over.wait(0.2), "its effect is nowhere yet"
+    agent.may_store.set()
+    assert short.over.wait(_WAIT_S)
+    assert agent.stored == [({"state": 1, "handled": {"short": inline(b"done")}}, "suspend")]
+
+
+def test_who_waits_for_its_save_has_no_outcome_where_the_last_one_fails() -> None:
+    agent = Agent(snapshot_every=1)
+    short = waiting_for_its_save(agent)
+
+    def fails() -> None:
+        raise OSError("the disk is full")
+
+    agent.while_packing = [fails]
+    with pytest.raises(OSError, match="full"):
+        agent.saves.last()
+    assert not short.over.wait(0.2), "its effect is lost: it is handled again"
+
+
 def test_what_ends_while_the_last_save_is_packed_is_in_it_with_its_result() -> None:
     agent = Agent()
     late = agent.message("late")
