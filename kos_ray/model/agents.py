@@ -90,8 +90,8 @@ def phase_of(
         if braked:
             return Phase.FAILED
         return Phase.SLEEPING if asleep else Phase.SUSPENDED
-    if carrier is JobState.BACKOFF:
-        return Phase.CRASHED
+    if carrier is JobState.BACKOFF:  # it died; or its launch never arrived, and is sent again later
+        return Phase.CRASHED if rebooting else Phase.STARTING
     if carrier not in _COMING and ready:
         return Phase.RUNNING
     return Phase.REBOOTING if rebooting else Phase.STARTING

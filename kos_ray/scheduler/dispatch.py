@@ -33,6 +33,8 @@ _WHOLE = 1_000
 _BITS = 3
 #: agents that were not chosen and are named with a choice
 _OTHERS_MAX = 8
+#: of agents that come up by themselves
+_COMING = (Phase.STARTING, Phase.REBOOTING, Phase.CRASHED)
 #: the groups: who has the role, and the standbys in the order in which they are asked
 _HOT, _GROUPS = 1, ("", *reversed(STANDBY))
 
@@ -136,8 +138,8 @@ def lacks(standing: Standing, to: To, role: str, method: str) -> Reason:
     return next((reason for reason, there in has if not there), Reason.NONE)
 
 
-def left_to_ask(state: State, job: Job, declined: Sequence[str]) -> bool:
-    """Whether any registered agent could still be given a message, now or when it runs."""
+def left_to_ask(state: State, job: Job, declined: Sequence[str], *, soon: bool = False) -> bool:
+    """Whether any registered agent could still be given a message: when it runs, or `soon`, without anybody's help."""
     spec = job.entry.spec
     if spec.to is None:
         return spec.receiver not in declined
@@ -145,10 +147,16 @@ def left_to_ask(state: State, job: Job, declined: Sequence[str]) -> bool:
     return any(
         standing.agent.namespace == spec.namespace
         and standing.agent.name not in declined
+        and (not soon or _comes(state, standing))
         and (standing.trusted or not urgent)
         and any(lacks(standing, spec.to, role, spec.entry) is Reason.NONE for role in spec.to.roles)
         for standing in state.agents.by_key.values()
     )
+
+
+def _comes(state: State, standing: Standing) -> bool:
+    """Whether an agent is there, or will be though nobody wants it to."""
+    return able(state, standing) is not None or phase(state, standing) in _COMING
 
 
 class Crew:

@@ -313,10 +313,12 @@ def _declined(groups: _Groups, state: State, job: Job, now_us: int) -> tuple[Job
     declined = state.dispatch.declined.get(job.key, NOBODY_YET)
     if job.entry.spec.guarantee is Guarantee.AT_MOST_ONCE:
         return (JobState.FAILED, Reason.ALL_DECLINED)  # its code was entered: nobody else is asked
-    if left_to_ask(state, job, declined.names):
+    over = all(for_good for _, for_good in declined.by) or declined.rounds >= DECLINED_ROUNDS_MAX
+    # whoever was not available is not forgotten for somebody who has been stopped
+    if left_to_ask(state, job, declined.names, soon=not over):
         groups.back(job, Reason.DECLINED)
         return None
-    if all(for_good for _, for_good in declined.by) or declined.rounds >= DECLINED_ROUNDS_MAX:
+    if over:
         return (JobState.FAILED, Reason.ALL_DECLINED)
     pause_us = max(0, state.todo.asked_ms.get(job.key, 0)) * MS_US
     pause_us = max(pause_us, backoff_us(job.entry.spec.backoff, job.key, declined.rounds + 1))

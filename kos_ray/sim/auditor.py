@@ -326,7 +326,7 @@ class Auditor:
         if end.charged:
             story.charged[number] = (machine, self._world.now_us)
         if end is AttemptEnd.DECLINED:
-            self.carried.declined(story, number)
+            self.carried.declined(story, number, machine)
         if end is AttemptEnd.OUT_OF_MEMORY:
             self.landed["out of memory"] += 1
         for entry in story.entries:

@@ -77,8 +77,8 @@ class Carried(Lives):
         self._with: dict[tuple[str, int], str] = {}
         #: saves by the identities of their payloads, which nobody copies on their way
         self._saved: dict[int, Save] = {}
-        #: by message, the agents that have declined it for good
-        self._declined: dict[str, set[str]] = {}
+        #: by message, the agents that have declined it for good, and where they did
+        self._declined: dict[str, dict[str, str]] = {}
 
     def watch(self, auditor: "Auditor") -> None:
         """Tell it who judges."""
@@ -99,8 +99,9 @@ class Carried(Lives):
         agent = self.agents.get(agent_key(kind.namespace, kind.agent))
         able = agent is not None and any(role in agent.roles for role in spec.to.roles) and spec.entry in agent.methods
         self.expect(able, "a message was given to somebody who is not able", (story.plan.id, kind.agent, spec.to))
-        declined = self._declined.get(story.plan.id, set())
-        self.expect(kind.agent not in declined, "a message came back to who declined it", (story.plan.id, kind.agent))
+        where = self._declined.get(story.plan.id, {}).get(kind.agent, "")
+        heard = bool(where) and self._auditor is not None and where not in self._auditor.tainted
+        self.expect(not heard, "a message came back to who declined it", (story.plan.id, kind.agent))
         return SlotKind(resources=spec.resources, namespace=spec.namespace, agent=kind.agent)
 
     def given(self, story: "Story", number: int, kind: SlotKind) -> None:
@@ -114,12 +115,12 @@ class Carried(Lives):
         agent = self._with.get((story.plan.id, number))
         return kind if agent is None else SlotKind(resources=kind.resources, namespace=kind.namespace, agent=agent)
 
-    def declined(self, story: "Story", number: int) -> None:
+    def declined(self, story: "Story", number: int, machine: str) -> None:
         """An agent does not handle a message."""
         self.seen["declined"] += 1
         runs, entered = story.plan.runs, [entry.number for entry in story.entries]
         if runs[min(entered.index(number), len(runs) - 1)].again_ms < 0:
-            self._declined.setdefault(story.plan.id, set()).add(self._with[story.plan.id, number])
+            self._declined.setdefault(story.plan.id, {})[self._with[story.plan.id, number]] = machine
 
     # --- what is sent to nodes, and comes from them
 

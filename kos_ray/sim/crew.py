@@ -77,7 +77,7 @@ class Crew:
         self.members: dict[str, Member] = {}
         #: everything else is over, so they are to be too
         self.closing = False
-        self.mail_open: Callable[[str], int] = lambda _: 0
+        self.mail_open: Callable[[Agent], int] = lambda _: 0
         self._world, self._network, self._auditor = world, network, auditor
         self._random = Random(f"crew of {world.seed}")
         self._wishes = 0
@@ -102,7 +102,9 @@ class Crew:
         persistent = [one.agent for one in self.members.values() if one.agent.kind == "persistent"]
         namespace = persistent[0].namespace if persistent else random.choice(NAMESPACES)
         lazy = kind in ("on_demand", "ephemeral")
-        roles = ROLES if first else random.choice(((), ROLES[:1], ROLES[:1], ROLES))
+        holds = not first and random.random() < 0.3
+        # whoever holds room goes when its work is done: nobody is to wait for it who is for a role
+        roles = () if holds else ROLES if first else random.choice(((), ROLES[:1], ROLES[:1], ROLES))
         standby = random.choice(("", "", "hot", "warm", "cold")) if roles and not first and not lazy else ""
         sleep_ms = random.choice((0, 0, 0, 300, 1_500))
         if (kind == "on_demand" or standby == "cold") and not sleep_ms:
@@ -111,7 +113,7 @@ class Crew:
         return Agent(
             name=name,
             namespace=namespace,
-            spec=self._spec(name, namespace, setting, kind, holds=not first and random.random() < 0.3),
+            spec=self._spec(name, namespace, setting, kind, holds=holds),
             methods=(METHOD,),
             roles=roles,
             standby=standby,
@@ -194,6 +196,8 @@ class Crew:
         self._wishes += 1
         request_id = f"wish-{self._wishes}"
         fields: dict[str, Any] = {}
+        if not member.known:
+            verb = "start"
         if verb == "rollback":
             if not member.snapshots:
                 verb = "snapshots"
@@ -251,7 +255,7 @@ class Crew:
         for member in self.members.values():
             if state is None or member.asking or member.script:
                 continue
-            now, mail = self._phase(state, member), self.mail_open(member.agent.name)
+            now, mail = self._phase(state, member), self.mail_open(member.agent)
             holds = bool(member.agent.spec.resources.amounts)
             member.done = member.done or self.closing or (holds and not mail and now in (*_UP, *_DOWN))
             if member.done:

@@ -52,4 +52,4 @@ def _within(moves: int) -> dict[Phase, frozenset[Phase]]:
     return found
 
 
-_REACHED = _within(1)
+_REACHED = _within(2)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from random import Random
 
+from kos_ray.model.agents import Agent
 from kos_ray.model.dispatch import To
 from kos_ray.model.hashing import spec_hash
 from kos_ray.model.ids import item_id
@@ -40,11 +41,12 @@ class Post:
         names = {array.spec.receiver for array in request.arrays if array.spec.receiver}
         return all(member.known for member in self._crew.members.values() if member.agent.name in names)
 
-    def open_in(self, auditor: Auditor) -> Callable[[str], int]:
-        """How many messages for an agent, by its name, are not over."""
+    def open_in(self, auditor: Auditor) -> Callable[[Agent], int]:
+        """How many messages for an agent, by its name or a role, are not over."""
 
-        def open_of(name: str) -> int:
-            mine = [id_ for id_, plan in self.plans.items() if plan.array.spec.receiver == name]
+        def open_of(agent: Agent) -> int:
+            specs = ((id_, plan.array.spec) for id_, plan in self.plans.items())
+            mine = [id_ for id_, spec in specs if spec.receiver == agent.name or (spec.to and agent.roles)]
             return sum(auditor.stories[id_].outcome is None for id_ in mine)
 
         return open_of

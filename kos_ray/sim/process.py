@@ -309,6 +309,8 @@ class Process:
         self._unanswered[node_id] = 0
         if holding.refused:
             return
+        for report in holding.reports:
+            self._auditor.carried.came(report)
         self.links.by_node[node_id] = Link(self._world, self._network, agent, self.look_soon)
         self.engine.greeted(agent.machine.node(holding.incarnation), holding, session)
         self.kick()
