@@ -130,7 +130,7 @@ class Faults:
         network = self._sim.network
         self.landed["message lost"] += network.lost
         self.landed["message repeated"] += network.repeated
-        network.loss_share = network.twice_share = 0.0
+        network.loss_share = network.twice_share = network.again_share = 0.0
         for machine in network.machines.values():
             machine.cut = False
             machine.hog = 0
@@ -146,8 +146,10 @@ class Faults:
     def _strike_agents(self, random: Random) -> None:
         """What agents of people die of, besides what everything dies of; by chances of its own."""
         kinds = [self._kill_life, self._kill_life, self._freeze_life, self._freeze_life, self._lose_home]
-        if self._sim.setting.policy.rebalance.thresholds:
-            kinds += [self._hog] * 3
+        self._sim.network.again_share = 0.1
+        for _ in range(3 if self._sim.setting.policy.rebalance.thresholds else 0):
+            at_us = random.randint(0, self._sim.setting.busy_us)
+            self._world.after(at_us, self._strike, partial(self._hog, Random(random.random())))
         for _ in range(random.choice((2, 4, 8))):
             at_us = random.randint(0, self._sim.setting.busy_us)
             self._world.after(at_us, self._strike, partial(random.choice(kinds), Random(random.random())))
@@ -258,10 +260,12 @@ class Faults:
         if machine.alive and not machine.hog:
             self._landed("memory hogged", machine.name)
             machine.hog = random.choice((500, 800, 950))
-            self._world.after(random.randint(SECOND_US, 6 * SECOND_US), self._sated, machine)
+            sated_us = random.randint(SECOND_US, 4 * SECOND_US)
+            self._world.after(sated_us, self._sated, machine, 620)  # neither calm, nor so much that it were pressed
+            self._world.after(sated_us + 2 * SECOND_US, self._sated, machine, 0)
 
-    def _sated(self, machine: Machine) -> None:
-        machine.hog = 0
+    def _sated(self, machine: Machine, share: int) -> None:
+        machine.hog = min(machine.hog, share)
 
     def _dies(self, machine: Machine) -> None:
         machine.alive = False

@@ -27,6 +27,8 @@ class Network:
         #: one message in so many is lost, or delivered twice, while faults go on
         self.loss_share = 0.0
         self.twice_share = 0.0
+        #: of reports where agents live, how many come again, late; by chances of their own
+        self.again_share = 0.0
         #: how often that happened
         self.lost = 0
         self.repeated = 0
@@ -66,6 +68,9 @@ class Network:
                 process.report(report, lambda acked: None if machine.cut else self.answer(take, acked))
 
         self.to_scheduler(arrive)
+        if self.again_share and self._world.aside.random() < self.again_share:
+            self.repeated += 1
+            self._world.after(self._world.aside.randint(0, _SLOW_US), self._arrive, arrive)
 
     def renew(self, renew: Renew, take: Callable[[Renewed], None]) -> None:
         """Carry the wish for a lease to the scheduler, and its answer back; by chances of its own."""

@@ -81,7 +81,7 @@ def _with_agents(setting: Setting, random: Random) -> Setting:
             rest_us=random.choice((2, 20)) * SECOND_US,
             jobs=random.random() < 0.3,
         )
-        policy = replace(policy, rebalance=rebalance, heartbeat_us=200 * MS_US)
+        policy = replace(policy, rebalance=rebalance, heartbeat_us=200 * MS_US, agents_give_way=True)
     return replace(setting, agents=random.choice((1, 2, 3, 4, 5)), policy=policy)
 
 

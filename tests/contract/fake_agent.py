@@ -10,7 +10,7 @@ from kos_ray.model.job import AttemptEnd, SlotKind, Spec
 from kos_ray.model.protocol import Acked, Hello, Holding, Orders, Report
 from kos_ray.model.resources import Resources
 from kos_ray.sim.agent import Agent
-from kos_ray.sim.code import Fate, Inputs, Run
+from kos_ray.sim.code import Fate, Inputs, Lives, Run
 from kos_ray.sim.machine import Machine
 from kos_ray.sim.network import Network
 from kos_ray.sim.process import Process
@@ -37,6 +37,7 @@ class JobCode:
 
     def __init__(self) -> None:
         self.pids: dict[str, list[int]] = {}
+        self.lives = Lives()
         self._does: dict[str, Does] = {}
 
     def launched(self, job: str, number: int, spec: Spec | None, args: bytes, kind: SlotKind) -> bool:

@@ -292,6 +292,31 @@ def test_who_wants_it_to_live_while_it_is_stopped_is_told_so(verb: str) -> None:
     assert hands.phase is Phase.STARTING
 
 
+def test_one_whose_launch_never_arrives_has_not_crashed() -> None:
+    hands = begun()
+    for _ in range(3):
+        hands.end(AttemptEnd.UNDELIVERED)
+    assert hands.carrier.state is JobState.BACKOFF
+    assert hands.phase is Phase.STARTING
+
+
+def test_a_child_that_is_being_stopped_when_its_parent_ends_hangs_nobody() -> None:
+    hands = running()
+    spec = replace(CARRIER, carries=replace(CARRIER.carries, name="child"))  # type: ignore[type-var]
+    child = replace(COUNTER, name="child", spec=spec, kind="cascading", parent="counter")
+    for number, verb in enumerate(("start", "stop")):
+        agent = child if verb == "start" else None
+        hands.engine.wish(AgentWish(f"c{number}", verb, child.key, agent), hands.answers.append)
+        hands.tick()
+    key = hands.engine.state.agents.by_key[child.key].job
+    assert hands.state_of(key) is JobState.STOPPING
+    hands.wish("stop")
+    hands.end(AttemptEnd.STOPPED)
+    assert hands.phase is Phase.STOPPED
+    hands.end(AttemptEnd.STOPPED, hands.engine.state.jobs[key])
+    assert not hands.engine.state.jobs
+
+
 @pytest.mark.parametrize("turn", [1, -1])
 def test_a_message_and_a_removal_of_one_round_leave_no_message_to_nobody(turn: int) -> None:
     hands = Keeper()

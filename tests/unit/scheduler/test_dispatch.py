@@ -9,7 +9,7 @@ from kos_ray.model.agents import AgentSet, AgentVerified, Phase
 from kos_ray.model.dispatch import Needs, To, declined_of, less
 from kos_ray.model.events import CancelRequested, HoldRequested, PriorityChanged
 from kos_ray.model.ids import JobKey
-from kos_ray.model.job import AttemptEnd, JobState
+from kos_ray.model.job import AttemptEnd, Guarantee, JobState
 from kos_ray.model.reasons import Reason
 from kos_ray.scheduler.explain import explain, why
 from kos_ray.scheduler.skill import UNKNOWN, Skill
@@ -178,6 +178,14 @@ def test_declined_by_all_for_good_it_has_failed_and_nothing_was_charged() -> Non
         Reason.ALL_DECLINED,
         JobState.FAILED,
     )
+
+
+def test_whose_code_is_to_be_entered_once_is_given_to_nobody_else_when_it_is_declined() -> None:
+    crews = Crews(crew_agent("a"), crew_agent("b"))
+    (key,) = crews.send(guarantee=Guarantee.AT_MOST_ONCE)
+    crews.enter()
+    crews.end(key, AttemptEnd.DECLINED, again_ms=50)
+    assert crews.finished[JobKey(key)].reason is Reason.ALL_DECLINED
 
 
 @pytest.mark.parametrize("whom", [{"receiver": "a"}, {"to": To(role="writer")}])
