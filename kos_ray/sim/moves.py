@@ -8,6 +8,7 @@ from kos_ray.journal.store import Journal
 from kos_ray.model import decisions as d
 from kos_ray.model import events as e
 from kos_ray.model.ids import JobKey, NodeId
+from kos_ray.model.job import AttemptEnd
 from kos_ray.model.reasons import Reason
 from kos_ray.model.sample import MEMORY, Sample
 from kos_ray.sim.world import SECOND_US
@@ -76,6 +77,8 @@ class _Book:
         for event in events:
             if isinstance(event, e.NodePressed | e.NodeCalm | e.NodeLost):
                 self._hear(event, now_us)
+            elif isinstance(event, e.AttemptsEnded):
+                self._ended(event)
         stops = [one for one in decisions if isinstance(one, d.Stop) and one.reason in _AWAY]
         for decision in decisions:
             if isinstance(decision, d.Stop) and decision in stops:
@@ -104,6 +107,12 @@ class _Book:
                 self._turns(event.node, self._heard.below, "a node is calm that has not said so", now_us)
         else:
             self._lost(event.node)
+
+    def _ended(self, event: e.AttemptsEnded) -> None:
+        """Whoever died, or was over, before it had left, was not moved."""
+        for key, end in zip(event.keys, event.ends, strict=True):
+            if end != AttemptEnd.STOPPED and not self._since.get(key):
+                self._let.add(key)
 
     def _turns(self, node: NodeId, said: dict[NodeId, list[int]], what: str, now_us: int) -> None:
         """A node has said so, often enough in a row, since it said otherwise."""
