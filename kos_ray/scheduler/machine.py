@@ -37,8 +37,6 @@ def step(state: State, events: Sequence[Event], now_us: int) -> list[Decision]:
     decisions += _saves(state, now_us)
     # 3. What time brings: backoffs are over, jobs have waited as long as their band allows, or it is late for them.
     decisions += wake(state, now_us)
-    if state.todo.unsettled:  # of an array that was given up meanwhile: who waits for it hears that
-        decisions += settle(state, now_us)
     decisions += age(state, now_us)
     decisions += judge(state, now_us)
     if state.coordination.is_due(now_us):

@@ -207,7 +207,9 @@ def wake(state: State, now_us: int) -> list[d.Decision]:
     groups = _Groups(state)
     for key in keys:
         groups.back(state.jobs[key], Reason.RETRY_LATER)
-    return _apply_all(state, groups, now_us)
+    taken = _apply_all(state, groups, now_us)
+    # of arrays that were given up meanwhile: who waits for them hears that
+    return [*taken, *settle(state, now_us)]
 
 
 def age(state: State, now_us: int) -> list[d.Decision]:

@@ -86,6 +86,9 @@ class _Book:
             elif isinstance(decision, d.LetBack):
                 self._let.update(decision.keys)
                 self.seen["let back"] += len(decision.keys)
+            elif isinstance(decision, d.Hold):
+                # whoever was held while it left is not moved any more
+                self._let.update(key for key in decision.keys if not self._since.get(key))
             elif isinstance(decision, d.Launch):
                 self._sent(decision, now_us)
         fresh = {event.node for event in events if isinstance(event, e.NodePressed)}
