@@ -94,7 +94,8 @@ class Admission:
         # Only now: the keys of a refused request's specs are free again, for others.
         self.spec_keys.update({hash_: key for hash_, (key, _) in specs.items()})
         for key, _ in event.new_specs:
-            self._next_spec = max(self._next_spec or key, SpecKey(key + 1))
+            # one that the scheduler had forgotten stands here again, under the key that it has always had
+            self._next_spec = max(self._next_spec or self.journal.next_spec_key, SpecKey(key + 1))
         self.next_key = JobKey(event.first + event.job_count)
         for key, spec in event.new_specs:
             self.new_specs[key] = spec

@@ -149,3 +149,23 @@ def test_limits_of_arrays_hold_for_their_group() -> None:
     hands.submit(array("p", count=2, at_most=1), request="1")
     hands.submit(array("q", count=2, at_most=1, group="p"), request="2")
     assert {name: list(group.live) for name, group in hands.engine.state.groups.items()} == {"default\0p": [1, 2, 3, 4]}
+
+
+def test_a_spec_that_was_forgotten_and_comes_again_gives_its_neighbours_key_to_nobody() -> None:
+    """In one round with a new one: that was launched as the job whose spec had been accepted after the forgotten."""
+    hands = Hands()
+    hands.engine.state.policy = replace(hands.engine.state.policy, idle_specs_max=0)
+    known = [replace(SPEC, type=name) for name in ("first", "second")]
+    for spec in known:
+        key = hands.submit(array(spec.type, spec=spec), request=spec.type, spec=spec).first
+        hands.engine.post(CancelRequested(request_id="", keys=(key,)))
+        hands.tick()
+    assert not hands.engine.state.specs
+    for name, spec in (("again", known[0]), ("new", replace(SPEC, type="new"))):
+        request = Submit(request_id=name, arrays=(array(name, spec=spec),), specs=((spec_hash(spec), spec),))
+        hands.engine.submit(request, hands.answers.append)
+    hands.tick()
+    found = hands.journal.spec_by_hash(spec_hash(replace(SPEC, type="new")))
+    assert found is not None
+    assert (found[0], found[1].type) == (3, "new")
+    assert {entry.spec.type for entry in hands.engine.state.specs.values()} == {"first", "new"}
