@@ -20,6 +20,8 @@ OF_AGENTS = (
 _PORTION = 25
 #: in a batch so large, every failpoint and every kind of fault must have been met
 _COMPLETE_SEEDS = 100
+#: and in one so large, all that may come of agents
+_AGENTS_SEEDS = 1_000
 
 
 @dataclass(slots=True)
@@ -61,8 +63,9 @@ class Batch:
         if self.seeds >= _COMPLETE_SEEDS:
             found += [f"the failpoint {name} was never reached" for name in FAILPOINTS if not self.reached[name]]
             found += [f"no fire of a schedule was {name}" for name in FIRES if not self.fires[name]]
-            found += [f"nothing of this came of agents: {what}" for what in OF_AGENTS if not self.agents[what]]
             found += [f"no fault of the kind {kind!r} took effect" for kind in KINDS if not self.landed[kind]]
+        if self.seeds >= _AGENTS_SEEDS:
+            found += [f"nothing of this came of agents: {what}" for what in OF_AGENTS if not self.agents[what]]
         return found
 
 

@@ -14,7 +14,7 @@ from kos_ray.sim.world import MS_US, SECOND_US, World
 #: tenants
 NAMESPACES = ("default", "team")
 #: how many of the worlds have agents
-AGENTS_SHARE = 0.3
+AGENTS_SHARE = 0.13
 _CLUSTERS = ((4,), (2, 2), (4, 8), (2, 4, 4), (8, 2, 2, 4))
 
 
