@@ -120,12 +120,16 @@ class JobsSubmitted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptsEntered:
-    """User code of these attempts runs since `entered_us`; short attempts are never reported as entered."""
+    """User code of these attempts runs since `entered_us`; short attempts are never reported as entered.
+
+    `pids` are the processes in which it runs; empty where they were not told.
+    """
 
     node: NodeId
     keys: tuple[JobKey, ...]
     attempts: tuple[int, ...]
     entered_us: tuple[int, ...]
+    pids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

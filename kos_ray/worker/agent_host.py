@@ -282,10 +282,15 @@ class Life:
         """Let calls end that run, tell the agent, save its state; nobody wants the state of one that is over."""
         if self._line.gone:
             return
-        until = time.monotonic() + self._grace_s * _CALLS_SHARE
+        for_good = self._line.for_good
+        if for_good:
+            self.saves.no_more()
+        # at the end of a life's limit there is less time than an agent has otherwise
+        asked_ms = self._line.stop_grace_ms(self._context.key, self._context.attempt)
+        grace_s = self._grace_s if asked_ms is None else min(self._grace_s, asked_ms / 1_000)
+        until = time.monotonic() + grace_s * _CALLS_SHARE
         for lane in self._lanes:
             lane.join(max(0.0, until - time.monotonic()))
-        for_good = self._line.for_good
         self._tried("on_shutdown" if for_good else "on_suspend")
         if not for_good:
             self.saves.last()

@@ -145,6 +145,26 @@ def test_an_ephemeral_one_whose_work_is_done_is_shut_down_and_not_suspended(tell
     tell(story)
 
 
+@pytest.mark.parametrize(("hook", "left"), [("snapshot", 1), ("on_suspend", 1), ("on_shutdown", 0)])
+def test_an_ephemeral_one_whose_time_is_over_is_shut_down_and_nothing_is_saved(tell, hook, left):
+    async def story(home: Home) -> None:
+        home.plan(hook, "raises")
+        home.begin(kind="ephemeral", restart=False, limit_ms=300)
+        gate = str(home.folder / "gate")
+        message = home.message("stay", gate)
+        await home.until(Path(f"{gate}.begun").exists, "the message to be begun")
+        first = home.standing.job
+        await home.until(lambda: home.standing.job != first, "the end of its time")
+        home.open(gate)
+        await home.result(message)
+        await home.until_phase(Phase.STOPPED)
+        assert home.planned == left
+        saved = "SELECT count(*) FROM checkpoints"
+        assert home.journal.connection.execute(saved).fetchone() == (0,)
+
+    tell(story)
+
+
 @pytest.mark.parametrize("how", HOWS)
 def test_a_save_between_messages_that_is_broken_is_told_and_it_lives_on_unless_it_dies(tell, how):
     async def story(home: Home) -> None:

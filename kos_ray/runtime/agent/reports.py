@@ -34,7 +34,8 @@ class _Columns:
         self.results: list[bytes] = []
         self.errors: list[events.AttemptError] = []
         self.cuts: list[tuple[int, str, int, int]] = []
-        self.entered: list[tuple[JobKey, int, int]] = []
+        #: key, attempt, time and process
+        self.entered: list[tuple[JobKey, int, int, int]] = []
         self.exit_codes: list[tuple[int, int]] = []
         self.logs: list[events.LogsStored] = []
         self.progress: dict[tuple[JobKey, int], tuple[int, str]] = {}
@@ -134,9 +135,9 @@ class Reports:
         """Note the exit code of a command, to be reported with its end."""
         self._exit_codes[key, attempt] = code
 
-    def add_entered(self, key: JobKey, attempt: int, entered_us: int) -> None:
-        """Report that an attempt runs, and is not a short one."""
-        self._next.entered.append((key, attempt, entered_us))
+    def add_entered(self, key: JobKey, attempt: int, entered_us: int, pid: int) -> None:
+        """Report that an attempt runs in a process, and is not a short one."""
+        self._next.entered.append((key, attempt, entered_us, pid))
         self._wake.set()
 
     def add_progress(self, key: JobKey, attempt: int, share: int, text: str) -> None:
@@ -292,8 +293,11 @@ class Reports:
     def _entered_event(self, c: _Columns) -> tuple[events.AttemptsEntered, ...]:
         if not c.entered:
             return ()
-        keys, attempts, entered_us = zip(*c.entered, strict=True)
-        return (events.AttemptsEntered(node=self._node, keys=keys, attempts=attempts, entered_us=entered_us),)
+        keys, attempts, entered_us, pids = zip(*c.entered, strict=True)
+        entered = events.AttemptsEntered(
+            node=self._node, keys=keys, attempts=attempts, entered_us=entered_us, pids=pids
+        )
+        return (entered,)
 
     def _ended_event(self, c: _Columns) -> tuple[events.AttemptsEnded, ...]:
         if not c.keys:
