@@ -142,6 +142,8 @@ class AttemptError:
     traceback: str = ""
     #: when it is to be tried again: 0 as its backoff has it, else after so many milliseconds; -1 never
     again_ms: int = 0
+    #: of an agent's start: what it needs and its node has not, such as "setting TOKEN"
+    lacks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from kos_ray.model.payload import INLINE_LIMIT, BlobRef, inline, raising, referr
 from kos_ray.worker.packets import OUTBOX
 
 #: type, message, traceback
-Error = tuple[str, str, str] | tuple[str, str, str, int]
+Error = tuple[str, str, str] | tuple[str, str, str, int] | tuple[str, str, str, int, tuple[str, ...]]
 
 #: an agent that is not available is asked again after so long at the earliest, where it does not say
 _DECLINED_S = 1
@@ -82,6 +82,8 @@ def describe(error: BaseException) -> Error:
 def judged(error: BaseException, not_on: tuple[str, ...]) -> Error:
     """The description of what user code raised, with when it is to be tried again as the fourth where it says so."""
     again_ms = _again_ms(error, not_on)
+    if isinstance(error, NeedsMissing):
+        return (name, message, text, again_ms, error.lacks)
     name, message, text, *_ = describe(error)
     return (name, message, text, again_ms) if again_ms else (name, message, text)
 

@@ -179,6 +179,18 @@ def test_a_save_between_messages_that_is_broken_is_told_and_it_lives_on_unless_i
     tell(story)
 
 
+def test_what_it_needs_and_its_node_has_not_is_the_reason_that_it_waits(tell):
+    async def story(home: Home) -> None:
+        there = home.folder / "words"
+        home.begin(config=(("NO_SUCH_TOKEN", ""),), files=(str(there),), crashes_max=1)
+        await home.until_phase(Phase.FAILED)
+        found = home.engine.explain(home.standing.job)
+        assert (found.state, found.reason) == ("held", "no_such_setting")
+        assert found.lacks == f"no node has setting NO_SUCH_TOKEN and file {there} (1 node tried)"
+
+    tell(story)
+
+
 # --- the time that a start has
 
 

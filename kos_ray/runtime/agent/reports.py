@@ -109,10 +109,16 @@ class Reports:
             c.progress[key, attempt] = said
         if error is not None:
             kind, message, traceback = error[:3]
-            again_ms = error[3] if len(error) > 3 else 0
-            place = len(c.keys)
+            again_ms, lacks = error[3:] if len(error) > 4 else ((*error[3:], 0)[0], ())
             c.errors.append(
-                events.AttemptError(index=place, type=kind, message=message, traceback=traceback, again_ms=again_ms)
+                events.AttemptError(
+                    index=len(c.keys),
+                    type=kind,
+                    message=message,
+                    traceback=traceback,
+                    again_ms=again_ms,
+                    lacks=tuple(lacks),
+                )
             )
             c.size += len(error[1]) + len(error[2])
         if self._exit_codes and (code := self._exit_codes.pop((key, attempt), None)) is not None:
