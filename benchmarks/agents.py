@@ -33,7 +33,7 @@ ROUNDS = 5
 #: seconds within which an agent is back, and beyond a `heartbeat_interval` a standby has answered
 _BACK_S, _SLACK_S = 5.0, 0.5
 #: messages that wait for an agent when it is killed, and seconds that one takes which it has then
-_WAITING, _NAP_S = 3, 0.2
+_WAITING, _NAP_S = 3, 1.5
 CODE = Path(__file__).parent / "code"
 _LOOK_S = 0.5
 _MIB = 2**20
@@ -131,7 +131,7 @@ def killed_rows() -> Iterator[Row]:
 def _keepers(client: Client, **by_name: dict[str, Any]) -> None:
     """Agents of these names, with what is said of each, which run when this returns."""
     sys.path.insert(0, str(CODE))
-    from ringers import Keeper  # noqa: PLC0415 - as its users import it
+    from ringers import Keeper  # type: ignore[import-not-found]  # noqa: PLC0415 - as its users import it
 
     for name, said in by_name.items():
         client.register_agent(Keeper, name=name, code=CODE, **said)
@@ -162,8 +162,9 @@ def _back(client: Client) -> Row:
 def _taken_over(client: Client) -> Row:
     """From the kill of a primary's process to the first answer of the hot standby of its role."""
     names = [(f"first{number}", f"hot{number}", f"role{number}") for number in range(ROUNDS)]
-    said = {first: {"roles": (role,)} for first, _, role in names}
-    _keepers(client, **said, **{hot: {"roles": (role,), "standby": "hot"} for _, hot, role in names})
+    for first, hot, role in names:
+        said = {"roles": (role,), "concurrency": 2}
+        _keepers(client, **{first: said, hot: {**said, "standby": "hot"}})
     took_s = []
     for _, hot, role in names:
         agents, standby = client.role(role), client.agent(hot).pid()

@@ -7,44 +7,18 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-import crewmen
 import pytest
 
 from kos_ray.journal.verify import verify
 from kos_ray.model.errors import JobFailed, Refused
 from kos_ray.runtime import audit
-from tests.ray.conftest import CODE, KosCluster, run, wait_until
+from tests.ray.conftest import KosCluster, run, wait_until
+from tests.ray.offices import Office
 
 pytestmark = pytest.mark.ray
 #: of the default settings: within it a hot standby is to have taken over
 _HEARTBEAT_S = 5.0
 _HOLD_S = 1.0
-
-
-class Office:
-    """Registers clerks, and takes them away again."""
-
-    def __init__(self, kos: KosCluster) -> None:
-        self.kos = kos
-        self.client = kos.client
-        self.names: list[str] = []
-
-    def hire(self, name: str, *, declines: str = "", **said: Any) -> None:
-        self.client.register_agent(crewmen.Clerk, name=name, args=(name, declines), code=CODE, **said)
-        self.names.append(name)
-
-    def phase(self, name: str) -> str:
-        return str(self.client.get_agent(name)["phase"])
-
-    def until(self, name: str, phase: str) -> None:
-        wait_until(lambda: self.phase(name) == phase)
-
-    def close(self) -> None:
-        for name in self.names:
-            self.client.stop_agent(name)
-        for name in self.names:
-            wait_until(lambda name=name: self.phase(name) in ("stopped", "failed", "registered"))
-            self.client.remove_agent(name, force=True)
 
 
 def drawn(office: Office, job: str) -> dict[str, Any]:
@@ -184,12 +158,16 @@ def test_low_trust_is_earned(office: Office) -> None:
 
 def test_it_starts_when_those_run_that_go_before_it(office: Office) -> None:
     office.hire("max", after=("ned",))
-    assert office.phase("max") == "starting"
+    office.hire("zoe")
+    office.until("zoe", "running")  # there is room, and it came later
     assert office.client.get_agent("max")["waits_for"] == ["ned"]
+    waits = office.carrier("max")
+    assert (waits.state, waits.reason, waits.attempt) == ("ready", "agent_before", 0)
     with pytest.raises(Refused, match="ned -> max -> ned"):
         office.hire("ned", after=("max",))
     office.hire("ned")
     office.until("max", "running")
+    assert office.carrier("max").launched_us >= office.carrier("ned").entered_us > 0
 
 
 def test_the_journal_is_whole(kos: KosCluster) -> None:

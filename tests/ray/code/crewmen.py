@@ -1,9 +1,13 @@
 """Agents of the tests that share a role."""
 
 import os
+import sqlite3
 import time
+from contextlib import closing
+from pathlib import Path
 
 import kos_ray as kos
+from kos_ray import effects
 
 
 @kos.agent(resources={"cpu": 0.1}, roles=("clerk",), snapshot_every=1)
@@ -31,3 +35,29 @@ class Clerk:
 
     def who(self) -> tuple[str, int]:
         return self.name, os.getpid()
+
+    def post(self, folder: str) -> tuple[str, int]:
+        """Put a letter into a database, and say in files of its own how far it is: it goes on when it is let.
+
+        It says that it has begun, tries its effect, says whether it was taken or refused, and returns.
+        """
+        own = Path(folder) / self.name
+        own.with_suffix(".begun").touch()
+        _wait_for(own.with_suffix(".try"))
+        fence = kos.context().fence
+        try:
+            with closing(sqlite3.connect(Path(folder) / "letters.db")) as letters, effects.sql(letters):
+                letters.execute("CREATE TABLE IF NOT EXISTS letters (clerk TEXT, fence INTEGER)")
+                letters.execute("INSERT INTO letters VALUES (?, ?)", (self.name, fence))
+            said = "taken"
+        except effects.StaleFence as error:
+            said = f"refused: {error}"
+        self.filed += 1
+        own.with_suffix(".said").write_text(said)
+        _wait_for(own.with_suffix(".end"))
+        return self.name, fence
+
+
+def _wait_for(file: Path) -> None:
+    while not file.exists():
+        time.sleep(0.01)
