@@ -93,7 +93,6 @@ def test_one_that_is_frozen_is_ended_and_the_standby_answers_within_its_heartbea
     print(f"the standby took over {took_s:.2f} s after the primary was frozen")
     assert took_s < HEARTBEAT_TIMEOUT_S + SLACK_S
     wait_until(lambda: not psutil.pid_exists(pid))  # it was killed as it stood: there is nobody to wake up
-    assert [job.history()[0].error_type for job in meanwhile] == [""] * 5
     office.until("ann", "running")
     assert clerks.who()[0] == "bob", "the one before stands by"
 
@@ -151,8 +150,7 @@ def test_one_that_wakes_up_with_its_machine_tries_and_is_refused(
 
     (tmp_path / "jon.end").touch()
     assert letter.result(60) == ("jon", 2)
-    ends = [(attempt.end, attempt.pid == pid) for attempt in letter.history()]
-    assert [end for end, _ in ends] == ["lost", "succeeded"]
+    assert [attempt.end for attempt in letter.history()] == ["lost", "succeeded"]
     with closing(sqlite3.connect(tmp_path / "letters.db")) as letters:
         assert letters.execute("SELECT clerk, fence FROM letters").fetchall() == [("jon", 2)]
     office.until("ivy", "running")
