@@ -7,7 +7,7 @@ Each agent is a process. The driver gives each a message, and agents pass them o
 end each says what it has handled. Memory is what a process shares with nobody, as its node measures it.
 
 With --killed: how soon callers have their answer when an agent's process is killed (SIGKILL), from the same agent with
-its last snapshot, and from a hot standby. Each round has agents of its own: the pause before a start grows with crashes.
+its last snapshot, and from a hot standby. Each round has agents of its own, since the pause before a start grows.
 """
 
 import argparse

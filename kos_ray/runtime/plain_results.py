@@ -1,10 +1,11 @@
 """A program that reads one result, and writes it as JSON: `python -I plain_results.py file|json MOST SECONDS`.
 
-It stands by itself, in a process of its own, because what jobs return is not trusted: a pickle of seven bytes can ask
-for 32 GiB, and one of 400 can have a set whose hash takes a century. So its memory and its time are limited (`MEMORY`,
-and SECONDS of the processor), and of a pickle only plain data is read: no code of it runs. The result comes in at standard input; out goes
-what is to be written, at most MOST bytes: `file` is for people (bytes and texts as they are, anything else as JSON with
-an indent), `json` in one line. What is wrong with it is told on standard error, and the exit code is `REFUSED`.
+It stands by itself, in a process of its own, because what jobs return is not trusted: a pickle of ten bytes can ask for
+32 GiB, and one of 400 can hold a set whose hash takes a century. So its memory (`MEMORY`) and its time (SECONDS of the
+processor) are limited, and of a pickle only plain data is read: no code of it runs. The result comes in at standard
+input; out goes what is to be written, at most MOST bytes: `file` is for people (bytes and texts as they are, anything
+else as JSON with an indent), `json` in one line. What is wrong with it is told on standard error, and the exit code is
+`REFUSED`.
 """
 
 import json

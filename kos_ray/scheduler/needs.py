@@ -1,4 +1,4 @@
-"""What a job needs and no node offers, by name: models, which nodes have by their labels; settings and files of an agent.
+"""What a job needs and no node offers, by name: models, which nodes' labels name; settings and files of agents.
 
 Nobody knows which settings and files a node has before an agent's process has looked there, so these are about the
 nodes on which it was tried.

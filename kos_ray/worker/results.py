@@ -82,9 +82,9 @@ def describe(error: BaseException) -> Error:
 def judged(error: BaseException, not_on: tuple[str, ...]) -> Error:
     """The description of what user code raised, with when it is to be tried again as the fourth where it says so."""
     again_ms = _again_ms(error, not_on)
+    name, message, text, *_ = describe(error)
     if isinstance(error, NeedsMissing):
         return (name, message, text, again_ms, error.lacks)
-    name, message, text, *_ = describe(error)
     return (name, message, text, again_ms) if again_ms else (name, message, text)
 
 

@@ -18,7 +18,7 @@ GIB = 2**30
 
 
 class FakeNvml:
-    """NVML with two GPUs; `refused` are questions that this driver has no answer to, `lost` GPUs that answer nothing."""
+    """NVML with two GPUs; `refused` are questions that this driver does not answer, `lost` GPUs that answer nothing."""
 
     NVML_TEMPERATURE_GPU = 0
 

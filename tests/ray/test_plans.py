@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kos_ray.model.errors import PlanChanged
-from tests.ray.conftest import NODE_CPUS, KosCluster, wait_until
+from tests.ray.conftest import NODE_CPUS, KosCluster, run, wait_until
 
 #: microseconds by which what comes of a plan is late at most: processes take their time to start
 _LATE_US = 6_000_000

@@ -44,7 +44,7 @@ class Facts:
         return labels, amounts
 
     def passing(self) -> tuple[int, tuple[int, ...]]:
-        """Percent in the battery (-1: none, or it is charged), and bytes free on each GPU that says it, in whole GiB."""
+        """Percent in the battery (-1: none, or charging), and bytes free on each GPU that says it, in whole GiB."""
         memory = self._gpus.memory() if self._gpus else []
         return _battery(), tuple(one.free // _GIB * _GIB for one in memory)
 
