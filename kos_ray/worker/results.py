@@ -11,7 +11,7 @@ from typing import Any
 
 import cloudpickle
 
-from kos_ray.model.errors import Decline, KosError, NonRetryable, RetryAfter
+from kos_ray.model.errors import Decline, KosError, NeedsMissing, NonRetryable, RetryAfter
 from kos_ray.model.payload import INLINE_LIMIT, BlobRef, inline, raising, referring
 from kos_ray.worker.packets import OUTBOX
 
