@@ -4,7 +4,6 @@ With `--agent NAME` they are about that agent's own queue, timers and state.
 """
 
 import sys
-from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -80,7 +79,7 @@ def _list_queue(agent: str, limit: int, address: str | None, namespace: str, as_
     say(f"{agent}: {len(queue['handling'])} handled, {bands or 'none'} waiting, {queue['later']} for something else")
 
 
-def _touch(verb: str, told: str, touch: Callable[..., None], *, held: bool) -> None:
+def _touch(verb: str, told: str, *, held: bool) -> None:
     """Add a command for one task, or for those of an agent that wait or are paused (`held`)."""
 
     def command(
@@ -91,7 +90,7 @@ def _touch(verb: str, told: str, touch: Callable[..., None], *, held: bool) -> N
         as_json: Json = False,
     ) -> None:
         ids = _meant(id_, agent, address, namespace, held=held)
-        touch(ids, yes=True, address=address, namespace=namespace, as_json=as_json)
+        getattr(act, verb)(ids, yes=True, address=address, namespace=namespace, as_json=as_json)
 
     name = f"agent.task.{verb}"
     shown = example(f"kaictl {name} --id task-f3e1", f"kaictl {name} --agent writer")
@@ -101,13 +100,11 @@ def _touch(verb: str, told: str, touch: Callable[..., None], *, held: bool) -> N
 _touch(
     "pause",
     "Pause a task, as `kos pause` does; or all that wait for an agent, which goes on with what it has.",
-    act.pause,
     held=False,
 )
 _touch(
     "resume",
     "Let a paused task start again, as `kos resume` does; or all of an agent's that were paused.",
-    act.resume,
     held=True,
 )
 
