@@ -62,10 +62,15 @@ def office(east_and_west: tuple[KosCluster, Any]) -> Iterator[Office]:
 
 
 def hire_both(office: Office, primary: str, standby: str) -> None:
-    """The primary on east, where it rather is, and the standby on west."""
-    for name, node, said in ((primary, "east", {}), (standby, "west", {"standby": "hot"})):
+    """The primary on east, where it rather is, and the standby on west, which then has no room for both.
+
+    They save their state by the clock.
+    """
+    whole = {"resources": {"cpu": 1.95}}
+    both = {"heartbeat_timeout": f"{HEARTBEAT_TIMEOUT_S}s", "snapshot_every": 0, "snapshot_interval": "1s"}
+    for name, node, said in ((primary, "east", whole), (standby, "west", {"standby": "hot"})):
         where = {"prefer": [{"labels": {"kos/name": node}, "weight": 9}]}
-        office.hire(name, where=where, heartbeat_timeout=f"{HEARTBEAT_TIMEOUT_S}s", **said)
+        office.hire(name, where=where, **both, **said)
         office.until(name, "running")
         assert office.client.get_agent(name)["node"] == node
 
@@ -130,14 +135,18 @@ def test_one_that_wakes_up_with_its_machine_tries_and_is_refused(
     assert (tmp_path / "jon.said").read_text() == "taken"
     before = client.agent_snapshots("ivy")
 
-    for process in others:  # all but the raylet, which would end them as soon as it learns that it is lost
-        process.resume()
+    # it goes on alone at first: its node agent ends it as soon as it learns that the node is lost
     for step in ("try", "end"):
         (tmp_path / f"ivy.{step}").touch()
+    (old,) = [process for process in others if process.pid == pid]
+    old.resume()
     wait_until((tmp_path / "ivy.said").exists)
-    assert psutil.pid_exists(pid), "it lives"
     told = (tmp_path / "ivy.said").read_text()
     assert told.startswith("refused: attempt 1 of job"), told
+    wait_until((tmp_path / "ivy.saved").exists)
+    assert old.is_running()
+    for process in others:
+        process.resume()
 
     def late(kind: str, key: int) -> bool:
         told = [dict(zip(one.detail["keys"], one.detail["attempts"], strict=True)) for one in said(office, kind, place)]
@@ -153,11 +162,11 @@ def test_one_that_wakes_up_with_its_machine_tries_and_is_refused(
     assert [attempt.end for attempt in letter.history()] == ["lost", "succeeded"]
     with closing(sqlite3.connect(tmp_path / "letters.db")) as letters:
         assert letters.execute("SELECT clerk, fence FROM letters").fetchall() == [("jon", 2)]
-    office.until("ivy", "running")
-    assert client.agent("ivy").file() == ("ivy", 1), "what it counted when nobody heard it is gone"
 
     raylet.resume()
-    wait_until(lambda: not psutil.pid_exists(pid))
+    wait_until(lambda: not old.is_running())
+    client.stop_agent("jon")  # there is room for the other one now
+    assert client.agent("ivy").file() == ("ivy", 1), "what it counted when nobody heard it is gone"
 
 
 def test_the_journal_is_whole(east_and_west: tuple[KosCluster, Any]) -> None:

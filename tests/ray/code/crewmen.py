@@ -5,6 +5,7 @@ import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import kos_ray as kos
 from kos_ray import effects
@@ -18,6 +19,11 @@ class Clerk:
         self.name = name
         self.declines = declines
         self.filed = 0
+        #: where a letter came from
+        self.folder = ""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"folder": _Saved(self.folder, self.name)}
 
     def file(self, paper: str = "") -> tuple[str, int]:
         if self.declines:
@@ -41,7 +47,7 @@ class Clerk:
 
         It says that it has begun, tries its effect, says whether it was taken or refused, and returns.
         """
-        own = Path(folder) / self.name
+        self.folder, own = folder, Path(folder) / self.name
         own.with_suffix(".begun").touch()
         _wait_for(own.with_suffix(".try"))
         fence = kos.context().fence
@@ -56,6 +62,19 @@ class Clerk:
         own.with_suffix(".said").write_text(said)
         _wait_for(own.with_suffix(".end"))
         return self.name, fence
+
+
+class _Saved:
+    """A folder, in which it is told when it is saved."""
+
+    def __init__(self, folder: str, name: str) -> None:
+        self.folder = folder
+        self.name = name
+
+    def __reduce__(self) -> Any:
+        if self.folder:
+            (Path(self.folder) / f"{self.name}.saved").touch()
+        return str, (self.folder,)
 
 
 def _wait_for(file: Path) -> None:
