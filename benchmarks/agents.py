@@ -163,7 +163,8 @@ def _taken_over(client: Client) -> Row:
     """From the kill of a primary's process to the first answer of the hot standby of its role."""
     names = [(f"first{number}", f"hot{number}", f"role{number}") for number in range(ROUNDS)]
     for first, hot, role in names:
-        said = {"roles": (role,), "concurrency": 2}
+        # a save after each message would wait for the one that is handled beside it
+        said = {"roles": (role,), "concurrency": 2, "snapshot_every": 0}
         _keepers(client, **{first: said, hot: {**said, "standby": "hot"}})
     took_s = []
     for _, hot, role in names:
