@@ -62,14 +62,10 @@ def office(east_and_west: tuple[KosCluster, Any]) -> Iterator[Office]:
 
 
 def hire_both(office: Office, primary: str, standby: str) -> None:
-    """The primary on east, where it rather is, and the standby on west, which then has no room for both.
-
-    They save their state by the clock.
-    """
-    whole = {"resources": {"cpu": 1.95}}
+    """The primary on east, and the standby on west. They save their state by the clock."""
     both = {"heartbeat_timeout": f"{HEARTBEAT_TIMEOUT_S}s", "snapshot_every": 0, "snapshot_interval": "1s"}
-    for name, node, said in ((primary, "east", whole), (standby, "west", {"standby": "hot"})):
-        where = {"prefer": [{"labels": {"kos/name": node}, "weight": 9}]}
+    for name, node, said in ((primary, "east", {}), (standby, "west", {"standby": "hot"})):
+        where = {"labels": {"kos/name": node}}
         office.hire(name, where=where, **both, **said)
         office.until(name, "running")
         assert office.client.get_agent(name)["node"] == node
@@ -165,7 +161,7 @@ def test_one_that_wakes_up_with_its_machine_tries_and_is_refused(
 
     raylet.resume()
     wait_until(lambda: not old.is_running())
-    client.stop_agent("jon")  # there is room for the other one now
+    office.kos.cluster.add_node(num_cpus=2, labels={"kos/name": "east"})
     assert client.agent("ivy").file() == ("ivy", 1), "what it counted when nobody heard it is gone"
 
 
