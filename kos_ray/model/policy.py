@@ -97,7 +97,7 @@ class Policy:
     #: how much work, by measured run time, may wait at a node for each slot; hides one message's round trip
     ahead_us: int = 25_000
     #: and how many attempts at most
-    ahead_max: int = 512
+    ahead_max: int = 2_048
     #: attempts of specs that run longer than this are never queued ahead: waiting behind them would show
     ahead_run_us_max: int = 50_000
     #: between asking an attempt to stop and killing it
