@@ -66,23 +66,28 @@ class Claims:
         #: how often they have changed
         self.changes = 0
         self._kept: dict[NodeId, Hashable] = {}
-        self._kept_at = 0
+        #: nodes of which that has changed since
+        self._stale: set[NodeId] = set()
 
     def add(
         self, node: NodeState, job_class: JobClass, key: JobKey, ready: Ready, resources: Resources | None = None
     ) -> None:
         """Keep a node for a job, or so much of it for its gang."""
         wanted = resources or wanted_kind(self._state, job_class).resources
-        self.changes += 1
+        self._changed(node.node.id)
         self.by_node.setdefault(node.node.id, []).append(Claim(node, job_class, wanted, key, ready))
 
     def drop(self, node: NodeId, key: JobKey) -> None:
         """The job has its room."""
         others = [claim for claim in self.by_node[node] if claim.key != key]
         if len(others) < len(self.by_node[node]):
-            self.changes += 1
+            self._changed(node)
             self.by_node[node] = others
             self._state.rooms.touched[node] = self._state.nodes[node]
+
+    def _changed(self, node: NodeId) -> None:
+        self.changes += 1
+        self._stale.add(node)
 
     def names(self) -> dict[NodeId, Hashable]:
         """What each node is claimed for: as long as that stays the same, so does what the claims let start there."""
@@ -94,13 +99,13 @@ class Claims:
 
     def kept(self) -> Mapping[NodeId, Hashable]:
         """What is kept on each node by now, and for whom: all that a search for victims goes by."""
-        if self._kept_at != self.changes:
-            self._kept_at = self.changes
-            self._kept = {
-                node_id: frozenset((claim.key, claim.resources) for claim in claims)
-                for node_id, claims in self.by_node.items()
-                if claims
-            }
+        if self._stale:
+            self._kept = dict(self._kept)  # whoever has asked before keeps what it was told
+            for node_id in self._stale:
+                self._kept[node_id] = frozenset((claim.key, claim.resources) for claim in self.by_node[node_id])
+                if not self.by_node[node_id]:
+                    del self._kept[node_id]
+            self._stale.clear()
         return self._kept
 
     def _overdue(self, node_id: NodeId, claims: list[Claim]) -> int:
@@ -193,9 +198,12 @@ def room_at(state: State, node: NodeState, at_us: int) -> dict[str, int]:
     return room
 
 
-def length_us(state: State, job: Job) -> int:
-    """For how long a job is taken to run where it is to be over before a claim, 0 where nobody knows."""
-    run_us = expected_us(state, job.entry)
+def length_us(state: State, job: Job, gang_us: int | None = None) -> int:
+    """For how long a job is taken to run where it is to be over before a claim, 0 where nobody knows.
+
+    `gang_us`: see `Claims.times`.
+    """
+    run_us = expected_us(state, job.entry) if gang_us is None else gang_us
     if run_us:
         return run_us
     found = estimate_of(state, job)

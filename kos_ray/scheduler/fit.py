@@ -1,6 +1,6 @@
 """How well a node fits, and why none does."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -162,9 +162,8 @@ def pausing(node: NodeState, kind: SlotKind, now_us: int) -> bool:
     return bool(node.taken) and node.taken.get(kind, (0, 0))[0] > now_us
 
 
-def leftover(node: NodeState, kind: SlotKind) -> float:
+def leftover(node: NodeState, wanted: Mapping[str, int]) -> float:
     """Best fit: the shares of the node that stay free after one more slot, summed over what is asked, CPU and GPU."""
-    wanted = dict(kind.resources.amounts)
     left = 0.0
     for name, amount in node.node.resources.amounts:
         if name in wanted or name in ("CPU", "GPU"):

@@ -110,11 +110,11 @@ class Index:
 
     def tightest(self, nodes: "Iterable[NodeState]", wanted: Resources) -> "list[NodeState]":
         """Which of these nodes may have room for a vector, in the order in which `large_enough` has them."""
-        return sorted(self.holding(nodes, wanted), key=lambda node: (self._at[node.node.id], node.node.id))
+        return sorted(self.holding(nodes, shelf_of(wanted)), key=lambda node: (self._at[node.node.id], node.node.id))
 
-    def holding(self, nodes: "Iterable[NodeState]", wanted: Resources) -> "list[NodeState]":
-        """Which of these nodes may have room for a vector."""
-        gpu, cpu, memory = shelf_of(wanted)
+    def holding(self, nodes: "Iterable[NodeState]", size: Shelf) -> "list[NodeState]":
+        """Which of these nodes may have room for a vector of a size, `shelf_of` it."""
+        gpu, cpu, memory = size
         found = []
         for node in nodes:
             gpus, size, memories = self._at.get(node.node.id, NOTHING)
@@ -218,6 +218,14 @@ class Rooms:
     def by_room(self) -> Index:
         """Nodes by what they could give at once."""
         return self.index("", room_of)
+
+    def room(self, node: "NodeState") -> Mapping[str, int]:
+        """The same of one node as it is now, kept until something changes there."""
+        if node.node.id in self.touched:
+            return room_of(node)
+        if node.room is None:
+            node.room = room_of(node)
+        return node.room
 
     @property
     def position(self) -> int:

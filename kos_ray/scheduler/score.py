@@ -18,7 +18,7 @@ def in_rotation(
     state: State,
     sites: Sites,
     turn: Turn,
-    fits_anew: Callable[[NodeState, SlotKind], bool],
+    fits_anew: Callable[[NodeState, SlotKind], int],
     let: Callable[..., int],
 ) -> Iterator[tuple[NodeState, int]]:
     """The nodes on which a job can start at once, one start at a time.
@@ -42,7 +42,7 @@ def liked_best(
     state: State,
     sites: Sites,
     turn: Turn,
-    fits_anew: Callable[[NodeState, SlotKind], bool],
+    fits_anew: Callable[[NodeState, SlotKind], int],
     let: Callable[..., int],
 ) -> Iterator[tuple[NodeState, int]]:
     """The node that a class which has wishes would rather have than others, in an idle slot or in a new one."""
@@ -75,8 +75,10 @@ def ranked(state: State, sites: Sites, job_class: JobClass, kind: SlotKind) -> I
         liked = sites.liked(node, job_class) if wishes else 0
         groups.setdefault((-liked, place), []).append(node)
 
+    wanted = dict(kind.resources.amounts)
+
     def then(node: NodeState) -> tuple[float, bool, NodeId]:
-        left = 0.0 if strategy is Strategy.SPREAD else leftover(node, kind)
+        left = 0.0 if strategy is Strategy.SPREAD else leftover(node, wanted)
         return (left, node.node.id not in idle, node.node.id)
 
     for _, among in sorted(groups.items(), key=lambda group: group[0]):

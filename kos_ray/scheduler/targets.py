@@ -5,14 +5,14 @@ found in vain is remembered: by node until something changes there, and by class
 Nothing of it is in a snapshot: a search that is done again finds the same.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 
-from kos_ray.model.ids import JobKey, NodeId
+from kos_ray.model.ids import JobKey
 from kos_ray.model.job import BANDS, Eviction, Guarantee, JobState, SlotKind
 from kos_ray.model.policy import Against, Namespace, Policy
 from kos_ray.model.resources import Resources, add
-from kos_ray.scheduler.claims import NEVER_US, Claim, Claims
+from kos_ray.scheduler.claims import NEVER_US, Claims
 from kos_ray.scheduler.fit import wanted_kind
 from kos_ray.scheduler.jobs import Job, JobClass, Rest
 from kos_ray.scheduler.quota import ROOT
@@ -62,9 +62,6 @@ class Targets:
         self._until_us = NEVER_US
         self._hint_us: int | None = None
         self._complete = False
-        #: what nodes have beside all claims, by rights, and what that depends on
-        self._known: dict[tuple[NodeId, tuple[int, int]], tuple[dict[str, int], dict[str, int]]] = {}
-        self._stamp = (-1, -1)
 
     def find(self, job_class: JobClass, head: JobKey) -> list[NodeState] | None:
         """The nodes to look at for the head of a class, the tightest first; None: enough was done in this pass."""
@@ -107,9 +104,9 @@ class Targets:
             return False
         rest = job_class.rests.get(head)
         if rest is not None and self._now_us < rest.until_us:
-            wanted, index, rooms = job_class.kind.resources, self.index(job_class), self._state.rooms
+            index, rooms = self.index(job_class), self._state.rooms
             changed = self._changed_since(rest) if rest.position <= rooms.position else ()
-            if changed is not None and not index.holding(changed, wanted):
+            if changed is not None and not index.holding(changed, job_class.size):
                 self.hint(rest.hint_us)
                 return False
         self._began = self._looks
@@ -163,31 +160,23 @@ class Targets:
         """
         if not node.lanes:
             return False
-        claims = self._claims.by_node.get(node.node.id, ())
-        if any(claim.key == head for claim in claims):
-            most, least = self._free(node, [claim.resources for claim in claims if claim.key != head])
-        else:
-            most, least = self._free_beside_all(node, claims)
+        most, least = self._gain(node), self._state.rooms.room(node)
+        others = [claim.resources for claim in self._claims.by_node.get(node.node.id, ()) if claim.key != head]
+        if others:
+            most, least = dict(most), dict(least)
+            for resources in others:
+                add(most, resources, -1)
+                add(least, resources, -1)
         return wanted.fits(most) and (self._state.tree.matters or not wanted.fits(least))
 
-    def _free_beside_all(self, node: NodeState, claims: Sequence[Claim]) -> tuple[dict[str, int], dict[str, int]]:
-        """The same for whoever claims nothing there; kept until something changes."""
-        stamp = self._state.rooms.position, self._claims.changes
-        if stamp != self._stamp:
-            self._stamp = stamp
-            self._known.clear()
-        name = node.node.id, self._rights
-        if name not in self._known:
-            self._known[name] = self._free(node, [claim.resources for claim in claims])
-        return self._known[name]
-
-    def _free(self, node: NodeState, claimed: list[Resources]) -> tuple[dict[str, int], dict[str, int]]:
-        """What a node has beside claims if all gave way, and as it is."""
-        most, least = _with_gifts(self._state, node, *self._rights), room_of(node)
-        for resources in claimed:
-            add(most, resources, -1)
-            add(least, resources, -1)
-        return most, least
+    def _gain(self, node: NodeState) -> Mapping[str, int]:
+        """What a node has if all gave way, kept until something changes there."""
+        if node.node.id in self._state.rooms.touched:
+            return _with_gifts(self._state, node, *self._rights)
+        found = node.gains.get(self._rights)
+        if found is None:
+            found = node.gains[self._rights] = _with_gifts(self._state, node, *self._rights)
+        return found
 
     def looked(self, attempts: int) -> None:
         """A search has looked at so many attempts."""
