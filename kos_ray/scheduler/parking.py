@@ -5,9 +5,10 @@ some node has more to give than it needs. What counts are the nodes that have ch
 those only which have enough: known at once for all classes of a size. Derived; in no snapshot.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from enum import Enum
 
-from kos_ray.model.ids import JobKey, NodeId
+from kos_ray.model.ids import JobKey
 from kos_ray.model.reasons import Reason
 from kos_ray.scheduler.claims import Claims, length_us
 from kos_ray.scheduler.gangs import longest_us
@@ -17,9 +18,22 @@ from kos_ray.scheduler.rooms import Index, Rooms, Shelf
 from kos_ray.scheduler.slots import ahead_lanes
 from kos_ray.scheduler.state import NodeState, State
 from kos_ray.scheduler.targets import Targets
-from kos_ray.scheduler.turns import Turn
+from kos_ray.scheduler.turns import Heads, Turn
 
+_NOBODY: Sequence[NodeState] = ()
 _ROOM_WANTED = (Reason.NO_ROOM, Reason.GANG_NO_ROOM)
+
+
+class _Look(Enum):
+    """What has become of a parked head."""
+
+    AWAKE = 0
+    #: it waits for room, and may have no victims
+    WAITS = 1
+    #: its search for victims would be in vain again
+    RESTS = 2
+    #: it is to be done in another pass
+    TO_SEARCH = 3
 
 
 class Parking:
@@ -78,14 +92,45 @@ class Parking:
 
     def stays(self, job_class: JobClass, head: JobKey, parked: Parked, *, searches: bool) -> bool:
         """Whether a head is still parked. When time may change that is told as it is for searches."""
+        found = self._look(job_class, head, parked, searches=searches)
+        if found is not _Look.AWAKE:
+            self._pass_over(parked, found)
+        return found is not _Look.AWAKE
+
+    def all_stay(self, heads: Heads, may_help: Callable[[JobClass], bool]) -> bool:
+        """The same of many heads at once; where one of them is not, nothing is known of the others."""
+        found: list[tuple[Parked, _Look]] = []
+        queued = self._state.jobs
+        for job_class, head in heads:
+            parked = job_class.parked
+            if parked is None or queued[head].queued is not job_class:
+                return False
+            look = self._look(job_class, head, parked, searches=may_help(job_class))
+            if look is _Look.AWAKE:
+                return False
+            found.append((parked, look))
+        for parked, look in found:
+            self._pass_over(parked, look)
+        return True
+
+    def _pass_over(self, parked: Parked, look: "_Look") -> None:
+        """What has changed by now was of no help."""
+        parked.position = self._state.rooms.position
+        if look is _Look.TO_SEARCH:
+            parked.rest = None
+        elif look is _Look.RESTS and parked.rest is not None:
+            self._targets.hint(parked.rest.hint_us)
+
+    def _look(self, job_class: JobClass, head: JobKey, parked: Parked, *, searches: bool) -> "_Look":
+        """What has become of a head that was parked; nothing is noted."""
         state, position = self._state, parked.position
         if head != parked.head or searches is not parked.searches or state.taken_nodes:
-            return False
+            return _Look.AWAKE
         # nodes have come, or marks or settings have changed: whatever was known does not hold
         if not state.rooms.knows(position) or self._may_queue_ahead(job_class, head):
-            return False
+            return _Look.AWAKE
         if self._length_counts(job_class) and parked.run_us != self._run_us(job_class, head):
-            return False
+            return _Look.AWAKE
         rest = parked.rest if searches else None
         if rest is not None and rest.until_us <= self._now_us:
             rest = None
@@ -93,18 +138,13 @@ class Parking:
         index = self._targets.index(job_class) if rest is not None else state.rooms.by_room()
         nodes = self._holding(index, position, job_class)
         if nodes and self._may_start(job_class, head, nodes):
-            return False
-        if rest is not None and nodes and self._may_search(job_class, head, nodes):
-            rest = None
-        if rest is not None:
-            self._targets.hint(rest.hint_us)
-        elif searches:
-            if not self._targets.exhausted():
-                return False
-            parked.rest = None  # others searched enough for one pass: it is to be done in another one
-        # what has changed by now was of no help
-        parked.position = state.rooms.position
-        return True
+            return _Look.AWAKE
+        if rest is not None and not (nodes and self._may_search(job_class, head, nodes)):
+            return _Look.RESTS
+        if not searches:
+            return _Look.WAITS
+        # others may have searched enough for one pass: it is to be done in another one
+        return _Look.TO_SEARCH if self._targets.exhausted() else _Look.AWAKE
 
     def _run_us(self, job_class: JobClass, head: JobKey) -> int:
         """For how long a head is taken to run, or the gang that it stands for."""
@@ -165,23 +205,25 @@ class _Changed:
         self._at = rooms.position
         self._shelves = index.shelves(rooms.changed_since(since) or ())
         #: by size: up to which position it was looked at, and which nodes were found
-        self._found: dict[Shelf, tuple[int, dict[NodeId, NodeState]]] = {}
+        self._found: dict[Shelf, tuple[int, Sequence[NodeState]]] = {}
 
     def holding(self, position: int, size: Shelf) -> Sequence[NodeState]:
         """Which of them have changed since a later position and may hold so much."""
-        known = self._found.get(size)
-        if known is None:
-            gpu, cpu, memory = size
-            fits = [nodes for (g, c, m), nodes in self._shelves.items() if g >= gpu and c >= cpu and m >= memory]
-            known = self._found[size] = self._at, {node.node.id: node for nodes in fits for node in nodes}
-        upto, found = known
+        upto, found = self._found.get(size, (-1, _NOBODY))
         if upto < self._rooms.position:
-            changed = self._rooms.changed_since(upto) or ()
-            found |= {node.node.id: node for node in self._index.holding(changed, size)}
-            self._found[size] = self._rooms.position, found
-        if not found:
-            return ()
-        return [node for node in self._index.holding(found.values(), size) if self._rooms.has_changed(node, position)]
+            found = self._found_anew(size, upto, found)
+        return [node for node in found if self._rooms.has_changed(node, position)] if found else found
+
+    def _found_anew(self, size: Shelf, upto: int, found: Sequence[NodeState]) -> Sequence[NodeState]:
+        if upto < 0:
+            upto, (gpu, cpu, memory) = self._at, size
+            fits = [nodes for (g, c, m), nodes in self._shelves.items() if g >= gpu and c >= cpu and m >= memory]
+            found = [node for nodes in fits for node in nodes]
+        if upto < self._rooms.position:
+            changed = {node.node.id: node for node in (*found, *(self._rooms.changed_since(upto) or ()))}
+            found = self._index.holding(changed.values(), size)
+        self._found[size] = self._rooms.position, found
+        return found
 
 
 def _of_many_shapes(state: State, turn: Turn) -> bool:

@@ -17,7 +17,7 @@ from kos_ray.scheduler.claims import NEVER, Claims, earliest
 from kos_ray.scheduler.evict import Search
 from kos_ray.scheduler.fit import kinds_of, leftover, pausing, roomy_nodes, usable, why_not
 from kos_ray.scheduler.gang_place import GangTurns
-from kos_ray.scheduler.jobs import JobClass, Parked
+from kos_ray.scheduler.jobs import JobClass
 from kos_ray.scheduler.ledger import launch
 from kos_ray.scheduler.models import slot_end_us
 from kos_ray.scheduler.nominations import of_no_use
@@ -55,7 +55,7 @@ class Pass:
         self._claims_max = min(state.policy.claims_max, len(state.nodes))  # nobody claims a node that is claimed
         self._claimed = 0
         #: how often claims had changed when nodes were told of them
-        self._compared: int | None = None
+        self._compared = -1
         self._given_up: list[d.Decision] = []
         self._refill_us: int | None = None
 
@@ -86,8 +86,7 @@ class Pass:
                 turns.pass_over()
         while self.sites.somebody_came():
             self._follow()
-        if self._compared != self.claims.changes:
-            self._compare_claims()
+        self._compare_claims()
         slot_us = slot_end_us(self.state, self.now_us)
         hints = [self._search.targets.retry_us, self._refill_us, self.sites.opens_us, slot_us]
         self.state.retry_us = min((at_us for at_us in hints if at_us is not None), default=None)
@@ -112,12 +111,12 @@ class Pass:
         """Whether nothing has changed for any of these heads, so that none of them needs a turn."""
         if self._claimed < self._claims_max:
             return False
-        self._compare_claims_once()
-        jobs = self.state.jobs
-        return all(
-            jobs[head].queued is job_class and self._stays(job_class, head, job_class.parked)
-            for job_class, head in heads
-        )
+        self._compare_claims()
+        if not self._parking.all_stay(heads, self._search.may_help):
+            return False
+        for job_class, _ in heads:
+            job_class.why = _no_room(job_class)
+        return True
 
     def _passes_over(self, turn: Turn) -> bool:
         """Whether nothing has changed for a head that had no room, and no node is to be claimed for it."""
@@ -126,29 +125,19 @@ class Pass:
         parked = self._parking.parked(turn)
         if parked is None:
             return False
-        self._compare_claims_once()
-        if turn.nominated:
-            return self._parking.stays(turn.job_class, turn.head, parked, searches=False)
-        return self._stays(turn.job_class, turn.head, parked)
-
-    def _stays(self, job_class: JobClass, head: JobKey, parked: Parked | None) -> bool:
-        """The same for the head of a class; then why it waits is known."""
-        if parked is None:
+        self._compare_claims()
+        searches = not turn.nominated and self._search.may_help(turn.job_class)
+        if not self._parking.stays(turn.job_class, turn.head, parked, searches=searches):
             return False
-        if not self._parking.stays(job_class, head, parked, searches=self._search.may_help(job_class)):
-            return False
-        job_class.why = Reason.GANG_NO_ROOM if job_class.name.gang else Reason.NO_ROOM
+        if not turn.nominated:
+            turn.job_class.why = _no_room(turn.job_class)
         return True
-
-    def _compare_claims_once(self) -> None:
-        """Before the first look at what has changed: all heads that claim have done so by then."""
-        if self._compared is None:
-            self._compare_claims()
 
     def _compare_claims(self) -> None:
         """Nodes that are claimed for others than before have changed."""
-        self._compared = self.claims.changes
-        self.state.rooms.compare_claims(self.claims.names())
+        if self._compared != self.claims.changes:
+            self._compared = self.claims.changes
+            self.state.rooms.compare_claims(self.claims.names())
 
     def _follow(self) -> None:
         """Let those have their turn again that wait to be near others: somebody has come since."""
@@ -425,6 +414,11 @@ class Pass:
     def joining(self) -> bool:
         """Whether a gang has started of which others may join: they have their turns in a pass of their own."""
         return self._gangs.joining
+
+
+def _no_room(job_class: JobClass) -> Reason:
+    """Why a head waits that has no room."""
+    return Reason.GANG_NO_ROOM if job_class.name.gang else Reason.NO_ROOM
 
 
 _MANY = 1 << 30

@@ -1,6 +1,6 @@
 """Whose turn it is: first by order (band, or overdue), then the account that had the least, then its own discipline."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from heapq import heapify, heappop, heappush, heapreplace
 
 from kos_ray.model.ids import JobKey
@@ -57,7 +57,7 @@ _Entry = tuple[int, tuple[int, ...], JobKey, int, _Group]
 
 
 #: the heads of all classes in one order
-Heads = Iterable[tuple[JobClass, JobKey]]
+Heads = Sequence[tuple[JobClass, JobKey]]
 
 
 class Turns:
