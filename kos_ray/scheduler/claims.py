@@ -19,7 +19,6 @@ from kos_ray.model.resources import Resources, add
 from kos_ray.scheduler.fit import deficit, near_nodes, wanted_kind
 from kos_ray.scheduler.jobs import OVERDUE, Job, JobClass
 from kos_ray.scheduler.models import estimate_of, expected_us
-from kos_ray.scheduler.rooms import room_of
 from kos_ray.scheduler.sites import Sites
 from kos_ray.scheduler.state import Ends, NodeState, State
 
@@ -190,7 +189,7 @@ class Claims:
 
 def room_at(state: State, node: NodeState, at_us: int) -> dict[str, int]:
     """What a node could give at an instant by declared run times, if nothing else started there."""
-    room = room_of(node)
+    room = dict(state.rooms.room(node))
     for end, resources in _ends(state, node).declared:
         if end > at_us:
             break
@@ -231,7 +230,7 @@ def _forecast_counts(claim: Claim, job: Job) -> bool:
 
 def ready_at(state: State, node: NodeState, wanted: Resources, now_us: int) -> Ready:
     """When a vector fits on a node, by what is declared and learnt of what runs there."""
-    free = room_of(node)
+    free = state.rooms.room(node)
     if wanted.fits(free):
         return Ready(now_us, now_us)
     ends = _ends(state, node)
@@ -241,7 +240,7 @@ def ready_at(state: State, node: NodeState, wanted: Resources, now_us: int) -> R
     return Ready(ready_us, _fits_at(free, wanted, ends.likely, now_us))
 
 
-def _fits_at(room: dict[str, int], wanted: Resources, ends: list[tuple[int, Resources]], now_us: int) -> int:
+def _fits_at(room: Mapping[str, int], wanted: Resources, ends: list[tuple[int, Resources]], now_us: int) -> int:
     free = dict(room)
     for end, resources in ends:
         if end == NEVER_US:

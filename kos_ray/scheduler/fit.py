@@ -89,7 +89,8 @@ def _of_shapes(state: State, shapes: frozenset[Resources]) -> list[NodeState]:
     """The nodes of these shapes; one list for all kinds that fit the same ones."""
     found = state.of_shapes.get(shapes)
     if found is None:
-        found = [node for node in state.nodes.values() if state.rooms.shape_of(node) in shapes]
+        among = set().union(*(state.rooms.shapes[shape] for shape in shapes))
+        found = [node for node_id, node in state.nodes.items() if node_id in among]
         state.of_shapes[shapes] = found
     return found
 

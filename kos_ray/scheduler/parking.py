@@ -8,7 +8,7 @@ those only which have enough: known at once for all classes of a size. Derived; 
 from collections.abc import Callable, Sequence
 from enum import Enum
 
-from kos_ray.model.ids import JobKey
+from kos_ray.model.ids import JobKey, NodeId
 from kos_ray.model.reasons import Reason
 from kos_ray.scheduler.claims import Claims, length_us
 from kos_ray.scheduler.gangs import longest_us
@@ -21,6 +21,8 @@ from kos_ray.scheduler.targets import Targets
 from kos_ray.scheduler.turns import Heads, Turn
 
 _NOBODY: Sequence[NodeState] = ()
+#: changes of nodes
+_MUCH = 64
 _ROOM_WANTED = (Reason.NO_ROOM, Reason.GANG_NO_ROOM)
 
 
@@ -98,7 +100,12 @@ class Parking:
         return found is not _Look.AWAKE
 
     def all_stay(self, heads: Heads, may_help: Callable[[JobClass], bool]) -> bool:
-        """The same of many heads at once; where one of them is not, nothing is known of the others."""
+        """The same of many heads at once; where one of them is not, nothing is known of the others.
+
+        Where much has changed somebody is sure to be awake: then it is not asked, as all would be looked at twice.
+        """
+        if self._state.rooms.position - self._oldest > _MUCH:
+            return False
         found: list[tuple[Parked, _Look]] = []
         queued = self._state.jobs
         for job_class, head in heads:
@@ -123,20 +130,14 @@ class Parking:
 
     def _look(self, job_class: JobClass, head: JobKey, parked: Parked, *, searches: bool) -> "_Look":
         """What has become of a head that was parked; nothing is noted."""
-        state, position = self._state, parked.position
-        if head != parked.head or searches is not parked.searches or state.taken_nodes:
-            return _Look.AWAKE
-        # nodes have come, or marks or settings have changed: whatever was known does not hold
-        if not state.rooms.knows(position) or self._may_queue_ahead(job_class, head):
-            return _Look.AWAKE
-        if self._length_counts(job_class) and parked.run_us != self._run_us(job_class, head):
+        if searches is not parked.searches or self._is_another(job_class, head, parked):
             return _Look.AWAKE
         rest = parked.rest if searches else None
         if rest is not None and rest.until_us <= self._now_us:
             rest = None
         # who could use no node if others gave way has no room there as it is
-        index = self._targets.index(job_class) if rest is not None else state.rooms.by_room()
-        nodes = self._holding(index, position, job_class)
+        index = self._targets.index(job_class) if rest is not None else self._state.rooms.by_room()
+        nodes = self._holding(index, parked.position, job_class)
         if nodes and self._may_start(job_class, head, nodes):
             return _Look.AWAKE
         if rest is not None and not (nodes and self._may_search(job_class, head, nodes)):
@@ -146,6 +147,15 @@ class Parking:
         # others may have searched enough for one pass: it is to be done in another one
         return _Look.TO_SEARCH if self._targets.exhausted() else _Look.AWAKE
 
+    def _is_another(self, job_class: JobClass, head: JobKey, parked: Parked) -> bool:
+        """Whether what was known of a head does not hold, whatever has changed on which nodes."""
+        if head != parked.head or self._state.taken_nodes:
+            return True
+        # nodes have come, or marks or settings have changed
+        if not self._state.rooms.knows(parked.position) or self._may_queue_ahead(job_class, head):
+            return True
+        return self._length_counts(job_class) and parked.run_us != self._run_us(job_class, head)
+
     def _run_us(self, job_class: JobClass, head: JobKey) -> int:
         """For how long a head is taken to run, or the gang that it stands for."""
         state = self._state
@@ -154,15 +164,15 @@ class Parking:
 
     def _length_counts(self, job_class: JobClass) -> bool:
         """Whether there may be room where others claim it: jobs start there that are over in time."""
-        by_room = self._state.rooms.by_room()
-        stamp = self._state.rooms.position, self._claims.changes
-        if self._claimed_at != stamp:
-            self._claimed_at = stamp
+        rooms, changes = self._state.rooms, self._claims.changes
+        if rooms.touched or self._claimed_at != (rooms.position, changes):
+            rooms.by_room()  # takes in what was touched
+            self._claimed_at = rooms.position, changes
             self._claimed.clear()
         found = self._claimed.get(job_class.size)
         if found is None:
             nodes = [self._state.nodes[node_id] for node_id in self._claims.by_node]
-            found = self._claimed[job_class.size] = bool(by_room.holding(nodes, job_class.size))
+            found = self._claimed[job_class.size] = bool(rooms.by_room().holding(nodes, job_class.size))
         return found
 
     def _may_queue_ahead(self, job_class: JobClass, head: JobKey) -> bool:
@@ -205,25 +215,23 @@ class _Changed:
         self._at = rooms.position
         self._shelves = index.shelves(rooms.changed_since(since) or ())
         #: by size: up to which position it was looked at, and which nodes were found
-        self._found: dict[Shelf, tuple[int, Sequence[NodeState]]] = {}
+        self._found: dict[Shelf, tuple[int, dict[NodeId, NodeState]]] = {}
 
     def holding(self, position: int, size: Shelf) -> Sequence[NodeState]:
         """Which of them have changed since a later position and may hold so much."""
-        upto, found = self._found.get(size, (-1, _NOBODY))
-        if upto < self._rooms.position:
-            found = self._found_anew(size, upto, found)
-        return [node for node in found if self._rooms.has_changed(node, position)] if found else found
-
-    def _found_anew(self, size: Shelf, upto: int, found: Sequence[NodeState]) -> Sequence[NodeState]:
-        if upto < 0:
-            upto, (gpu, cpu, memory) = self._at, size
+        known = self._found.get(size)
+        if known is None:
+            gpu, cpu, memory = size
             fits = [nodes for (g, c, m), nodes in self._shelves.items() if g >= gpu and c >= cpu and m >= memory]
-            found = [node for nodes in fits for node in nodes]
+            known = self._found[size] = self._at, {node.node.id: node for nodes in fits for node in nodes}
+        upto, found = known
         if upto < self._rooms.position:
-            changed = {node.node.id: node for node in (*found, *(self._rooms.changed_since(upto) or ()))}
-            found = self._index.holding(changed.values(), size)
-        self._found[size] = self._rooms.position, found
-        return found
+            changed = self._rooms.changed_since(upto) or ()
+            for node in changed:
+                found.pop(node.node.id, None)
+            found |= {node.node.id: node for node in self._index.holding(changed, size)}
+            self._found[size] = self._rooms.position, found
+        return self._rooms.of_those_changed(found.values(), position) if found else _NOBODY
 
 
 def _of_many_shapes(state: State, turn: Turn) -> bool:

@@ -83,7 +83,7 @@ class NodeState:
         self.ends: Ends | None = None
         #: what those that can give way hold, by declared band, and of that the savers'; derived, see `evict.gives`
         self.gives: tuple[list[dict[str, int]], list[dict[str, int]]] | None = None
-        #: what it could give at once, see `rooms.room_of`; and if others gave way, by their rights: `targets.py`; derived
+        #: what it could give at once: `rooms.room_of`; and if others gave way, by who asks: `targets.py`; derived
         self.room: dict[str, int] | None = None
         self.gains: dict[tuple[int, int], dict[str, int]] = {}
         #: heads for which nobody here could give way, until when that holds, and when somebody may; derived

@@ -5,7 +5,7 @@ found in vain is remembered: by node until something changes there, and by class
 Nothing of it is in a snapshot: a search that is done again finds the same.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 
 from kos_ray.model.ids import JobKey
@@ -16,7 +16,7 @@ from kos_ray.scheduler.claims import NEVER_US, Claims
 from kos_ray.scheduler.fit import wanted_kind
 from kos_ray.scheduler.jobs import Job, JobClass, Rest
 from kos_ray.scheduler.quota import ROOT
-from kos_ray.scheduler.rooms import Index, room_of
+from kos_ray.scheduler.rooms import Index
 from kos_ray.scheduler.shares import paths
 from kos_ray.scheduler.sites import Sites
 from kos_ray.scheduler.state import NodeState, State
@@ -56,7 +56,8 @@ class Targets:
         self._now_us = now_us
         self._looks = 0
         self._began = 0
-        self._within: dict[str, Against] = {}
+        #: by namespace and band
+        self._measures: dict[tuple[str, int], tuple[tuple[int, int], Callable[[NodeState], Mapping[str, int]]]] = {}
         self.retry_us: int | None = None
         #: of the present search: until when what it knows holds, when time may change it, whether it looks at all
         self._until_us = NEVER_US
@@ -223,19 +224,23 @@ class Targets:
 
     def index(self, job_class: JobClass) -> Index:
         """Nodes by what they would have if everybody gave way who may be asked by jobs of a class."""
-        state, band = self._state, job_class.band
-        within = self._within.get(job_class.kind.namespace)
-        if within is None:
-            within = settings_of(state, job_class.kind.namespace).within
-            self._within[job_class.kind.namespace] = within
+        name = job_class.kind.namespace, job_class.band
+        found = self._measures.get(name)
+        if found is None:
+            found = self._measures[name] = self._measure(*name)
+        self._rights, measure = found
+        return self._state.rooms.index(self._rights, measure)
+
+    def _measure(self, namespace: str, band: int) -> tuple[tuple[int, int], Callable[[NodeState], Mapping[str, int]]]:
+        """From which band on others give way to jobs of a band, and the band whose savers do; what a node then has."""
+        state, within = self._state, settings_of(self._state, namespace).within
         if state.tree.matters or within is Against.ANY:
             lowest, savers = 0, _NO_BAND
         elif within is Against.LOWER_OR_NEWER:
             lowest, savers = band, _NO_BAND
         else:
             lowest, savers = (len(BANDS) if within is Against.NEVER else band + 1), band
-        self._rights = (lowest, savers)
-        return state.rooms.index(self._rights, lambda node: _with_gifts(state, node, lowest, savers))
+        return (lowest, savers), lambda node: _with_gifts(state, node, lowest, savers)
 
 
 def _remember(job_class: JobClass, head: JobKey, rest: Rest) -> None:
@@ -255,7 +260,7 @@ def settings_of(state: State, namespace: str) -> Namespace:
 
 def _with_gifts(state: State, node: NodeState, lowest: int, savers: int) -> dict[str, int]:
     """A node's room with what attempts of bands from `lowest` on, and the savers of one band, could give."""
-    free = room_of(node)
+    free = dict(state.rooms.room(node))
     everybody, saving = node.gives or _gives(state, node)
     for found in (*everybody[lowest:], *(saving[savers : savers + 1] if savers != _NO_BAND else ())):
         for name, amount in found.items():
@@ -272,6 +277,7 @@ def _gives(state: State, node: NodeState) -> tuple[list[dict[str, int]], list[di
     saving: list[dict[str, int]] = [{} for _ in BANDS]
     going: dict[str, int] = {}
     rooms, later_us = state.rooms, NEVER_US
+    ways = ((False, everybody), (True, saving))
     for lane in node.lanes.values():
         for key in list(lane.held)[: lane.slots]:
             job = state.jobs[key]
@@ -280,7 +286,7 @@ def _gives(state: State, node: NodeState) -> tuple[list[dict[str, int]], list[di
                 continue
             if not may_ever(job, state.policy):
                 continue
-            for rotated, found in ((False, everybody), (True, saving)):
+            for rotated, found in ways if job.entry.saves else ways[:1]:
                 over_us = over_at_us(job, state.policy, rotated=rotated)
                 if over_us <= rooms.now_us:
                     add(found[job.job_class.band], lane.kind.resources, 1)

@@ -1,7 +1,7 @@
 """Whose turn it is: first by order (band, or overdue), then the account that had the least, then its own discipline."""
 
 from collections.abc import Callable, Sequence
-from heapq import heapify, heappop, heappush, heapreplace
+from heapq import heapify, heappop, heapreplace
 
 from kos_ray.model.ids import JobKey
 from kos_ray.model.job import SlotKind
@@ -183,9 +183,10 @@ class Turns:
 
     def _drop(self, group: _Group) -> None:
         heappop(group.entries)
-        _, _, _, number, _ = heappop(self._groups)
         if group.entries:
-            heappush(self._groups, self._entry(group, number))
+            heapreplace(self._groups, self._entry(group, self._groups[0][3]))
+        else:
+            heappop(self._groups)
 
 
 def turns_of(state: State, why: Reason, now_us: int) -> list[Turn]:
