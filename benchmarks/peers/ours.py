@@ -1,6 +1,6 @@
 """kos_ray: every job and outcome synced to disk before it counts."""
 
-from benchmarks.jobs import two_cpus
+from benchmarks.jobs import two_cpus, warm
 from benchmarks.peers.talk import no_op, serve
 from kos_ray import __version__
 
@@ -10,4 +10,5 @@ if __name__ == "__main__":
             f"kos_ray {__version__}",
             lambda count: client.map(no_op, range(count)).results(300),
             lambda item: client.submit(no_op, item).result(60),
+            warm=lambda: warm(client),
         )

@@ -35,17 +35,24 @@ def check(results: Iterable[Any], count: int) -> None:
         raise ValueError("expected other processes to run the jobs, found this one")
 
 
-def serve(version: str, run_map: Callable[[int], Iterable[Any] | None], trip: Callable[[int], Any]) -> None:
+def serve(
+    version: str,
+    run_map: Callable[[int], Iterable[Any] | None],
+    trip: Callable[[int], Any],
+    warm: Callable[[], None] | None = None,
+) -> None:
     """Answer the driver until it closes the pipe.
 
     `run_map(n)` runs n jobs and gives their results, None where the system hands back none; `trip(item)` runs one and
-    waits for it. Answers are seconds.
+    waits for it. `warm` starts processes where a system ends idle ones. Answers are seconds.
     """
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what the system itself prints is not for the driver
     _say(out, version)
     for line in sys.stdin:
         what, count = line.split()
+        if warm is not None:
+            warm()
         start = time.perf_counter()
         if what == "map":
             results = run_map(int(count))

@@ -42,7 +42,6 @@ class Admission:
     journal: Known
     python: str
     next_key: JobKey
-    next_spec: SpecKey
     #: hash -> key of specs used lately, over many ticks; the engine owns it
     spec_keys: dict[str, SpecKey]
     #: what the present request's plan rests on may have changed
@@ -58,6 +57,8 @@ class Admission:
     #: agents that get messages in this tick, and those that are removed in it
     addressed: set[str] = field(default_factory=set)
     removed: set[str] = field(default_factory=set)
+    #: the key of the next new spec once there was one: most requests have none
+    _next_spec: SpecKey | None = None
 
     def judged(self, submit: Submit) -> tuple[Accepted | Refused, JobsSubmitted | None]:
         """See `admit`; with the refusal as the answer."""
@@ -92,7 +93,8 @@ class Admission:
         event = self._event(submit, specs, known) if submit.singles is None else self._singles(submit, specs)
         # Only now: the keys of a refused request's specs are free again, for others.
         self.spec_keys.update({hash_: key for hash_, (key, _) in specs.items()})
-        self.next_spec = max([self.next_spec, *(SpecKey(key + 1) for key, _ in event.new_specs)])
+        for key, _ in event.new_specs:
+            self._next_spec = max(self._next_spec or key, SpecKey(key + 1))
         self.next_key = JobKey(event.first + event.job_count)
         for key, spec in event.new_specs:
             self.new_specs[key] = spec
@@ -124,7 +126,7 @@ class Admission:
     def _specs(self, submit: Submit) -> tuple[dict[str, tuple[SpecKey, Spec]], tuple[str, ...]]:
         """Keys and specs by hash; and the hashes that nobody knows."""
         given = dict(submit.specs)
-        next_spec = self.next_spec
+        next_spec = self._next_spec
         found: dict[str, tuple[SpecKey, Spec]] = {}
         unknown: list[str] = []
         for hash_ in submit.singles.hashes if submit.singles else [array.spec for array in submit.arrays]:
@@ -133,8 +135,9 @@ class Admission:
             entry = self._known_spec(hash_)
             if entry is None and hash_ in given:
                 check_spec(given[hash_], self.python)
-                entry = next_spec, given[hash_]
-                next_spec = SpecKey(next_spec + 1)
+                key = next_spec or self.journal.next_spec_key
+                entry = key, given[hash_]
+                next_spec = SpecKey(key + 1)
             if entry is None:
                 unknown.append(hash_)
             else:

@@ -228,7 +228,6 @@ class Engine:
             journal=self._journal,
             python=self._python,
             next_key=self.state.next_key,
-            next_spec=self._journal.next_spec_key,
             spec_keys=self._spec_keys,
         )
 
@@ -362,7 +361,11 @@ class Engine:
 
     def watch(self, name: str, keys: Sequence[JobKey]) -> None:
         """Send the outcomes of these jobs to an outbox, at once for those that are over."""
-        over = self._journal.outcomes([key for key in keys if self.stalled or key not in self.state.jobs])
+        unknown = [key for key in keys if self.stalled or key not in self.state.jobs]
+        if not unknown:
+            self.sessions.watch(name, keys)
+            return
+        over = self._journal.outcomes(unknown)
         ended = set(over.keys)
         self.sessions.watch(name, [key for key in keys if key not in ended])
         if ended:

@@ -29,7 +29,6 @@ def make_plan(folded: Folded, journal: JournalReader, submit: Submit, now_us: in
         journal=journal,
         python=".".join(platform.python_version_tuple()[:2]),
         next_key=state.next_key,
-        next_spec=journal.next_spec_key,
         spec_keys={},
     )
     accepted, event = admission.admit(submit)

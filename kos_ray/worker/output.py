@@ -20,13 +20,20 @@ class Output:
             # A reader who follows a running attempt sees whole lines, not blocks of 8 KiB.
             with contextlib.suppress(AttributeError, ValueError, OSError):
                 stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+        self._stdout, self._stderr = sys.stdout, sys.stderr
+        # Ray's streams look their methods up anew each time, which takes longer than flushing
+        self._flush_stdout = getattr(sys.stdout, "flush", _nothing)
+        self._flush_stderr = getattr(sys.stderr, "flush", _nothing)
 
     def position(self) -> int:
         """Bytes written so far, with what Python held back. Children write through the same open file."""
         try:
-            sys.stdout.flush()
-            sys.stderr.flush()
-        except (AttributeError, ValueError, OSError):
+            if sys.stdout is not self._stdout or sys.stderr is not self._stderr:
+                _flush()
+            else:
+                self._flush_stdout()
+                self._flush_stderr()
+        except (ValueError, OSError):
             _flush()
         return os.lseek(self._log, 0, os.SEEK_CUR)
 
@@ -37,6 +44,10 @@ class Output:
             os.dup2(saved, fd)
             os.close(saved)
         os.close(self._log)
+
+
+def _nothing() -> None:
+    """What flushing comes to where there is no stream."""
 
 
 def _flush() -> None:

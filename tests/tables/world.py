@@ -27,6 +27,7 @@ class Rows:
     def __init__(self) -> None:
         self.names: dict[str, tuple[JobKey, int]] = {}
         self.finished: dict[JobKey, Finished] = {}
+        self.next_spec_key = SpecKey(1)
 
     def request(self, _request_id: str) -> None:
         return None
@@ -78,8 +79,8 @@ class World:
             singleton=type_ if waits_for.by_type else waits_for.singleton,
         )
         request = Submit(request_id=name, arrays=(array,), specs=((spec_hash(spec), spec),), sender=user)
-        next_spec = SpecKey(max(self.state.specs, default=0) + 1)
-        admission = Admission(self.state, self.rows, "3.11", self.state.next_key, next_spec, {})  # type: ignore[arg-type]
+        self.rows.next_spec_key = SpecKey(max(self.state.specs, default=0) + 1)
+        admission = Admission(self.state, self.rows, "3.11", self.state.next_key, {})  # type: ignore[arg-type]
         _, event = admission.admit(request)
         assert event is not None
         self.rows.names[name] = (event.first, count)
