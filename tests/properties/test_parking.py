@@ -5,6 +5,7 @@ So does one that sits out the passes in which nothing happens and nothing is dec
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -204,15 +205,16 @@ def test_a_parked_gang_starts_before_a_claim_once_all_its_members_are_known_to_b
     assert twins.runs(leader)
 
 
-def test_heads_are_parked_at_all(monkeypatch: Any) -> None:
+@pytest.mark.parametrize("name", ["stays", "all_stay"])
+def test_heads_are_parked_at_all(monkeypatch: Any, name: str) -> None:
     stayed: list[bool] = []
-    stays = Parking.stays
+    stays = getattr(Parking, name)
 
     def spy(*arguments: Any, **named: Any) -> bool:
         stayed.append(stays(*arguments, **named))
         return stayed[-1]
 
-    monkeypatch.setattr(Parking, "stays", spy)
+    monkeypatch.setattr(Parking, name, spy)
     twins = Twins(_POLICIES[0], 1)
     play(twins, [("submit", 4, 2, Eviction.NEVER)] * 1 + [("submit", n, 3, Eviction.REQUEUE) for n in (4, 3, 2, 1)])
     play(twins, [("wait", SECOND_US), ("wait", SECOND_US)])
