@@ -15,7 +15,7 @@ from kos_ray.scheduler import fgd, gates
 from kos_ray.scheduler.apply import apply_decision
 from kos_ray.scheduler.claims import NEVER, Claims, earliest
 from kos_ray.scheduler.evict import Search
-from kos_ray.scheduler.fit import kinds_of, leftover, pausing, roomy_nodes, usable, why_not
+from kos_ray.scheduler.fit import kinds_of, pausing, usable, why_not
 from kos_ray.scheduler.gang_place import GangTurns
 from kos_ray.scheduler.jobs import JobClass
 from kos_ray.scheduler.ledger import launch
@@ -24,7 +24,7 @@ from kos_ray.scheduler.nominations import of_no_use
 from kos_ray.scheduler.parking import Parking
 from kos_ray.scheduler.queues import drop_unused, first_ready, place_in_class, take_first
 from kos_ray.scheduler.recalls import Recalls
-from kos_ray.scheduler.score import in_rotation, liked_best
+from kos_ray.scheduler.score import best_fits, in_rotation, liked_best
 from kos_ray.scheduler.sites import Sites
 from kos_ray.scheduler.slots import Slots, ahead_lanes, ahead_room
 from kos_ray.scheduler.state import NodeState, State
@@ -112,11 +112,10 @@ class Pass:
         if self._claimed < self._claims_max:
             return False
         self._compare_claims()
-        if not self._parking.all_stay(heads, self._search.may_help):
-            return False
-        for job_class, _ in heads:
+        stay = self._parking.all_stay(heads, self._search.may_help)
+        for job_class, _ in heads if stay else ():
             job_class.why = _no_room(job_class)
-        return True
+        return stay
 
     def _passes_over(self, turn: Turn) -> bool:
         """Whether nothing has changed for a head that had no room, and no node is to be claimed for it."""
@@ -224,34 +223,11 @@ class Pass:
             quota = int(self.slots.close_for_quota(kind))
         if not quota:
             return
-        for node, times in self._best_fits(turn):
+        for node, times in best_fits(self.state, turn, self._last, self._times):
             yield node, min(quota, times)
             quota = self.slots.quota(kind)
             if not quota:
                 return
-
-    def _best_fits(self, turn: Turn) -> Iterator[tuple[NodeState, int]]:
-        """The nodes with room for new slots, of the tightest ones those first on which one leaves the least over."""
-        kind, job_class = turn.kind, turn.job_class
-        last = self._last.get(job_class)
-        if last is not None and kind is job_class.kind and (times := self._times(last, turn)):
-            yield last, times  # it was the tightest, and is tighter now
-        wanted = dict(kind.resources.amounts)
-        while True:
-            found: list[tuple[float, NodeId, int]] = []
-            for node in roomy_nodes(self.state, kind, job_class.where):
-                if times := self._times(node, turn):
-                    found.append((leftover(node, wanted), node.node.id, times))
-                    if len(found) == _SCORED:
-                        break
-            if not found:
-                return
-            for number, (_, node_id, times) in enumerate(sorted(found)):
-                node = self.state.nodes[node_id]
-                if number == 0 or (times := self._times(node, turn)):
-                    if kind is job_class.kind:
-                        self._last[job_class] = node
-                    yield node, times
 
     def _times(self, node: NodeState, turn: Turn) -> int:
         """How many slots of a turn's kind may be opened on a node."""
@@ -422,5 +398,3 @@ def _no_room(job_class: JobClass) -> Reason:
 
 
 _MANY = 1 << 30
-#: nodes that are compared for one start: of the tightest ones that have room
-_SCORED = 8
