@@ -32,6 +32,7 @@ _NAMES = (
         *lateness.NAMES,
         *heartbeats.NAMES,
         *agents.NAMES,
+        *agents.KILLED_NAMES,
     ),
 )
 _Wanted = Callable[[str], bool]
@@ -46,6 +47,7 @@ _ALONE: tuple[tuple[tuple[str, ...], Callable[[_Wanted], Iterator[report.Row]]],
     (lateness.NAMES, lambda _: lateness.rows()),
     (heartbeats.NAMES, lambda _: heartbeats.rows()),
     (agents.NAMES, lambda _: agents.rows()),
+    (agents.KILLED_NAMES, lambda _: agents.killed_rows()),
 )
 
 

@@ -1,6 +1,7 @@
-"""Agents that pass messages on to each other, and know which they have handled."""
+"""Agents that pass messages on to each other, and know which they have handled; and ones that are killed."""
 
 import os
+import time
 from collections import Counter
 
 import kos_ray as kos
@@ -30,3 +31,25 @@ class Ringer:
     def heard(self) -> list[tuple[int, int, int]]:
         """What it has handled, and how often."""
         return [(token, left, times) for (token, left), times in sorted(self.handled.items())]
+
+
+@kos.agent(resources={"cpu": 0.01}, snapshot_every=1)
+class Keeper:
+    """Counts; what it has counted is saved with each message."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def add(self) -> int:
+        """One more; how many there are now."""
+        self.count += 1
+        return self.count
+
+    def pid(self) -> int:
+        """Of its process."""
+        return os.getpid()
+
+    def nap(self, seconds: float) -> int:
+        """Take so long; by which process it was done."""
+        time.sleep(seconds)
+        return os.getpid()

@@ -116,10 +116,11 @@ def _plot(found: Sequence[_Found], path: Path) -> None:
     names = ["kos_ray", *(one.version for one in found)]
     rates = [statistics.median(one.ours_jobs_s for one in found), *(one.jobs_s for one in found)]
     trips = [statistics.median(one.ours_trip_ms for one in found), *(one.trip_ms for one in found)]
-    for axis, values, title in zip(axes, (rates, trips), ("jobs a second", "ms for one job"), strict=True):
+    pictures = ((rates, "jobs a second", "{:,.0f}"), (trips, "ms for one job", "{:,.1f}"))
+    for axis, (values, title, form) in zip(axes, pictures, strict=True):
         bars = axis.barh(names, values, color=["tab:blue", *["tab:gray"] * len(found)])
-        axis.bar_label(bars, fmt="{:,.1f}", padding=3)
-        axis.set(title=title, xscale="log", xmargin=0.25)
+        axis.bar_label(bars, fmt=form, padding=3)
+        axis.set(title=title, xscale="log", xmargin=0.3)
         axis.invert_yaxis()
     figure.tight_layout()
     figure.savefig(path, dpi=110)

@@ -14,6 +14,7 @@ from kos_ray.cli.agent_top import top
 from kos_ray.cli.output import emit, now_us, say, show_panel, show_table, width
 from kos_ray.cli.shell import Address, Code, Exit, Json, Namespace, example, fail, new_app, open_client
 from kos_ray.observe.agents import use_words, with_use
+from kos_ray.observe.load import HOLDING_STATES
 from kos_ray.observe.tables import Table
 
 app = new_app("Agents: what lives on under a name, is called, and comes back when it dies.")
@@ -141,6 +142,9 @@ def get_agent(name: Name, address: Address = None, namespace: Namespace = "defau
     """Show everything about one agent."""
     with open_client(address, namespace) as client:
         (one,) = with_use([client.get_agent(name)], client.agent_uses(), {})
+        carriers = client.views_of([one["job"]]) if one["node"] else []
+    #: of the process in which it lives, 0 while it has none
+    one["pid"] = next((view.pid for view in carriers if view.state in HOLDING_STATES), 0)
     del one["done_per_minute"]
     if as_json:
         emit(one)
@@ -148,7 +152,8 @@ def get_agent(name: Name, address: Address = None, namespace: Namespace = "defau
     lines = [("name", f"{one['namespace']}/{one['name']}"), ("phase", _phase(one)), ("wanted", one["wanted"])]
     lines += [("note", one["note"])] if one["note"] else []
     lines += [("runs", f"{one['runs']} ({one['exec_env']}), band {one['band']}")]
-    lines += [("node", f"{one['node']}, attempt {one['attempt']}")] if one["node"] else []
+    process = f", process {one['pid']}" if one["pid"] else ""
+    lines += [("node", f"{one['node']}, attempt {one['attempt']}{process}")] if one["node"] else []
     lines += [("messages", f"{one['waiting']} wait, {one['handling']} handled, {one['concurrency']} at once")]
     cpu, memory, measured = use_words(one, now_us())
     lines += [("uses", f"{cpu} of a core, {memory}; measured {measured}")] if measured else []
@@ -167,7 +172,7 @@ def _dispatch_lines(one: Mapping[str, Any]) -> list[tuple[str, str]]:
     if one.get("trust"):
         trusted = "trusted now" if one["trusted"] else f"{one['verified']} results in a row found good"
         lines.append(("trust", f"{one['trust']}, {trusted}"))
-    lines.append(("waits for", ", ".join(one["waits_for"])))
+    lines += [("waits for", ", ".join(one["waits_for"])), ("lacks", one["lacks"])]
     return [line for line in lines if line[1]]
 
 

@@ -1,18 +1,15 @@
 """`kos graph`: workflows drawn."""
 
-# ruff: noqa: PLC0415 - what is heavy is imported inside of the command: `kos --help` answers at once
-
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kos_ray.cli.output import emit
 from kos_ray.cli.select import Filters, find, find_live
-from kos_ray.cli.shell import Address, Exit, Json, Namespace, State, example, fail, open_client
+from kos_ray.cli.shell import Address, Exit, Json, Namespace, example, fail, open_client
 from kos_ray.model.ids import split_item_id
 from kos_ray.model.views import JobView
-from kos_ray.observe.delegation import delegation, to_text
+from kos_ray.observe.delegation import delegation, family, to_text
 from kos_ray.observe.graph import FORMATS, connected, job_graph
 
 if TYPE_CHECKING:
@@ -41,18 +38,16 @@ def graph(
         bool,
         typer.Option(
             "--delegation",
-            help="Of one job, the agents that had it: who declined it and why, and what was delegated while it ran. It "
-            "is read from the journal on this machine.",
+            help="Of one job, the agents that had it: who declined it and why, and what was delegated while it ran.",
         ),
     ] = False,
-    state: State = None,
     address: Address = None,
     namespace: Namespace = "default",
     as_json: Json = False,
 ) -> None:
     """Draw jobs and what they depend on; items of an array are one node."""
     if delegated:
-        _draw_delegation(ref, state, address, namespace, as_json)
+        _draw_delegation(ref, address, namespace, as_json)
         return
     if form not in FORMATS:
         raise fail(f"--format: expected one of {', '.join(FORMATS)}, found {form!r}", Exit.USAGE)
@@ -67,20 +62,18 @@ def graph(
     typer.echo(FORMATS[form](found), nl=False)
 
 
-def _draw_delegation(ref: str | None, state: Path | None, address: str | None, namespace: str, as_json: bool) -> None:
-    from kos_ray.runtime import audit, connect
-
+def _draw_delegation(ref: str | None, address: str | None, namespace: str, as_json: bool) -> None:
     if ref is None:
         raise fail("expected a job with --delegation", Exit.USAGE)
     with open_client(address, namespace) as client:
         (own,) = client.views([ref])
-        others = find(client, Filters(namespace=own.namespace), _MAX_JOBS)
-    children: dict[str, list[JobView]] = {}
-    for view in sorted(others, key=lambda one: one.key):
-        if view.parent:
-            children.setdefault(view.parent, []).append(view)
-    home = state or connect.here()[0]
-    found = delegation(own, children, lambda view: audit.history(home, view.namespace, view.id).story)
+        children: dict[str, list[JobView]] = {}
+        for view in sorted(find(client, Filters(namespace=own.namespace), _MAX_JOBS), key=lambda one: one.key):
+            if view.parent:
+                children.setdefault(view.parent, []).append(view)
+        keys = [view.key for view in family(own, children)]
+        stories = dict(zip(keys, client.stories(keys), strict=True))
+    found = delegation(own, children, lambda view: stories[view.key])
     if as_json:
         emit(found)
     else:

@@ -79,36 +79,34 @@ def _list_queue(agent: str, limit: int, address: str | None, namespace: str, as_
     say(f"{agent}: {len(queue['handling'])} handled, {bands or 'none'} waiting, {queue['later']} for something else")
 
 
-@app.command(
-    "agent.task.pause",
-    epilog=example("kaictl agent.task.pause --id task-f3e1", "kaictl agent.task.pause --agent writer"),
-)
-def pause(
-    id_: OrId = None,
-    agent: OrAgent = "",
-    address: Address = None,
-    namespace: Namespace = "default",
-    as_json: Json = False,
-) -> None:
-    """Pause a task, as `kos pause` does; or all that wait for an agent, which goes on with what it has."""
-    ids = _meant(id_, agent, address, namespace, held=False)
-    act.pause(ids, yes=True, address=address, namespace=namespace, as_json=as_json)
+def _touch(verb: str, told: str, *, held: bool) -> None:
+    """Add a command for one task, or for those of an agent that wait or are paused (`held`)."""
+
+    def command(
+        id_: OrId = None,
+        agent: OrAgent = "",
+        address: Address = None,
+        namespace: Namespace = "default",
+        as_json: Json = False,
+    ) -> None:
+        ids = _meant(id_, agent, address, namespace, held=held)
+        getattr(act, verb)(ids, yes=True, address=address, namespace=namespace, as_json=as_json)
+
+    name = f"agent.task.{verb}"
+    shown = example(f"kaictl {name} --id task-f3e1", f"kaictl {name} --agent writer")
+    app.command(name, help=told, epilog=shown)(command)
 
 
-@app.command(
-    "agent.task.resume",
-    epilog=example("kaictl agent.task.resume --id task-f3e1", "kaictl agent.task.resume --agent writer"),
+_touch(
+    "pause",
+    "Pause a task, as `kos pause` does; or all that wait for an agent, which goes on with what it has.",
+    held=False,
 )
-def resume(
-    id_: OrId = None,
-    agent: OrAgent = "",
-    address: Address = None,
-    namespace: Namespace = "default",
-    as_json: Json = False,
-) -> None:
-    """Let a paused task start again, as `kos resume` does; or all of an agent's that were paused."""
-    ids = _meant(id_, agent, address, namespace, held=True)
-    act.resume(ids, yes=True, address=address, namespace=namespace, as_json=as_json)
+_touch(
+    "resume",
+    "Let a paused task start again, as `kos resume` does; or all of an agent's that were paused.",
+    held=True,
+)
 
 
 def _meant(id_: str | None, agent: str, address: str | None, namespace: str, *, held: bool) -> list[str]:

@@ -1,5 +1,6 @@
 """What one agent has to do, and what it uses: its queue, its timers, its process."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgpack
@@ -7,7 +8,7 @@ import msgpack
 from kos_ray.client.results import Following
 from kos_ray.model.agents import agent_key
 from kos_ray.model.ids import JobKey
-from kos_ray.model.views import JobView
+from kos_ray.model.views import JobView, StoryLine
 
 
 class Queueing(Following):
@@ -30,6 +31,13 @@ class Queueing(Following):
     def views_of(self, keys: list[JobKey]) -> list[JobView]:
         """Jobs by key, in the order of the keys."""
         return self._client._views(keys)
+
+    def stories(self, keys: Sequence[JobKey]) -> list[list[StoryLine]]:
+        """What happened to jobs, by key, in the order of the keys: who had each message, its attempts, how it ended.
+
+        The journal's frames are read for each, from its submission on.
+        """
+        return list(self._ask("stories", list(keys))) if keys else []
 
     def agent_timers(self, name: str) -> list[dict[str, Any]]:
         """The schedules of this namespace that send an agent messages."""

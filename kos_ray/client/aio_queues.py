@@ -1,13 +1,13 @@
 """What agents have to do and what comes of jobs, for programs in an event loop; see `client/agent_queue.py`."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kos_ray.client.agent_queue import Queueing
 from kos_ray.client.aio_agents import AsyncTending
 from kos_ray.client.results import Result
 from kos_ray.model.ids import JobKey
-from kos_ray.model.views import JobView
+from kos_ray.model.views import JobView, StoryLine
 
 
 class AsyncQueueing(AsyncTending):
@@ -25,6 +25,10 @@ class AsyncQueueing(AsyncTending):
     async def views_of(self, keys: list[JobKey]) -> list[JobView]:
         """See `Client.views_of`."""
         return await self._run(self._sync.views_of, keys)
+
+    async def stories(self, keys: Sequence[JobKey]) -> list[list[StoryLine]]:
+        """See `Client.stories`."""
+        return await self._run(self._sync.stories, keys)
 
     async def agent_timers(self, name: str) -> list[dict[str, Any]]:
         """See `Client.agent_timers`."""

@@ -21,6 +21,10 @@ from kos_ray.scheduler.state import State
 
 #: jobs in one request; a client splits larger maps
 JOBS_PER_REQUEST_MAX = 20_000
+#: (namespace, id or name) -> (first, count) of an array
+_Places = dict[tuple[str, str], tuple[JobKey, int]]
+#: keys and specs by hash
+_Specs = Mapping[str, tuple[SpecKey, Spec]]
 
 
 def _taken(place: tuple[str, str]) -> Refused:
@@ -47,8 +51,8 @@ class Admission:
     #: what the present request's plan rests on may have changed
     stale: bool = False
     requests: dict[str, Accepted] = field(default_factory=dict)
-    #: (namespace, id or name) -> (first, count) of this tick's arrays
-    arrays: dict[tuple[str, str], tuple[JobKey, int]] = field(default_factory=dict)
+    #: those of this tick
+    arrays: _Places = field(default_factory=dict)
     new_specs: dict[SpecKey, Spec] = field(default_factory=dict)
     #: ids of this tick's arrays: they are unique in all namespaces
     ids: set[str] = field(default_factory=set)
@@ -114,9 +118,7 @@ class Admission:
         found = self.journal.request(request_id)
         return Accepted(first=found[0], job_count=found[1], epoch=self.state.epoch) if found else None
 
-    def _known_by_key(
-        self, submit: Submit, specs: Mapping[str, tuple[SpecKey, Spec]], before: Accepted | None
-    ) -> dict[int, KeyedArray]:
+    def _known_by_key(self, submit: Submit, specs: _Specs, before: Accepted | None) -> dict[int, KeyedArray]:
         """Those arrays of a request, by index, that are there already by their idempotency keys."""
         own = range(before.first, before.first + before.job_count) if before else range(0)
         return known_arrays(submit, {hash_: spec for hash_, (_, spec) in specs.items()}, self.journal, self.keys, own)
@@ -168,39 +170,21 @@ class Admission:
 
     # --- arrays
 
-    def _event(
-        self, submit: Submit, specs: dict[str, tuple[SpecKey, Spec]], known: Mapping[int, KeyedArray]
-    ) -> JobsSubmitted:
+    def _event(self, submit: Submit, specs: _Specs, known: Mapping[int, KeyedArray]) -> JobsSubmitted:
         """What is new in a request: all but the arrays that are `known`, on which others may depend."""
-        own: dict[tuple[str, str], tuple[JobKey, int]] = {}
+        own: _Places = {}
         for index, owner in known.items():
             array = submit.arrays[index]
             for text in (array.id, *([array.name] if array.name else [])):
                 own[specs[array.spec][1].namespace, text] = (owner.first, array.count)
-        theirs = frozenset(own)
         if known:
             arrays = tuple([array for index, array in enumerate(submit.arrays) if index not in known])
             submit = replace(submit, arrays=arrays)
             specs = {array.spec: specs[array.spec] for array in arrays}
         ids = [array.id for array in submit.arrays]
         self._check_ids(submit, ids)
-        key = self.next_key
-        for array in submit.arrays:
-            if array.count == 0 or array.count < -1 or len(array.args) != abs(array.count):
-                raise Refused(f"array {array.id}: {array.count} jobs with {len(array.args)} arguments")
-            self._name(array, specs[array.spec][1].namespace, key, own)
-            key = JobKey(key + abs(array.count))
-        self._check_free([place for place in own if place not in theirs])
-        dependencies: list[JobDependency] = []
-        ended: dict[JobKey, tuple[JobState, Ended]] = {}
-        key = self.next_key
-        for array in submit.arrays:
-            count = abs(array.count)
-            check_conditions(array)
-            if array.after or array.inputs or array.rule or array.singleton:
-                namespace = specs[array.spec][1].namespace
-                dependencies += self._dependencies(array, namespace, range(key, key + count), own, ended)
-            key = JobKey(key + count)
+        self._name_all(submit.arrays, specs, own)
+        dependencies, ended = self._waits(submit.arrays, specs, own)
         self.arrays.update(own)
         self.ids.update(ids)
         new_specs, neighbours, ran_on = self._new_specs(specs)
@@ -217,7 +201,7 @@ class Admission:
             neighbours=neighbours,
             ran_on=ran_on,
             names=tuple((i, array.name) for i, array in enumerate(submit.arrays) if array.name),
-            dependencies=tuple(dependencies),
+            dependencies=dependencies,
             ended_parents=tuple([(key, int(state)) for key, (state, _) in ended.items()]),
             ended_as=tuple([(key, int(how)) for key, (state, how) in ended.items() if how is not plainly(state)]),
             limits=limits_of(submit.arrays),
@@ -227,7 +211,7 @@ class Admission:
             keyed=self._keyed(submit, specs, own) if has_keys(submit) else (),
         )
 
-    def _singles(self, submit: Submit, specs: dict[str, tuple[SpecKey, Spec]]) -> JobsSubmitted:
+    def _singles(self, submit: Submit, specs: _Specs) -> JobsSubmitted:
         """The same of single jobs in columns: nobody asks for more than their ids."""
         singles = submit.singles
         assert singles is not None
@@ -262,9 +246,7 @@ class Admission:
             parent=submit.parent,
         )
 
-    def _new_specs(
-        self, specs: Mapping[str, tuple[SpecKey, Spec]]
-    ) -> tuple[tuple[tuple[SpecKey, Spec], ...], Any, Any]:
+    def _new_specs(self, specs: _Specs) -> tuple[tuple[tuple[SpecKey, Spec], ...], Any, Any]:
         """Those specs that nobody had before, and what is to be known of the jobs that they name."""
         new = tuple(
             [(key, spec) for key, spec in specs.values() if key not in self.state.specs and key not in self.new_specs]
@@ -277,12 +259,7 @@ class Admission:
         if not all(ids) or len(set(ids)) < len(ids) or not self.ids.isdisjoint(ids):
             raise Refused("every array needs an id of its own")
 
-    def _keyed(
-        self,
-        submit: Submit,
-        specs: Mapping[str, tuple[SpecKey, Spec]],
-        own: Mapping[tuple[str, str], tuple[JobKey, int]],
-    ) -> tuple[tuple[int, str, str], ...]:
+    def _keyed(self, submit: Submit, specs: _Specs, own: _Places) -> tuple[tuple[int, str, str], ...]:
         """The new idempotency keys, which are taken from here on."""
         found: list[tuple[int, str, str]] = []
         for index, array in enumerate(submit.arrays):
@@ -293,7 +270,18 @@ class Admission:
                 found.append((index, array.idempotency_key, owner.payload))
         return tuple(found)
 
-    def _name(self, array: Array, namespace: str, key: JobKey, own: dict[tuple[str, str], tuple[JobKey, int]]) -> None:
+    def _name_all(self, arrays: Sequence[Array], specs: _Specs, own: _Places) -> None:
+        """Number the arrays, and add their ids and names to `own`: nobody else may have them."""
+        theirs = frozenset(own)
+        key = self.next_key
+        for array in arrays:
+            if array.count == 0 or array.count < -1 or len(array.args) != abs(array.count):
+                raise Refused(f"array {array.id}: {array.count} jobs with {len(array.args)} arguments")
+            self._name(array, specs[array.spec][1].namespace, key, own)
+            key = JobKey(key + abs(array.count))
+        self._check_free([place for place in own if place not in theirs])
+
+    def _name(self, array: Array, namespace: str, key: JobKey, own: _Places) -> None:
         """Note an array under its id and its name, which nobody else of this tick may have."""
         for text in (array.id, array.name):
             place = (namespace, text)
@@ -308,13 +296,24 @@ class Admission:
         for place in self.journal.taken(places):
             raise _taken(place)
 
+    def _waits(
+        self, arrays: Sequence[Array], specs: _Specs, own: _Places
+    ) -> tuple[tuple[JobDependency, ...], dict[JobKey, tuple[JobState, Ended]]]:
+        """What jobs of a request wait for, and how those of their parents ended that are over."""
+        found: list[JobDependency] = []
+        ended: dict[JobKey, tuple[JobState, Ended]] = {}
+        key = self.next_key
+        for array in arrays:
+            count = abs(array.count)
+            check_conditions(array)
+            if array.after or array.inputs or array.rule or array.singleton:
+                keys = range(key, key + count)
+                found += self._dependencies(array, specs[array.spec][1].namespace, keys, own, ended)
+            key = JobKey(key + count)
+        return tuple(found), ended
+
     def _dependencies(
-        self,
-        array: Array,
-        namespace: str,
-        keys: range,
-        own: dict[tuple[str, str], tuple[JobKey, int]],
-        ended: dict[JobKey, tuple[JobState, Ended]],
+        self, array: Array, namespace: str, keys: range, own: _Places, ended: dict[JobKey, tuple[JobState, Ended]]
     ) -> list[JobDependency]:
         """One record for each job of the array; parents that are over get their state noted in `ended`."""
         after: list[tuple[int, int, int]] = []
@@ -349,9 +348,7 @@ class Admission:
             for index, key in enumerate(keys)
         ]
 
-    def _resolve(
-        self, ref: str, namespace: str, array: Array, own: dict[tuple[str, str], tuple[JobKey, int]]
-    ) -> tuple[JobKey, int]:
+    def _resolve(self, ref: str, namespace: str, array: Array, own: _Places) -> tuple[JobKey, int]:
         """First key and count of an id or a name, of this request, of this tick or of the journal."""
         for known in (own, self.arrays):
             if (namespace, ref) in known:

@@ -32,6 +32,7 @@ from kos_ray.model.job import JobState
 from kos_ray.model.protocol import Array, Submit
 from kos_ray.model.wire import from_plain, to_plain
 from kos_ray.scheduler.agents import Standing, mail, messages, missing, phase
+from kos_ray.scheduler.explain import why_named
 from kos_ray.scheduler.resting import called
 from kos_ray.scheduler.state import State
 
@@ -244,6 +245,7 @@ def _plain(state: State, standing: Standing, mail_of: Mapping[str, int]) -> dict
         "trusted": standing.trusted,
         "verified": standing.verified,
         "leads": leads(state, agent),
+        "lacks": why_named(state, job)[1] if job is not None else "",
         "waits_for": missing(state, agent.spec.slot_kind) if job is not None and job.state is JobState.READY else (),
         "phase": _phase(state, standing),
         "stopping": job is not None and job.state is JobState.STOPPING,

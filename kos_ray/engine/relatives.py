@@ -6,11 +6,8 @@ from kos_ray.engine.inbox import AgentWish
 from kos_ray.model import events as e
 from kos_ray.model.agents import Agent, AgentVerified, agent_key
 from kos_ray.model.errors import Refused
+from kos_ray.model.policy import Policy
 from kos_ray.scheduler.state import State
-
-#: generations of cascading agents, and how many one agent may have
-DEPTH_MAX = 8
-FAN_OUT_MAX = 32
 
 
 def check_relatives(agent: Agent, state: State) -> None:
@@ -26,8 +23,10 @@ def check_relatives(agent: Agent, state: State) -> None:
         raise Refused(
             f"agent {agent.name}: expected no cycle under after, found {' -> '.join(cycle)}: none of them could start"
         )
-    if agent.kind == "cascading":
-        _check_cascade(agent, known)
+    before = state.agents.by_key.get(agent.key)
+    # one that stands there already stays, whatever the settings say since
+    if agent.kind == "cascading" and not (before and _comes_of(before.agent, agent.namespace, agent.parent)):
+        _check_cascade(agent, known, state.policy)
 
 
 def _cycle(agent: Agent, known: Mapping[str, Agent]) -> list[str]:
@@ -45,20 +44,26 @@ def _cycle(agent: Agent, known: Mapping[str, Agent]) -> list[str]:
     return []
 
 
-def _check_cascade(agent: Agent, known: Mapping[str, Agent]) -> None:
+def _check_cascade(agent: Agent, known: Mapping[str, Agent], policy: Policy) -> None:
     above, names = agent, [agent.name]
     while above.kind == "cascading":
         parent = known.get(agent_key(agent.namespace, above.parent))
         if parent is None:
             raise Refused(f"agent {above.name}: expected a parent that is registered, found {above.parent!r}")
         names.append(parent.name)
-        if len(names) > DEPTH_MAX:
+        if len(names) > policy.agent_depth_max:
             told = " <- ".join(names)
-            raise Refused(f"agent {agent.name}: expected at most {DEPTH_MAX} generations of agents, found {told}")
+            raise Refused(
+                f"agent {agent.name}: expected at most {policy.agent_depth_max} generations of agents "
+                f"(max_agent_depth), found {told}"
+            )
         above = parent
     siblings = [one for one in known.values() if _comes_of(one, agent.namespace, agent.parent)]
-    if len(siblings) > FAN_OUT_MAX:
-        raise Refused(f"agent {agent.parent}: expected at most {FAN_OUT_MAX} agents that come of it: remove one")
+    if len(siblings) > policy.agent_children_max:
+        raise Refused(
+            f"agent {agent.parent}: expected at most {policy.agent_children_max} agents that come of it "
+            f"(max_agent_children), found {len(siblings)} with {agent.name}: remove one"
+        )
 
 
 def _comes_of(agent: Agent, namespace: str, parent: str) -> bool:

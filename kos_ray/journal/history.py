@@ -95,6 +95,7 @@ class _Teller:
                 "at_us": event.entered_us[at],
                 "attempt": event.attempts[at],
                 "node": event.node,
+                "pid": event.pids[at] if event.pids else 0,
             }
 
     def ended(self, event: e.AttemptsEnded, _: int) -> Iterator[_Found]:

@@ -11,8 +11,8 @@ from kos_ray.model.events import AttemptsEnded, AttemptsEntered, CheckpointsStor
 from kos_ray.model.job import JobState
 
 _ENTERED = f"""
-WITH r (key, attempt, entered) AS {{rows}}
-UPDATE jobs SET entered_us = r.entered,
+WITH r (key, attempt, entered, pid) AS {{rows}}
+UPDATE jobs SET entered_us = r.entered, pid = r.pid,
     state = CASE state WHEN {JobState.LAUNCHED} THEN {JobState.RUNNING} ELSE state END
 FROM r WHERE jobs.key = r.key AND jobs.attempt = r.attempt AND jobs.outcome IS NULL AND jobs.entered_us = 0
 AND jobs.state IN ({JobState.LAUNCHED}, {JobState.STOPPING})"""
@@ -79,9 +79,10 @@ def pairs(items: Iterable[tuple[str, object]]) -> str:
 
 
 def entered(connection: sqlite3.Connection, events: Sequence[AttemptsEntered]) -> None:
-    """Note when attempts were entered."""
+    """Note when attempts were entered, and in which processes."""
     columns = [_joined(event.keys for event in events), _joined(event.attempts for event in events)]
     columns.append(_joined(event.entered_us for event in events))
+    columns.append(_joined(event.pids or (0,) * len(event.keys) for event in events))
     bulk.change(connection, _ENTERED, (), *_first_of_each(columns, 2))
 
 

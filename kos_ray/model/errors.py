@@ -10,6 +10,7 @@ KosError
 │   └── BrokenBarrier      a party was lost, or has waited too long
 ├── LeaseLost              what was held is not held any more: it was not heard of in time, or was taken away
 ├── PlanChanged            the plan that a submission rests on does not stand any more; nothing was stored
+├── NeedsMissing           an agent's start found that something it needs is not there
 ├── NotFound               no job, node or blob of that name
 ├── JobFailed              the job ended, and not with success
 │   ├── JobCancelled
@@ -69,6 +70,14 @@ class Decline(Exception):
 
     def __str__(self) -> str:
         return f"{self.word}: {self.args[1]}" if self.args[1] else self.word
+
+
+class NeedsMissing(KosError):
+    """Something that an agent needs is not there: `lacks` names each, such as "setting TOKEN" or "file /data/words"."""
+
+    def __init__(self, message: str, lacks: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.lacks = lacks
 
 
 class IllegalMove(KosError):

@@ -120,12 +120,16 @@ class JobsSubmitted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptsEntered:
-    """User code of these attempts runs since `entered_us`; short attempts are never reported as entered."""
+    """User code of these attempts runs since `entered_us`; short attempts are never reported as entered.
+
+    `pids` are the processes in which it runs; empty where they were not told.
+    """
 
     node: NodeId
     keys: tuple[JobKey, ...]
     attempts: tuple[int, ...]
     entered_us: tuple[int, ...]
+    pids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +142,8 @@ class AttemptError:
     traceback: str = ""
     #: when it is to be tried again: 0 as its backoff has it, else after so many milliseconds; -1 never
     again_ms: int = 0
+    #: of an agent's start: what it needs and its node has not, such as "setting TOKEN"
+    lacks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,4 +20,4 @@ class GpuReading:
     power: float | None = None
     power_limit: float | None = None
     #: processes that compute on it: `(pid, bytes of its memory)`; bytes are None where the driver does not say
-    processes: tuple[tuple[int, int | None], ...] = ()
+    processes: tuple[tuple[int, int | None], ...] | None = None

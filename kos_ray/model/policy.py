@@ -196,6 +196,10 @@ class Policy:
     #: whether an agent whose process died is started again, however few retries it has left
     agents_restart: bool = False
 
+    #: so many generations of cascading agents, the first counted, and so many that one agent may have
+    agent_depth_max: int = 8
+    agent_children_max: int = 32
+
     #: from when on a node is pressed, and what is moved away from it then
     rebalance: Rebalance = field(default=Rebalance())
 

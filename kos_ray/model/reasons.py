@@ -109,6 +109,9 @@ class Reason(IntEnum):
     LACKS_METHOD = 123
     SLOWER = 124
     CHOSEN_LATELY = 125
+    NO_SUCH_MODEL = 126
+    NO_SUCH_SETTING = 127
+    NO_SUCH_FILE = 128
     NODE_PRESSED = 130
     MOVED = 131
     SUSPENDED = 132
@@ -233,6 +236,11 @@ _REMEDY: dict[Reason, str] = {
     _R.LACKS_CONFIG: "it is not set up so (`needs: {config: ...}`)",
     _R.SLOWER: "it would have been done later",
     _R.CHOSEN_LATELY: "it is as good, and was chosen more lately",
+    _R.NO_SUCH_MODEL: "label a node that has the model (`kos node label NODE model.NAME=yes`), or ask for another one",
+    _R.NO_SUCH_SETTING: "set the environment variable where the nodes' processes begin, or ask for less "
+    "(`needs: {config: ...}`); it is tried again, where it was given up after `kos agent start`",
+    _R.NO_SUCH_FILE: "bring the file to a node, or ask for less (`needs: {files: ...}`); it is tried again, where it "
+    "was given up after `kos agent start`",
     _R.NODE_PRESSED: "too much is used of the nodes that would do (`rebalance`); starts when one is calm again",
     _R.MOVED: "its node was pressed (`rebalance`); it goes on where there is more room, and nothing is charged",
     _R.SUSPENDED: "its node was pressed (`rebalance`) and no other had room; goes on when one has, or it is calm",

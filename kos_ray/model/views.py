@@ -323,6 +323,8 @@ class Explanation:
     #: the schedule that made it, and when it was due; "" and 0 for none
     schedule: str = ""
     nominal_us: int = 0
+    #: what it needs and no node has, named, and how many nodes were looked at
+    lacks: str = ""
     #: what would start it now, where somebody asked for that
     suggestions: tuple[Suggestion, ...] = ()
 

@@ -41,6 +41,13 @@ def delegation(
     )
 
 
+def family(view: JobView, children: Mapping[str, Sequence[JobView]]) -> Iterator[JobView]:
+    """The jobs of its tree: it, and whatever was delegated while one of them ran."""
+    yield view
+    for child in children.get(view.id, ()):
+        yield from family(child, children)
+
+
 def steps(view: JobView, story: Sequence[StoryLine]) -> Iterator[Step]:
     """The agents that had a message, from its story; of one that is for a name, that agent alone."""
     agent, reason, others = "", "", ""

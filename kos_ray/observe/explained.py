@@ -18,6 +18,7 @@ def explained_panel(found: Explanation, view: JobView, now_us: int) -> list[tupl
         ("state", found.state),
         ("made by", _made_by(found)),
         ("reason", _sentence(found.reason)),
+        ("lacks", found.lacks),
         ("what helps", found.remedy if found.reason != "none" else ""),
         ("waits for", ", ".join(found.parent_names)),
         ("its gang", _gang(found)),

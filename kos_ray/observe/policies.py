@@ -44,6 +44,8 @@ def settings_in_force(policy: Policy, namespace: str = "") -> dict[str, str]:
         "allow_agent_preemption": _flag(policy.agents_give_way),
         "poison_after": str(policy.poison_after or "never"),
         "reschedule_on_crash": _flag(policy.agents_restart),
+        "max_agent_depth": str(policy.agent_depth_max),
+        "max_agent_children": str(policy.agent_children_max),
         "rebalance": _rebalance(policy.rebalance),
         "heartbeat_interval": _time(policy.heartbeat_us),
         "lease": _time(policy.lease_us),

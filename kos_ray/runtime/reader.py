@@ -17,6 +17,7 @@ import msgpack
 
 import kos_ray
 from kos_ray.journal.blobs import FileBlobStore
+from kos_ray.journal.history import story
 from kos_ray.journal.place import REFUSALS
 from kos_ray.journal.reader import JournalReader
 from kos_ray.model.errors import NotFound, Refused
@@ -26,7 +27,7 @@ from kos_ray.model.job import JobState
 from kos_ray.model.plan import Plan
 from kos_ray.model.policy import Policy
 from kos_ray.model.protocol import Accepted, Submit
-from kos_ray.model.views import AttemptView, ClusterStatus, EventView, JobView, NodeView
+from kos_ray.model.views import AttemptView, ClusterStatus, EventView, JobView, NodeView, StoryLine
 from kos_ray.model.wire import from_plain, to_plain
 from kos_ray.runtime.compaction import GRACE_S, prepare, sweep_blobs
 from kos_ray.runtime.fold import Fold
@@ -141,6 +142,10 @@ class ReaderActor:
     def attempts(self, key: JobKey) -> list[AttemptView]:
         """All attempts of a job."""
         return self._journal.attempts(key)
+
+    def stories(self, keys: list[JobKey]) -> list[list[StoryLine]]:
+        """What happened to jobs, in the order of the keys: see `history.story`."""
+        return [story(self._journal, view) for view in self._journal.views(keys)]
 
     def nodes(self) -> list[NodeView]:
         """All nodes that ever joined."""

@@ -1,14 +1,16 @@
 """The delivery of results: into files, to webhooks, into mailboxes; the same content however often it is delivered.
 
-What jobs return is not trusted here: of a pickle only plain data is read, and no code of it runs.
+What jobs return is not trusted here: it is read by a process of its own, with limits (`runtime/plain_results.py`).
 """
 
-import io
 import json
 import os
 import pickle
+import signal
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,65 +23,22 @@ from kos_ray.model.payload import BlobRef, open_payload
 from kos_ray.model.templates import filled
 from kos_ray.observe.results import Parcel
 from kos_ray.observe.webhook import NotDelivered, deliver
+from kos_ray.runtime import plain_results
+from kos_ray.worker.results import describe_exit
 
 FOLDER = "results"
 #: bytes of a result that may go in a webhook, as a pickle and as JSON
 _TOLD_MAX = 256 * 1024
 #: bytes of a result that is written as anything but a pickle, likewise
 _READ_MAX = 256 * 2**20
-_INSTEAD = "send it to an agent, or to a file that ends with .pkl"
+#: the program that reads results, and seconds that it may take, of the processor and on the wall
+_READER = Path(plain_results.__file__)
+_CPU_S, _READ_S = 60, 120
+#: by these a process ends that a pickle has broken: such as by a depth that no stack holds
+_BROKEN = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT)
 _PICKLES = (".pkl", ".pickle")
-#: what may stand in plain data besides what pickle knows by itself
-_PLAIN = frozenset({("datetime", "datetime"), ("datetime", "date"), ("datetime", "time"), ("datetime", "timedelta")})
-_PLAIN |= {("datetime", "timezone"), ("decimal", "Decimal"), ("uuid", "UUID"), ("collections", "OrderedDict")}
-
 #: puts a message, `(id, value)`, into a mailbox of a namespace
 Post = Callable[[str, str, str, bytes], None]
-
-
-class _Reader(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _PLAIN:
-            raise NotDelivered(f"its result holds a {module}.{name}, expected what JSON has: {_INSTEAD}", final=True)
-        return super().find_class(module, name)
-
-
-class _Json(json.JSONEncoder):
-    """JSON of at most `most` bytes: of a value that holds another one many times it may be far more than its pickle.
-
-    What stands in sets is written twice, once for its order.
-    """
-
-    def __init__(self, most: int, indent: int | None = None) -> None:
-        super().__init__(ensure_ascii=False, allow_nan=False, indent=indent)
-        self._most = self._left = most
-
-    def pieces(self, value: Any) -> Iterator[bytes]:
-        """A value piece by piece, none of which is kept here.
-
-        Raises:
-            NotDelivered: for good: it is too large, or JSON has no such thing: keys that are tuples, NaN, a depth.
-
-        """
-        try:
-            for piece in self.iterencode(value):
-                data = piece.encode()
-                self._left -= len(data)
-                if self._left < 0:
-                    why = f"its result has more than {self._most} bytes as JSON: {_INSTEAD}"
-                    raise NotDelivered(why, final=True)
-                yield data
-        except (TypeError, ValueError, RecursionError) as error:
-            why = f"its result cannot be written as JSON ({type(error).__name__}: {error}): {_INSTEAD}"
-            raise NotDelivered(why, final=True) from None
-
-    def default(self, o: Any) -> Any:
-        """What JSON has not: sets as lists, bytes and instants as text."""
-        if isinstance(o, set | frozenset):
-            return sorted(o, key=lambda one: b"".join(self.pieces(one)))
-        if isinstance(o, bytes | bytearray):
-            return o.decode(errors="backslashreplace")
-        return str(o)
 
 
 class Results:
@@ -110,7 +69,8 @@ class Results:
             else:
                 self._tell(entry_id, parcel)
         except NotFound as error:
-            raise NotDelivered(f"its result is not there any more: {error}", final=True) from None
+            why = f"the result of {_job(parcel)} is not there any more: {error}"
+            raise NotDelivered(why, final=True) from None
 
     def _write(self, entry_id: str, parcel: Parcel) -> None:
         path = self._path(parcel)
@@ -123,7 +83,7 @@ class Results:
                 if path.suffix in _PICKLES:
                     self._copy(parcel.payload, file)
                 else:
-                    file.writelines(_as_file(self._value(parcel.payload, _READ_MAX)))
+                    self._read(parcel, "file", _READ_MAX, file)
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(path)
@@ -159,9 +119,9 @@ class Results:
         return path
 
     def _tell(self, entry_id: str, parcel: Parcel) -> None:
-        value = self._value(parcel.payload, _TOLD_MAX)
+        value = json.loads(self._read(parcel, "json", _TOLD_MAX, subprocess.PIPE))
         event = {**parcel.event, "data": {**parcel.event["data"], "result": value}}
-        body = b"".join(_Json(_TOLD_MAX + len(json.dumps(parcel.event))).pieces(event))
+        body = json.dumps(event, ensure_ascii=False).encode()
         target = Notify(url=parcel.sink.url, secret_file=parcel.sink.secret_file)
         deliver(target, entry_id, body, self._secret(target), int(time.time()))
 
@@ -179,16 +139,16 @@ class Results:
         except Refused as error:
             raise NotDelivered(str(error)) from None
 
-    def _value(self, payload: bytes, most: int) -> Any:
-        """The plain data that a result is."""
-        opened = open_payload(payload)
-        if opened is None:
-            return None
-        size = opened.size if isinstance(opened, BlobRef) else len(opened)
+    def _read(self, parcel: Parcel, form: str, most: int, out: Any) -> bytes:
+        """Have the plain data written that a result is, in a form and in so many bytes at most; what came by a pipe."""
+        opened = open_payload(parcel.payload)
+        size = opened.size if isinstance(opened, BlobRef) else len(opened or b"")
         if size > most:
-            raise NotDelivered(f"its result has {size} bytes, {most} at most: {_INSTEAD}", final=True)
-        data = self._blobs.read(opened.hash) if isinstance(opened, BlobRef) else opened
-        return _Reader(io.BytesIO(data)).load()
+            raise _never(parcel, f"has {size} bytes, {most} at most")
+        if not isinstance(opened, BlobRef):
+            return _read_by_another(parcel, form, most, out, input=opened or pickle.dumps(None))
+        with self._blobs.open(opened.hash, verify=True) as blob:
+            return _read_by_another(parcel, form, most, out, stdin=blob)
 
     def _copy(self, payload: bytes, file: Any) -> None:
         opened = open_payload(payload)
@@ -200,20 +160,31 @@ class Results:
                 file.write(chunk)
 
 
-def _as_file(value: Any) -> Iterator[bytes]:
-    """Bytes and texts as they are, anything else as JSON.
+def _read_by_another(parcel: Parcel, form: str, most: int, out: Any, **given: Any) -> bytes:
+    """See `Results._read`; `given` is what `subprocess.run` is to give it."""
+    command = [sys.executable, "-I", str(_READER), form, str(most), str(_CPU_S)]
+    try:
+        done = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, timeout=_READ_S, check=False, **given)
+    except subprocess.TimeoutExpired:  # perhaps the machine has no time: it is tried again
+        raise NotDelivered(f"the result of {_job(parcel)} was not read within {_READ_S:g} s") from None
+    if not done.returncode:
+        return done.stdout or b""
+    told = done.stderr.decode(errors="replace")
+    if done.returncode == plain_results.REFUSED:
+        raise _never(parcel, told)
+    if -done.returncode == signal.SIGXCPU:
+        raise _never(parcel, f"takes more than {_CPU_S} s of processor time when it is read")
+    ended = describe_exit(done.returncode)
+    if -done.returncode in _BROKEN:
+        raise _never(parcel, f"cannot be read (the process that did {ended})")
+    last = "".join(told.strip().splitlines()[-1:])
+    raise NotDelivered(f"the result of {_job(parcel)} was not read: the process that did {ended}: {last}")
 
-    Raises:
-        NotDelivered: see `_Json.pieces`.
 
-    """
-    if isinstance(value, bytes):
-        yield value
-    elif isinstance(value, str):
-        try:
-            yield value.encode()
-        except ValueError as error:  # half of a surrogate pair
-            raise NotDelivered(f"its result cannot be written as a text ({error}): {_INSTEAD}", final=True) from None
-    else:
-        yield from _Json(_READ_MAX, indent=1).pieces(value)
-        yield b"\n"
+def _job(parcel: Parcel) -> str:
+    data = parcel.event["data"]
+    return f"job {data['name'] or data['id']}"
+
+
+def _never(parcel: Parcel, why: str) -> NotDelivered:
+    return NotDelivered(f"the result of {_job(parcel)} {why}: {plain_results.INSTEAD}", final=True)

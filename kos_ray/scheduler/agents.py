@@ -23,7 +23,8 @@ from kos_ray.model.agents import (
     agent_key,
     phase_of,
 )
-from kos_ray.model.ids import MS_US, JobKey
+from kos_ray.model.events import AttemptsEnded
+from kos_ray.model.ids import MS_US, JobKey, NodeId
 from kos_ray.model.job import JobState, SlotKind
 from kos_ray.model.reasons import Reason
 from kos_ray.model.wire import from_plain, to_plain
@@ -44,8 +45,8 @@ class Standing:
     """An agent as it stands."""
 
     __slots__ = (
-        *("agent", "asleep", "begun", "braked", "closed", "crashes", "handled", "job", "last_us", "lineage", "note"),
-        *("ready", "ready_us", "rebooting", "verified", "wanted"),
+        *("agent", "asleep", "begun", "braked", "closed", "crashes", "handled", "job", "lacks", "last_us", "lineage"),
+        *("note", "ready", "ready_us", "rebooting", "verified", "wanted"),
     )
 
     def __init__(self, agent: Agent) -> None:
@@ -74,11 +75,14 @@ class Standing:
         self.handled: dict[JobKey, None] = {}
         #: the states of its life that it can go back to
         self.lineage = Lineage()
+        #: by node, what its starts there found missing of what it needs; until it runs
+        self.lacks: dict[NodeId, tuple[str, ...]] = {}
 
     def afresh(self) -> None:
         """What it died of before counts no more."""
         self.rebooting = self.braked = False
         self.crashes.clear()
+        self.lacks.clear()
 
     @property
     def trusted(self) -> bool:
@@ -244,6 +248,17 @@ def note_crash(agents: Agents, key: JobKey, now_us: int, *, braked: bool = False
     standing.rebooting, standing.braked = True, braked
 
 
+def note_lacks(state: "State", event: AttemptsEnded) -> None:
+    """What carriers' attempts that have ended found missing on their node. Any other end there says nothing of it."""
+    lacks = {error.index: error.lacks for error in event.errors}
+    for i, key in enumerate(event.keys):
+        if key in state.agents.of_job and key in state.todo.ended and i in lacks:
+            standing = state.agents.by_key[state.agents.of_job[key]]
+            standing.lacks.pop(event.node, None)
+            if lacks[i]:
+                standing.lacks[event.node] = lacks[i]
+
+
 def note_lost(agents: Agents, key: JobKey) -> None:
     """A carrier's node was lost, if it is one."""
     if key in agents.of_job:
@@ -290,6 +305,7 @@ def fold(state: "State", event: AgentEvent, now_us: int) -> None:
             agents.by_key[event.agent.key] = Standing(event.agent)
         else:
             standing.agent = event.agent
+            standing.lacks.clear()
         agents.note(event.agent)
     elif isinstance(event, AgentRemoved):
         agents.forget(event.key)
@@ -327,6 +343,7 @@ def _said(state: "State", event: AgentsSaid, now_us: int) -> None:
         standing.ready = attempt if ready else 0
         if ready:
             standing.rebooting = standing.braked = False
+            standing.lacks.clear()
             standing.ready_us = now_us
 
 
@@ -342,6 +359,7 @@ def to_snapshot(agents: Agents) -> Any:
             list(one.crashes),
             (one.asleep, one.closed, one.ready_us, one.last_us, one.verified, list(one.handled)),
             lineage.to_snapshot(one.lineage),
+            list(one.lacks.items()),
         )
         for one in agents.by_key.values()
     ]
@@ -360,6 +378,8 @@ def from_snapshot(plain: Any) -> Agents:
             standing.handled = dict.fromkeys(map(JobKey, handled))
         if more[1:]:
             standing.lineage = lineage.from_snapshot(more[1])
+        if more[2:]:
+            standing.lacks = {NodeId(node): tuple(things) for node, things in more[2]}
         found.note(standing.agent)
         found.by_key[standing.agent.key] = standing
         if job:

@@ -19,6 +19,7 @@ from kos_ray.scheduler.dispatch import verdicts
 from kos_ray.scheduler.fit import pausing, usable, wanted_kind
 from kos_ray.scheduler.jobs import OVERDUE, Gang, Job
 from kos_ray.scheduler.models import estimate, order_now
+from kos_ray.scheduler.needs import unmet
 from kos_ray.scheduler.on_pressure import barred
 from kos_ray.scheduler.packing import Packing, counted
 from kos_ray.scheduler.queues import rank
@@ -41,7 +42,7 @@ _OUT_OF_TURN = {
 
 def explain(state: State, job: Job, now_us: int) -> Explanation:
     """How a live job stands at an instant."""
-    reason = why(state, job)
+    reason, lacks = why_named(state, job)
     waits = job.state is JobState.READY
     ahead = _ahead(state, job, now_us) if waits else []
     verdict, earliest_us, likely_us = forecast(state, job, ahead, now_us)
@@ -50,6 +51,7 @@ def explain(state: State, job: Job, now_us: int) -> Explanation:
         state=job.state.name.lower(),
         reason=reason.name.lower(),
         remedy=reason.remedy,
+        lacks=lacks,
         since_us=max(0, job.since_us),
         order=job.job_class.order,
         overdue=job.job_class.order == OVERDUE,
@@ -75,6 +77,16 @@ def explain(state: State, job: Job, now_us: int) -> Explanation:
 
 def why(state: State, job: Job) -> Reason:
     """The one reason that a live job waits for; NONE for one that runs, or that only its turn is wanting."""
+    return why_named(state, job)[0]
+
+
+def why_named(state: State, job: Job) -> tuple[Reason, str]:
+    """The same, and what it needs that no node has where that is it."""
+    reason = _waits_for(state, job)
+    return unmet(state, job, reason) or (reason, "")
+
+
+def _waits_for(state: State, job: Job) -> Reason:
     if job.state is not JobState.READY:
         return _out_of_turn(state, job)
     gang = waiting_gang(state, job)

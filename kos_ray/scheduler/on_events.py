@@ -208,6 +208,8 @@ def _besides(state: State, event: e.AttemptsEnded, ran: Sequence[tuple[Job, int]
         ends = zip(event.keys, event.attempts, strict=True)
         state.coordination.attempts_ended([(key, attempt) for key, attempt in ends if key in state.todo.ended])
     messages_ended(state, event, now_us)
+    if event.errors and state.agents.of_job:
+        agents.note_lacks(state, event)
 
 
 def _learn(state: State, ran: Sequence[tuple[Job, int]]) -> None:

@@ -40,60 +40,18 @@ def state_to_plain(state: State) -> Any:
     """Plain data for a state between two steps (nothing is left to be decided), which goes on without changing them."""
     if state.todo.unsettled:
         raise ValueError("a snapshot is taken between steps")
-    numbers = {job_class: number for number, job_class in enumerate(state.classes.values())}
     return {
         "policy": to_plain(state.policy),
         "epoch": state.epoch,
         "next_key": state.next_key,
-        "specs": [(key, to_plain(entry.spec), entry.mean_us) for key, entry in state.specs.items()],
-        "idle_specs": list(state.idle_specs),
-        "classes": [to_plain(name) for name in state.classes],
-        "jobs": [
-            (
-                *(job.key, int(job.state), numbers[job.job_class], int(job.stopped_by)),
-                tuple(getattr(job, name) for name in _JOB_FIELDS),
-            )
-            for job in state.jobs.values()
-        ],
-        "dependencies": [to_plain(job.dependency) for job in state.jobs.values() if job.dependency is not None],
-        "waiting": [_waiting_to_plain(job.key, job.waiting) for job in state.jobs.values() if job.waiting is not None],
-        "dependents": [(key, list(children)) for key, children in state.dependents.items()],
-        "starters": [(key, list(children)) for key, children in state.starters.items()],
-        "lines": [(name, list(line)) for name, line in state.lines.items()],
-        "children": [(key, list(children)) for key, children in state.children.items()],
-        "closing": [(key, *map(int, ended)) for key, ended in state.closing.items()],
-        "groups": [
-            (name, group.max_failures, group.failed, group.given_up, list(group.live))
-            for name, group in state.groups.items()
-        ],
-        "gangs": [_gang_to_plain(gang) for gang in state.gangs.values()],
-        "due": list(state.due),
-        "aging": list(state.aging),
-        "nominated": list(state.nominated.items()),
-        "accounts": [(name, account.share, account.at_us, account.burst) for name, account in state.accounts.items()],
-        "used": [(place, amount) for place, amount in state.used.items()],
-        "buckets": list(state.buckets.items()),
-        "advice": [(plugin, list(ranks.items())) for plugin, ranks in state.advice.items()],
-        "plugins_off": list(state.plugins_off.items()),
-        "deadlines": list(state.deadlines),
-        "missed": list(state.missed),
-        "queue_ends": list(state.queue_ends),
-        "heard": list(state.heard.items()),
-        "queue_over": list(state.queue_over),
-        "longer_lease": state.longer_lease,
-        "starts": list(state.starts.items()),
-        "learnt": [_kind_to_plain(kind, histogram) for kind, histogram in state.learnt.kinds.items()],
-        "sizes": list(state.sizes.items()),
-        "crashes": list(state.crashes.items()),
-        "retry_us": state.retry_us,
-        **_said_of_nodes(state),
+        **_jobs_to_plain(state),
+        **_waits_to_plain(state),
+        **_use_to_plain(state),
+        **_nodes_to_plain(state),
         "schedules": to_snapshot(state.schedules),
         "agents": agents.to_snapshot(state.agents),
         "coordination": coordination.to_snapshot(state.coordination),
         "dispatch": desk.to_snapshot(state.dispatch),
-        "left": [(word, list(nodes)) for word, nodes in state.left.items()],
-        "nodes": [_node_to_plain(node) for node in state.nodes.values()],
-        "idle_lanes": [(node, to_plain(kind)) for kind, nodes in state.idle_lanes.items() for node in nodes],
     }
 
 
@@ -115,8 +73,42 @@ def state_from_plain(plain: Any) -> State:
     """The inverse of `state_to_plain`."""
     state = State(policy=from_plain(Policy, plain["policy"]), epoch=plain["epoch"], next_key=JobKey(plain["next_key"]))
     state.tree = Tree(state.policy.namespaces, state.capacity)
+    # classes are made by it
     state.advice = {plugin: dict(ranks) for plugin, ranks in plain["advice"]}
     state.plugins_off = dict(plain["plugins_off"])
+    _jobs_from_plain(state, plain)
+    _waits_from_plain(state, plain)
+    _use_from_plain(state, plain)
+    _nodes_from_plain(state, plain)
+    _count(state)
+    state.left = {word: {NodeId(node): None for node in nodes} for word, nodes in plain["left"]}
+    rebuild(state)
+    state.touched.clear()
+    return state
+
+
+# --- jobs, and what they are alike in
+
+
+def _jobs_to_plain(state: State) -> dict[str, Any]:
+    numbers = {job_class: number for number, job_class in enumerate(state.classes.values())}
+    return {
+        "specs": [(key, to_plain(entry.spec), entry.mean_us) for key, entry in state.specs.items()],
+        "idle_specs": list(state.idle_specs),
+        "classes": [to_plain(name) for name in state.classes],
+        "jobs": [
+            (
+                *(job.key, int(job.state), numbers[job.job_class], int(job.stopped_by)),
+                tuple(getattr(job, name) for name in _JOB_FIELDS),
+            )
+            for job in state.jobs.values()
+        ],
+        "sizes": list(state.sizes.items()),
+        "crashes": list(state.crashes.items()),
+    }
+
+
+def _jobs_from_plain(state: State, plain: Any) -> None:
     classes = [class_named(state, from_plain(ClassKey, name)) for name in plain["classes"]]
     for key, spec_plain, mean_us in plain["specs"]:
         entry = state.specs[key] = SpecEntry(from_plain(Spec, spec_plain))
@@ -133,60 +125,38 @@ def state_from_plain(plain: Any) -> State:
         for name, value in fields.items():
             setattr(job, name, value)
         job.barred = None if job.barred is None else (job.barred[0], job.barred[1])
-    for dependency_plain in plain["dependencies"]:
-        dependency = from_plain(JobDependency, dependency_plain)
-        state.jobs[dependency.key].dependency = dependency
-    _waits_from_plain(state, plain)
-    _gangs_from_plain(state, plain)
-    state.due = [tuple(timer) for timer in plain["due"]]
-    state.aging = [(due_us, tuple(keys)) for due_us, keys in plain["aging"]]
-    state.deadlines = [(at_us, tuple(keys)) for at_us, keys in plain["deadlines"]]
-    state.missed = dict.fromkeys(plain["missed"])
-    state.starts = dict(plain["starts"])
-    state.learnt.kinds = OrderedDict(_kind_from_plain(*kind) for kind in plain["learnt"])
     state.sizes = {JobKey(key): size for key, size in plain["sizes"]}
     state.crashes = {JobKey(key): count for key, count in plain["crashes"]}
-    state.nominated = {JobKey(key): NodeId(node) for key, node in plain["nominated"]}
-    for name, share, at_us, burst in plain["accounts"]:
-        account = account_of(state, name)
-        account.share, account.at_us, account.burst = share, at_us, (burst[0], burst[1])
-    state.used = {(place[0], place[1]): amount for place, amount in plain["used"]}
-    state.buckets = {name: (bucket[0], bucket[1]) for name, bucket in plain["buckets"]}
-    state.retry_us = plain["retry_us"]
-    for node_plain in plain["nodes"]:
-        node = _node_from_plain(state, node_plain)
-        state.nodes[node.node.id] = node
-        state.rooms.join(node)
-        if node.taken:
-            state.taken_nodes[node.node.id] = None
-    _said_of_nodes_from_plain(state, plain)
-    for node_id, kind_plain in plain["idle_lanes"]:
-        kind = from_plain(SlotKind, kind_plain)
-        state.idle_lanes.setdefault(kind, {})[NodeId(node_id)] = None
-        state.nodes[node_id].lanes[kind].noted = True
-    _count(state)
-    state.left = {word: {NodeId(node): None for node in nodes} for word, nodes in plain["left"]}
-    rebuild(state)
-    state.touched.clear()
-    return state
 
 
-def _said_of_nodes(state: State) -> dict[str, Any]:
-    """What people, and the nodes, say of nodes."""
+# --- what jobs wait for, until when, and who waits for them; schedules and agents, which have jobs
+
+
+def _waits_to_plain(state: State) -> dict[str, Any]:
+    jobs = state.jobs.values()
     return {
-        "marks": [to_plain(mark) for mark in state.marks.values()],
-        "windows": [to_plain(windows) for windows in state.windows.values()],
-        "pressure": pressure.to_snapshot(state.pressure),
+        "dependencies": [to_plain(job.dependency) for job in jobs if job.dependency is not None],
+        "waiting": [_waiting_to_plain(job.key, job.waiting) for job in jobs if job.waiting is not None],
+        "dependents": [(key, list(children)) for key, children in state.dependents.items()],
+        "starters": [(key, list(children)) for key, children in state.starters.items()],
+        "lines": [(name, list(line)) for name, line in state.lines.items()],
+        "children": [(key, list(children)) for key, children in state.children.items()],
+        "closing": [(key, *map(int, ended)) for key, ended in state.closing.items()],
+        "groups": [
+            (name, group.max_failures, group.failed, group.given_up, list(group.live))
+            for name, group in state.groups.items()
+        ],
+        "gangs": [_gang_to_plain(gang) for gang in state.gangs.values()],
+        "due": list(state.due),
+        "aging": list(state.aging),
+        "deadlines": list(state.deadlines),
+        "missed": list(state.missed),
+        "queue_ends": list(state.queue_ends),
+        "queue_over": list(state.queue_over),
+        "heard": list(state.heard.items()),
+        "longer_lease": state.longer_lease,
+        "retry_us": state.retry_us,
     }
-
-
-def _said_of_nodes_from_plain(state: State, plain: Any) -> None:
-    state.pressure = pressure.from_snapshot(plain.get("pressure"))
-    for node_id, said in state.pressure.nodes.items():
-        state.nodes[node_id].pressed = tuple(said.loads.items())
-    windows = [from_plain(Windows, found) for found in plain["windows"]]
-    state.windows = {found.scope: found for found in windows}
-    set_marks(state, [from_plain(Mark, mark) for mark in plain["marks"]])
 
 
 def _waiting_to_plain(key: JobKey, waiting: Waiting) -> Any:
@@ -194,19 +164,11 @@ def _waiting_to_plain(key: JobKey, waiting: Waiting) -> Any:
 
 
 def _waits_from_plain(state: State, plain: Any) -> None:
-    """What jobs wait for, until when, and who waits for them; schedules and agents, which have jobs."""
-    state.schedules = from_snapshot(plain["schedules"]) if "schedules" in plain else Schedules()
-    state.agents = agents.from_snapshot(plain.get("agents", ()))
-    state.coordination = coordination.from_snapshot(plain.get("coordination", {}))
-    state.dispatch = desk.from_snapshot(plain["dispatch"]) if "dispatch" in plain else Desk()
-    state.dispatch.used = any(entry.spec.to is not None for entry in state.specs.values())
-    state.longer_lease = (plain["longer_lease"][0], plain["longer_lease"][1])
-    state.queue_ends = [(at_us, tuple(keys)) for at_us, keys in plain["queue_ends"]]
-    state.queue_over = dict.fromkeys(plain.get("queue_over", ()))
-    state.queue_limits = any(entry.spec.queue_ms for entry in state.specs.values())
-    state.heard = {JobKey(key): heard_us for key, heard_us in plain.get("heard", ())}
-    rebuild_silences(state)
-    state.heartbeats = any(entry.spec.heartbeat_ms for entry in state.specs.values())
+    for dependency_plain in plain["dependencies"]:
+        dependency = from_plain(JobDependency, dependency_plain)
+        state.jobs[dependency.key].dependency = dependency
+    _those_with_jobs_from_plain(state, plain)
+    _instants_from_plain(state, plain)
     for key, rule, pending, counts, in_line in plain["waiting"]:
         waiting = state.jobs[key].waiting = Waiting(Rule(rule))
         waiting.pending, waiting.counts, waiting.in_line = pending, list(counts), in_line
@@ -221,6 +183,100 @@ def _waits_from_plain(state: State, plain: Any) -> None:
         group = state.groups[name] = Group(max_failures)
         group.failed, group.given_up, group.live = failed, is_given_up, dict.fromkeys(keys)
         state.group_of.update(dict.fromkeys(keys, name))
+    _gangs_from_plain(state, plain)
+
+
+def _those_with_jobs_from_plain(state: State, plain: Any) -> None:
+    state.schedules = from_snapshot(plain["schedules"]) if "schedules" in plain else Schedules()
+    state.agents = agents.from_snapshot(plain.get("agents", ()))
+    state.coordination = coordination.from_snapshot(plain.get("coordination", {}))
+    state.dispatch = desk.from_snapshot(plain["dispatch"]) if "dispatch" in plain else Desk()
+    state.dispatch.used = any(entry.spec.to is not None for entry in state.specs.values())
+
+
+def _instants_from_plain(state: State, plain: Any) -> None:
+    state.due = [tuple(timer) for timer in plain["due"]]
+    state.aging = [(due_us, tuple(keys)) for due_us, keys in plain["aging"]]
+    state.deadlines = [(at_us, tuple(keys)) for at_us, keys in plain["deadlines"]]
+    state.missed = dict.fromkeys(plain["missed"])
+    state.longer_lease = (plain["longer_lease"][0], plain["longer_lease"][1])
+    state.queue_ends = [(at_us, tuple(keys)) for at_us, keys in plain["queue_ends"]]
+    state.queue_over = dict.fromkeys(plain.get("queue_over", ()))
+    state.queue_limits = any(entry.spec.queue_ms for entry in state.specs.values())
+    state.heard = {JobKey(key): heard_us for key, heard_us in plain.get("heard", ())}
+    rebuild_silences(state)
+    state.heartbeats = any(entry.spec.heartbeat_ms for entry in state.specs.values())
+    state.retry_us = plain["retry_us"]
+
+
+# --- what accounts have used, and what is known of run times
+
+
+def _use_to_plain(state: State) -> dict[str, Any]:
+    return {
+        "accounts": [(name, account.share, account.at_us, account.burst) for name, account in state.accounts.items()],
+        "used": [(place, amount) for place, amount in state.used.items()],
+        "buckets": list(state.buckets.items()),
+        "advice": [(plugin, list(ranks.items())) for plugin, ranks in state.advice.items()],
+        "plugins_off": list(state.plugins_off.items()),
+        "learnt": [_kind_to_plain(kind, histogram) for kind, histogram in state.learnt.kinds.items()],
+    }
+
+
+def _use_from_plain(state: State, plain: Any) -> None:
+    state.learnt.kinds = OrderedDict(_kind_from_plain(*kind) for kind in plain["learnt"])
+    for name, share, at_us, burst in plain["accounts"]:
+        account = account_of(state, name)
+        account.share, account.at_us, account.burst = share, at_us, (burst[0], burst[1])
+    state.used = {(place[0], place[1]): amount for place, amount in plain["used"]}
+    state.buckets = {name: (bucket[0], bucket[1]) for name, bucket in plain["buckets"]}
+
+
+# --- nodes, and what people and they themselves say of them
+
+
+def _nodes_to_plain(state: State) -> dict[str, Any]:
+    return {
+        "nodes": [_node_to_plain(node) for node in state.nodes.values()],
+        "idle_lanes": [(node, to_plain(kind)) for kind, nodes in state.idle_lanes.items() for node in nodes],
+        "starts": list(state.starts.items()),
+        "nominated": list(state.nominated.items()),
+        "left": [(word, list(nodes)) for word, nodes in state.left.items()],
+        **_said_of_nodes(state),
+    }
+
+
+def _nodes_from_plain(state: State, plain: Any) -> None:
+    state.starts = dict(plain["starts"])
+    state.nominated = {JobKey(key): NodeId(node) for key, node in plain["nominated"]}
+    for node_plain in plain["nodes"]:
+        node = _node_from_plain(state, node_plain)
+        state.nodes[node.node.id] = node
+        state.rooms.join(node)
+        if node.taken:
+            state.taken_nodes[node.node.id] = None
+    _said_of_nodes_from_plain(state, plain)
+    for node_id, kind_plain in plain["idle_lanes"]:
+        kind = from_plain(SlotKind, kind_plain)
+        state.idle_lanes.setdefault(kind, {})[NodeId(node_id)] = None
+        state.nodes[node_id].lanes[kind].noted = True
+
+
+def _said_of_nodes(state: State) -> dict[str, Any]:
+    return {
+        "marks": [to_plain(mark) for mark in state.marks.values()],
+        "windows": [to_plain(windows) for windows in state.windows.values()],
+        "pressure": pressure.to_snapshot(state.pressure),
+    }
+
+
+def _said_of_nodes_from_plain(state: State, plain: Any) -> None:
+    state.pressure = pressure.from_snapshot(plain.get("pressure"))
+    for node_id, said in state.pressure.nodes.items():
+        state.nodes[node_id].pressed = tuple(said.loads.items())
+    windows = [from_plain(Windows, found) for found in plain["windows"]]
+    state.windows = {found.scope: found for found in windows}
+    set_marks(state, [from_plain(Mark, mark) for mark in plain["marks"]])
 
 
 def _kind_to_plain(kind: Kind, found: Histogram) -> Any:

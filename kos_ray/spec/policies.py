@@ -210,6 +210,8 @@ def _built_in(field: str) -> tuple[int, ...]:
 QUEUES = ("sqlite", "redis", "rabbitmq", "nats", "zeromq")
 _DAYS_MAX = 36_500
 _AGENTS_MAX = 1_000_000
+#: generations of agents: each registration looks at all of them
+_DEPTH_MAX = 1_000
 
 
 def _plugin_deadline(value: object) -> int:
@@ -263,6 +265,8 @@ CLUSTER: dict[str, tuple[str, _Parse]] = {
     "allow_agent_preemption": ("agents_give_way", parse_flag),
     "poison_after": ("poison_after", integer_between(0, 1_000)),
     "reschedule_on_crash": ("agents_restart", parse_flag),
+    "max_agent_depth": ("agent_depth_max", integer_between(1, _DEPTH_MAX)),
+    "max_agent_children": ("agent_children_max", integer_between(0, _AGENTS_MAX)),
     "rebalance": ("rebalance", parse_rebalance),
     "heartbeat_interval": ("heartbeat_us", _heartbeat),
     "lease": ("lease_us", _lease),

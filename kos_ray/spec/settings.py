@@ -189,6 +189,14 @@ class SettingsFile(BaseModel):
     telemetry: Any = Field(default=None, description="Whether the scheduler counts what it does, for `kos status`.")
     queue: QueueSettings | None = Field(default=None, description="A queue outside of the cluster. Not supported yet.")
     max_concurrent_agents: Any = Field(default=None, description="So many jobs with `agent: true` run at once.")
+    max_agent_depth: Any = Field(
+        default=None,
+        description="So many generations of agents that end with their parent (`lifetime: cascading`), the first one "
+        "counted: 8. A change is about agents that are registered from then on.",
+    )
+    max_agent_children: Any = Field(
+        default=None, description="So many cascading agents that come of one agent: 32; likewise."
+    )
     allow_agent_preemption: Any = Field(
         default=None, description="Whether room may be taken back from jobs with `agent: true`."
     )

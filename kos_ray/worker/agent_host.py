@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from kos_ray.model.agents import RESERVED
-from kos_ray.model.errors import KosError
+from kos_ray.model.errors import KosError, NeedsMissing
 from kos_ray.model.job import Carries, Spec
 from kos_ray.worker.agent_saves import Outcome, Saves
 from kos_ray.worker.children import Family
@@ -38,10 +38,6 @@ _LOOK_S = 0.05
 
 class HookFailed(KosError):
     """A hook raised, or had not ended in its time."""
-
-
-class NeedsMissing(KosError):
-    """Something that the agent needs is not there."""
 
 
 class StartTimeout(HookFailed):
@@ -109,10 +105,11 @@ class Life:
             for name, value in carries.config
             if name not in os.environ or (value and os.environ[name] != value)
         ]
-        missing = [f"the setting {one}" for one in lacking]
-        missing += [f"the file {path}" for path in carries.files if not Path(path).exists()]
+        missing = [f"setting {one}" for one in lacking]
+        missing += [f"file {path}" for path in carries.files if not Path(path).exists()]
         if missing:
-            raise NeedsMissing(f"agent {carries.name} needs {' and '.join(missing)}, and has not, on node {node}")
+            told = " and ".join(f"the {one}" for one in missing)
+            raise NeedsMissing(f"agent {carries.name} needs {told}, and has not, on node {node}", tuple(missing))
 
     def _beat(self) -> None:
         """Be heard, for as long as this process is let run."""
@@ -282,10 +279,15 @@ class Life:
         """Let calls end that run, tell the agent, save its state; nobody wants the state of one that is over."""
         if self._line.gone:
             return
-        until = time.monotonic() + self._grace_s * _CALLS_SHARE
+        for_good = self._line.for_good
+        if for_good:
+            self.saves.no_more()
+        # at the end of a life's limit there is less time than an agent has otherwise
+        asked_ms = self._line.stop_grace_ms(self._context.key, self._context.attempt)
+        grace_s = self._grace_s if asked_ms is None else min(self._grace_s, asked_ms / 1_000)
+        until = time.monotonic() + grace_s * _CALLS_SHARE
         for lane in self._lanes:
             lane.join(max(0.0, until - time.monotonic()))
-        for_good = self._line.for_good
         self._tried("on_shutdown" if for_good else "on_suspend")
         if not for_good:
             self.saves.last()

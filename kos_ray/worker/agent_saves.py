@@ -135,6 +135,12 @@ class Gate:
             with self._changed:
                 self._open()
 
+    def leaves(self) -> None:
+        """Nobody gets a save any more, not even who waits for one."""
+        with self._changed:
+            self._leaves = True
+            self._changed.notify_all()
+
     def _open(self) -> None:
         self._saving = False
         self._changed.notify_all()
@@ -191,6 +197,10 @@ class Saves:
         """
         with self._gate.last():
             self._save(SUSPEND)
+
+    def no_more(self) -> None:
+        """The life is over for good, and its state with it: nothing is saved from now on."""
+        self._gate.leaves()
 
     def asked(self) -> None:
         """Somebody wants a save: it is made as soon as no message runs. Returns at once."""

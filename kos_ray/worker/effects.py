@@ -86,25 +86,14 @@ def sql(connection: Any, *, name: str = "", token: str | None = None, fence: int
     _claim(database, once)
     database.begin()
     try:
-        # writes the row, and so locks it, before it is read; what is written tells whether the transaction lasts
-        mark = uuid.uuid4().hex
-        database.run("UPDATE kos_effects SET hash = {} WHERE token = {} AND name = {} AND done = 0", mark, token, name)
-        found, done, _, result = _row(database, once) or (fence, 0, "", "")
-        _refuse_older(once, found)
-        if done:
-            once.done, once.result = True, json.loads(result)
+        mark, made = _mark(database, once)
         yield once
         _check_lasts(database, once, mark)
-        if done:
-            once.result = json.loads(result)
+        if made is None:
+            _keep(database, once)
+        else:
+            once.result = json.loads(made)
             database.rollback()
-            return
-        text = _as_json(once.result)
-        once.result = json.loads(text)  # what later attempts will find
-        digest = hashlib.sha256(text.encode()).hexdigest()
-        change = "UPDATE kos_effects SET done = 1, hash = {}, result = {} WHERE token = {} AND name = {}"
-        database.run(change, digest, text, token, name)
-        database.commit()
     except BaseException:
         database.rollback()
         raise
@@ -162,6 +151,30 @@ def _claim(database: "_Database", once: Once) -> None:
                 raise
         else:
             return
+
+
+def _mark(database: "_Database", once: Once) -> tuple[str, str | None]:
+    """Lock the row of an effect with a mark of this block, and see what it left if it was made before, as JSON."""
+    # writes the row, and so locks it, before it is read; what is written tells whether the transaction lasts
+    mark = uuid.uuid4().hex
+    change = "UPDATE kos_effects SET hash = {} WHERE token = {} AND name = {} AND done = 0"
+    database.run(change, mark, once.token, once.name)
+    found, done, _, result = _row(database, once) or (once.fence, 0, "", "")
+    _refuse_older(once, found)
+    if not done:
+        return mark, None
+    once.done, once.result = True, json.loads(result)
+    return mark, result
+
+
+def _keep(database: "_Database", once: Once) -> None:
+    """Note that the effect was made, and commit both."""
+    text = _as_json(once.result)
+    once.result = json.loads(text)  # what later attempts will find
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    change = "UPDATE kos_effects SET done = 1, hash = {}, result = {} WHERE token = {} AND name = {}"
+    database.run(change, digest, text, once.token, once.name)
+    database.commit()
 
 
 def _refuse_older(once: Once, found: int) -> None:

@@ -27,8 +27,8 @@ receiver, the slot (the attempt is `entered`) or the agent (it is recalled), wit
 The agent reads nothing but the head of a packet that it takes back. It has to: when both ends receive at the same
 time, what the agent got is not always what stood last.
 
-`error` is None or (type, message, traceback), and behind it when to try again (`AttemptError.again_ms`) where it
-says so. Log offsets are equal where the attempt printed nothing.
+`error` is None or (type, message, traceback), and behind it when to try again (`AttemptError.again_ms`) and what an
+agent lacks (`lacks`) where it says so. Log offsets are equal where the attempt printed nothing.
 """
 
 import struct

@@ -11,12 +11,12 @@ from typing import Any
 
 import cloudpickle
 
-from kos_ray.model.errors import Decline, KosError, NonRetryable, RetryAfter
+from kos_ray.model.errors import Decline, KosError, NeedsMissing, NonRetryable, RetryAfter
 from kos_ray.model.payload import INLINE_LIMIT, BlobRef, inline, raising, referring
 from kos_ray.worker.packets import OUTBOX
 
 #: type, message, traceback
-Error = tuple[str, str, str] | tuple[str, str, str, int]
+Error = tuple[str, str, str] | tuple[str, str, str, int] | tuple[str, str, str, int, tuple[str, ...]]
 
 #: an agent that is not available is asked again after so long at the earliest, where it does not say
 _DECLINED_S = 1
@@ -83,6 +83,8 @@ def judged(error: BaseException, not_on: tuple[str, ...]) -> Error:
     """The description of what user code raised, with when it is to be tried again as the fourth where it says so."""
     again_ms = _again_ms(error, not_on)
     name, message, text, *_ = describe(error)
+    if isinstance(error, NeedsMissing):
+        return (name, message, text, again_ms, error.lacks)
     return (name, message, text, again_ms) if again_ms else (name, message, text)
 
 

@@ -182,7 +182,7 @@ class Home:
     def planned(self) -> int:
         return int(json.loads(self.plan_file.read_text())["times"])
 
-    def begin(self, make: object = Frail, kind: str = "persistent", **carries: Any) -> None:
+    def begin(self, make: object = Frail, kind: str = "persistent", limit_ms: int = 0, **carries: Any) -> None:
         spec = Spec(
             function=cloudpickle.dumps(make),
             resources=Resources.of({"CPU": 1}),
@@ -191,6 +191,7 @@ class Home:
             eviction=Eviction.CHECKPOINT,
             backoff=Backoff(first_ms=20, jitter=0),
             grace_ms=5_000,
+            timeout_ms=limit_ms,
         )
         args = inline(cloudpickle.dumps(((str(self.plan_file),), {})))
         self.wish("start", Agent(name="keeper", spec=spec, args=args, methods=("add",), kind=kind))

@@ -121,7 +121,7 @@ def test_a_greeting_ends_the_wait_for_a_scheduler_that_hangs():
         scheduler.hanging = True
         under_test = reports(scheduler, send_ms=1_000_000, resend_ms=1_000_000)
         under_test.start()
-        under_test.add_entered(JobKey(1), 1, 5)
+        under_test.add_entered(JobKey(1), 1, 5, 77)
         await until(lambda: scheduler.reports != [])
         scheduler.hanging = False
         (report,) = under_test.unacknowledged()
@@ -136,7 +136,7 @@ def test_acknowledgements_of_other_lives_and_lower_epochs_do_not_count():
     async def story() -> None:
         under_test = reports(Scheduler())
         under_test.epoch = 2
-        under_test.add_entered(JobKey(1), 1, 5)
+        under_test.add_entered(JobKey(1), 1, 5, 77)
         under_test.unacknowledged()
         under_test.take(Acked(incarnation="another", number=1, epoch=2))
         under_test.take(Acked(incarnation=INCARNATION, number=1, epoch=1))

@@ -145,6 +145,26 @@ def test_an_ephemeral_one_whose_work_is_done_is_shut_down_and_not_suspended(tell
     tell(story)
 
 
+@pytest.mark.parametrize(("hook", "left"), [("snapshot", 1), ("on_suspend", 1), ("on_shutdown", 0)])
+def test_an_ephemeral_one_whose_time_is_over_is_shut_down_and_nothing_is_saved(tell, hook, left):
+    async def story(home: Home) -> None:
+        home.plan(hook, "raises")
+        home.begin(kind="ephemeral", restart=False, limit_ms=300)
+        gate = str(home.folder / "gate")
+        message = home.message("stay", gate)
+        await home.until_phase(Phase.FAILED)
+        assert any(home.folder.glob("gate.begun")), "it was at work"
+        home.open(gate)
+        home.wish("start")
+        await home.result(message)
+        await home.until_phase(Phase.STOPPED)
+        assert home.planned == left
+        saved = "SELECT count(*) FROM checkpoints"
+        assert home.journal.connection.execute(saved).fetchone() == (0,)
+
+    tell(story)
+
+
 @pytest.mark.parametrize("how", HOWS)
 def test_a_save_between_messages_that_is_broken_is_told_and_it_lives_on_unless_it_dies(tell, how):
     async def story(home: Home) -> None:
@@ -155,6 +175,18 @@ def test_a_save_between_messages_that_is_broken_is_told_and_it_lives_on_unless_i
         assert await home.call("add", 1) == 7
         assert len(home.standing.crashes) == (how == "dies")
         assert home.planned == 0
+
+    tell(story)
+
+
+def test_what_it_needs_and_its_node_has_not_is_the_reason_that_it_waits(tell):
+    async def story(home: Home) -> None:
+        there = home.folder / "words"
+        home.begin(config=(("NO_SUCH_TOKEN", ""),), files=(str(there),), crashes_max=1)
+        await home.until_phase(Phase.FAILED)
+        found = home.engine.explain(home.standing.job)
+        assert (found.state, found.reason) == ("held", "no_such_setting")
+        assert found.lacks == f"no node has setting NO_SUCH_TOKEN and file {there} (1 node tried)"
 
     tell(story)
 

@@ -3,6 +3,7 @@
 # ruff: noqa: N802 - the names are those of NVML
 
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,7 +18,7 @@ GIB = 2**30
 
 
 class FakeNvml:
-    """NVML with two GPUs; `refused` are questions that this driver has no answer to."""
+    """NVML with two GPUs; `refused` are questions that this driver does not answer, `lost` GPUs that answer nothing."""
 
     NVML_TEMPERATURE_GPU = 0
 
@@ -27,6 +28,7 @@ class FakeNvml:
     def __init__(self, refused: tuple[str, ...] = (), *, absent: bool = False) -> None:
         self._refused = refused
         self._absent = absent
+        self.lost: set[int] = set()
 
     def __getattribute__(self, name: str) -> Any:
         if name.startswith("nvml") and name in object.__getattribute__(self, "_refused"):
@@ -35,7 +37,16 @@ class FakeNvml:
                 raise FakeNvml.NVMLError(name)
 
             return refuse
-        return object.__getattribute__(self, name)
+        found = object.__getattribute__(self, name)
+        if not name.startswith("nvmlDeviceGet") or name == "nvmlDeviceGetCount":
+            return found
+
+        def ask(handle: int, *more: Any) -> Any:
+            if handle in self.lost:
+                raise FakeNvml.NVMLError("GPU is lost")
+            return found(handle, *more)
+
+        return ask
 
     def nvmlInit(self) -> None:
         if self._absent:
@@ -93,7 +104,7 @@ def test_each_gpu_says_what_it_does(make: Callable[[], Any]) -> None:
         assert one.temperature is None or 0 < one.temperature < 120
         assert one.power is None or 0 < one.power < 2_000
         assert one.power is None or one.power_limit is None or one.power_limit > 10
-        assert all(pid > 0 for pid, _ in one.processes)
+        assert all(pid > 0 for pid, _ in one.processes or ())
     assert all(0 <= share <= 1_000 for share in shares(readings).values())
     assert set(shares(readings)) == {"gpu", "gpu_memory"}
 
@@ -123,12 +134,40 @@ def test_what_is_made_up_is_read_as_it_is() -> None:
         ("nvmlDeviceGetTemperature", "temperature"),
         ("nvmlDeviceGetPowerUsage", "power"),
         ("nvmlDeviceGetEnforcedPowerLimit", "power_limit"),
+        ("nvmlDeviceGetComputeRunningProcesses", "processes"),
     ],
 )
 def test_what_a_gpu_does_not_say_is_left_open(question: str, field: str) -> None:
-    one = Gpus(FakeNvml((question,))).read()[0]
+    one, whole = Gpus(FakeNvml((question,))).read()[0], Gpus(FakeNvml()).read()[0]
     assert getattr(one, field) is None
-    assert one.name
+    left = {"memory_total"} if field == "memory_used" else set[str]()
+    assert replace(whole, **dict.fromkeys({field, *left})) == one, "everything else is read"
+
+
+def test_one_that_is_lost_while_it_is_watched_leaves_the_others_as_they_are() -> None:
+    nvml = FakeNvml()
+    gpus = Gpus(nvml)
+    first, second = gpus.read()
+    nvml.lost = {0}
+    assert gpus.read() == (GpuReading(index=0, name="NVIDIA H100"), second), "its name is known from before"
+    assert shares(gpus.read()) == {"gpu": 300, "gpu_memory": 250}
+    assert [one.total for one in gpus.memory()] == [80 * GIB]
+    nvml.lost = set()
+    assert gpus.read() == (first, second)
+
+
+def test_one_that_cannot_be_opened_is_left_out_and_the_others_keep_their_index() -> None:
+    nvml = FakeNvml()
+    nvml.lost = {0}
+    (second,) = Gpus(nvml).read()
+    assert (second.index, second.used) == (1, 300)
+
+
+def test_what_is_not_known_is_not_known_after_its_way_either() -> None:
+    for refused in ((), ("nvmlDeviceGetComputeRunningProcesses",)):
+        sample = Samples({"GPU": 2}, gpus=Gpus(FakeNvml(refused)).read).take(())
+        assert Sample.from_wire(sample.to_wire()).gpus == sample.gpus
+    assert sample.gpus[1].processes is None
 
 
 def test_without_a_driver_there_are_none() -> None:

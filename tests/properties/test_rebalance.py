@@ -6,6 +6,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kos_ray.engine.pressure import Pressures
 from kos_ray.model import decisions as d
 from kos_ray.model import events as e
 from kos_ray.model.ids import JobKey, NodeId
@@ -15,6 +16,7 @@ from kos_ray.model.policy import Policy
 from kos_ray.model.reasons import Reason
 from kos_ray.model.rebalance import Rebalance, Threshold
 from kos_ray.model.resources import Resources
+from kos_ray.model.sample import Sample, Use
 from kos_ray.scheduler import invariants
 from kos_ray.scheduler.machine import next_due_us, recover, step
 from kos_ray.scheduler.snapshot import state_from_plain, state_to_plain
@@ -210,3 +212,72 @@ def test_moves_end_with_the_pressure_and_all_that_was_moved_goes_on(before: list
     free = [node.free.get("CPU", 0) for node in history.state.nodes.values()]
     assert all(dict(job.kind.resources.amounts)["CPU"] > max(free) for job in waiting), "room for it, and it waits"
     assert next_due_us(history.state, history.now_us) is None or not history.state.pressure.used
+
+
+class Measured(Watched):
+    """The same, with the engine between the measurements of a node and the scheduler."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        play(self, _BEGIN)
+        self.pressures = Pressures()
+        self.node = next(node for node in self.state.nodes.values() if node.lanes).node.id
+        #: what measurements came to, by their number
+        self.found: dict[int, str] = {}
+        self.count = 0
+
+    def sample(self, load: int) -> None:
+        """A second later the node says how much of its memory is used, and by whom."""
+        self.count += 1
+        self.now_us += SECOND_US
+        held = [key for lane in self.state.nodes[self.node].lanes.values() for key in lane.held]
+        uses = tuple(Use(key, self.state.jobs[key].attempt, {"memory": 30}, 0, 0) for key in held)
+        sample = Sample(loads={"memory": load}, uses=uses, at_us=self.count)
+        event = self.pressures.heard(self.state, self.node, sample, self.now_us)
+        if event is not None:
+            self.found[self.count] = type(event).__name__
+            self.step([event])
+
+    def started_there(self) -> int:
+        return sum(there == self.node for found in self.starts.values() for _, there in found)
+
+
+_AFTER = Rebalance().after
+
+
+def test_measurements_that_swing_around_the_threshold_move_nothing() -> None:
+    history = Measured()
+    for number in range(600):
+        history.sample(HIGH + 30 if number % _AFTER else HIGH - 30)
+    assert (history.found, history.moves) == ({}, [])
+    for _ in range(_AFTER):
+        history.sample(HIGH)
+    assert history.moves, "it would have been moved"
+
+
+def test_a_node_that_swings_around_the_lower_threshold_stays_pressed_and_nobody_comes_back() -> None:
+    history = Measured()
+    for _ in range(_AFTER):
+        history.sample(HIGH)
+    there = history.started_there()
+    for number in range(600):
+        history.sample(LOW - 20 if number % _AFTER else LOW + 20)
+    assert set(history.found.values()) == {"NodePressed"}
+    assert history.started_there() == there
+    for _ in range(_AFTER):
+        history.sample(LOW)
+    assert "NodeCalm" in history.found.values()
+
+
+@RUNS
+@given(st.lists(st.integers(LOW - 60, HIGH + 60), max_size=150))
+def test_a_change_takes_so_many_in_a_row_at_the_other_threshold(loads: list[int]) -> None:
+    history = Measured()
+    pressed = False
+    for number, load in enumerate(loads, 1):
+        history.sample(load)
+        last = loads[number - _AFTER : number]
+        if history.found.get(number) == ("NodeCalm" if pressed else "NodePressed"):
+            pressed = not pressed
+            assert len(last) == _AFTER
+            assert min(last) >= HIGH if pressed else max(last) <= LOW

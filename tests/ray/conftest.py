@@ -5,7 +5,9 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,9 @@ os.environ["RAY_DISABLE_IMPORT_WARNING"] = "1"
 import pytest
 import ray
 from ray.cluster_utils import Cluster
+from typer.main import get_command
 
+from kos_ray.cli.main import app
 from kos_ray.client import Client, connect
 from kos_ray.runtime import connect as clusters
 
@@ -69,6 +73,14 @@ def kos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KosCluster]:
     finally:
         ray.shutdown()
         cluster.shutdown()
+
+
+def run(*words: str) -> Any:
+    """What `kos` writes as JSON."""
+    written = StringIO()
+    with redirect_stdout(written), redirect_stderr(StringIO()):
+        get_command(app).main([*words, "--json"], standalone_mode=False)
+    return json.loads(written.getvalue())
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:

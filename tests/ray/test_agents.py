@@ -57,6 +57,8 @@ def test_it_is_called_by_name_and_keeps_its_state(kos: KosCluster, begin: Callab
         counter.multiply(2)
     node, pid = counter.where()
     assert counter.where() == (node, pid)
+    (carrier,) = kos.client.views_of([kos.client.get_agent("plain")["job"]])
+    assert (carrier.state, carrier.node, carrier.pid) == ("running", node, pid)
     names = [row["name"] for row in ray.util.list_named_actors(all_namespaces=True)]
     assert "agent:default/plain" in names
 

@@ -7,14 +7,13 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-import crewmen
 import pytest
 
 from kos_ray.journal.verify import verify
 from kos_ray.model.errors import JobFailed, Refused
-from kos_ray.observe.delegation import delegation, to_text
 from kos_ray.runtime import audit
-from tests.ray.conftest import CODE, KosCluster, wait_until
+from tests.ray.conftest import KosCluster, run, wait_until
+from tests.ray.offices import Office
 
 pytestmark = pytest.mark.ray
 #: of the default settings: within it a hot standby is to have taken over
@@ -22,30 +21,11 @@ _HEARTBEAT_S = 5.0
 _HOLD_S = 1.0
 
 
-class Office:
-    """Registers clerks, and takes them away again."""
-
-    def __init__(self, kos: KosCluster) -> None:
-        self.kos = kos
-        self.client = kos.client
-        self.names: list[str] = []
-
-    def hire(self, name: str, *, declines: str = "", **said: Any) -> None:
-        self.client.register_agent(crewmen.Clerk, name=name, args=(name, declines), code=CODE, **said)
-        self.names.append(name)
-
-    def phase(self, name: str) -> str:
-        return str(self.client.get_agent(name)["phase"])
-
-    def until(self, name: str, phase: str) -> None:
-        wait_until(lambda: self.phase(name) == phase)
-
-    def close(self) -> None:
-        for name in self.names:
-            self.client.stop_agent(name)
-        for name in self.names:
-            wait_until(lambda name=name: self.phase(name) in ("stopped", "failed", "registered"))
-            self.client.remove_agent(name, force=True)
+def drawn(office: Office, job: str) -> dict[str, Any]:
+    """What any client is told of who had a job: its machine has no journal."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("HOME", str(office.kos.state_dir / "nobody"))
+        return dict(run("graph", job, "--delegation"))
 
 
 @pytest.fixture
@@ -78,10 +58,10 @@ def test_who_declines_is_passed_over_and_the_tree_tells_it(office: Office) -> No
     office.until("dan", "running")
     job = office.client.role("clerk", fallback=["helper"]).file.submit("taxes")
     assert job.result(60)[0] == "dan"
-    (view,) = office.client.views([job.id])
-    tree = delegation(view, {}, lambda one: audit.history(office.kos.state_dir, one.namespace, one.id).story)
-    assert [(step.agent, step.outcome) for step in tree.steps] == [("cat", "declined"), ("dan", "succeeded")]
-    assert "underqualified: not taxes" in tree.steps[0].note
+    tree = drawn(office, job.id)
+    steps = tree["steps"]
+    assert [(step["agent"], step["outcome"]) for step in steps] == [("cat", "declined"), ("dan", "succeeded")]
+    assert "underqualified: not taxes" in steps[0]["note"]
     refused = office.client.role("clerk").file.submit()
     with pytest.raises(JobFailed) as failed:
         refused.result(60)
@@ -96,20 +76,10 @@ def test_what_an_agent_delegates_is_its_messages_child(office: Office) -> None:
         office.until(name, "running")
     job = office.client.role("clerk").forward.submit("taxes")
     assert job.result(60) == ["oda", "pia"]
-    views = {view.id: view for view in office.client.jobs(limit=100)}
-    children: dict[str, list[Any]] = {}
-    for view in views.values():
-        children.setdefault(view.parent, []).append(view)
-    tree = delegation(
-        views[job.id], children, lambda one: audit.history(office.kos.state_dir, one.namespace, one.id).story
-    )
-    (child,) = tree.children
-    assert (tree.steps[0].agent, child.label) == ("oda", "helper.file")
-    assert child.steps[-1].agent == "pia"
-    told = to_text(tree).splitlines()
-    assert told[0] == "clerk.forward  succeeded"
-    assert told[1].startswith("├─ oda (least delay): succeeded")
-    assert told[2] == "└─ helper.file  succeeded"
+    tree = drawn(office, job.id)
+    (child,) = tree["children"]
+    assert (tree["label"], tree["steps"][0]["agent"], child["label"]) == ("clerk.forward", "oda", "helper.file")
+    assert child["steps"][-1]["agent"] == "pia"
 
 
 def test_nobody_able_is_told_with_what_is_missing(office: Office) -> None:
@@ -188,12 +158,16 @@ def test_low_trust_is_earned(office: Office) -> None:
 
 def test_it_starts_when_those_run_that_go_before_it(office: Office) -> None:
     office.hire("max", after=("ned",))
-    assert office.phase("max") == "starting"
+    office.hire("zoe")
+    office.until("zoe", "running")  # there is room, and it came later
     assert office.client.get_agent("max")["waits_for"] == ["ned"]
+    waits = office.carrier("max")
+    assert (waits.state, waits.reason, waits.attempt) == ("ready", "agent_before", 0)
     with pytest.raises(Refused, match="ned -> max -> ned"):
         office.hire("ned", after=("max",))
     office.hire("ned")
     office.until("max", "running")
+    assert office.carrier("max").launched_us >= office.carrier("ned").entered_us > 0
 
 
 def test_the_journal_is_whole(kos: KosCluster) -> None:

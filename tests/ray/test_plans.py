@@ -1,31 +1,17 @@
 """Plans of the command line on a real cluster: what is planned happens, and what is suggested starts a job."""
 
 import json
-from contextlib import redirect_stderr, redirect_stdout
-from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import pytest
-from typer.main import get_command
 
-from kos_ray.cli.main import app
 from kos_ray.model.errors import PlanChanged
-from tests.ray.conftest import NODE_CPUS, KosCluster, wait_until
+from tests.ray.conftest import NODE_CPUS, KosCluster, run, wait_until
 
-_KOS = get_command(app)
 #: microseconds by which what comes of a plan is late at most: processes take their time to start
 _LATE_US = 6_000_000
 
 pytestmark = pytest.mark.ray
-
-
-def run(*words: str) -> Any:
-    """What `kos` writes as JSON."""
-    written = StringIO()
-    with redirect_stdout(written), redirect_stderr(StringIO()):
-        _KOS.main([*words, "--json"], standalone_mode=False)
-    return json.loads(written.getvalue())
 
 
 def write(folder: Path, name: str, *seconds: float) -> str:

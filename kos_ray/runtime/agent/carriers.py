@@ -41,7 +41,7 @@ class Carriers:
             return
         if not head.reported:
             head.reported = True
-            self._reports.add_entered(head.key, head.number, entered_us)
+            self._reports.add_entered(head.key, head.number, entered_us, slot.pid)
         self._ready[kind.namespace, kind.agent] = (slot, head)
         self._reports.add_agent(head.key, head.number, ready=True)
 

@@ -30,9 +30,9 @@ class Facts:
     def lasting(self) -> tuple[dict[str, str], dict[str, int]]:
         """Labels, and amounts that can be reserved, as they are now."""
         labels: dict[str, str] = {}
-        if self._gpus and (name := self._gpus.name(self._gpus.handles[0])):
-            labels[GPU_TYPE] = name.replace(" ", "-")
-        if memory := self._gpu_memory():
+        if self._gpus and (names := [name for name in self._gpus.names.values() if name]):
+            labels[GPU_TYPE] = names[0].replace(" ", "-")
+        if memory := self._gpus.memory() if self._gpus else []:
             # of several kinds in one node the smallest is what every one of them has
             labels[GPU_MEMORY] = str(min(one.total for one in memory))
         amounts = {}
@@ -44,13 +44,9 @@ class Facts:
         return labels, amounts
 
     def passing(self) -> tuple[int, tuple[int, ...]]:
-        """Percent in the battery (-1: none, or it is being charged), and bytes free on each GPU, in whole GiB."""
-        return _battery(), tuple(one.free // _GIB * _GIB for one in self._gpu_memory())
-
-    def _gpu_memory(self) -> list[Any]:
-        """Of each GPU; nothing where one of them does not say."""
-        found = [self._gpus.memory(handle) for handle in self._gpus.handles] if self._gpus else []
-        return found if None not in found else []
+        """Percent in the battery (-1: none, or charging), and bytes free on each GPU that says it, in whole GiB."""
+        memory = self._gpus.memory() if self._gpus else []
+        return _battery(), tuple(one.free // _GIB * _GIB for one in memory)
 
 
 def _battery() -> int:

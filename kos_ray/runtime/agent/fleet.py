@@ -361,9 +361,10 @@ class Fleet:
             if not slot.handed or slot.handed[0] is not head or not slot.entered_all():
                 return
             head.reported = True
-            self._reports.add_entered(head.key, head.number, self._entered_us(slot))
+            self._reports.add_entered(head.key, head.number, self._entered_us(slot), slot.pid)
         if head.asked is None and 0 < head.spec.timeout_ms <= elapsed_ms:
-            self.ask(slot, head, AttemptEnd.TIMED_OUT, self._limits.timeout_grace_ms)
+            # an agent whose life has a limit is over for good: its state goes with it, nobody wants it saved
+            self.ask(slot, head, AttemptEnd.TIMED_OUT, self._limits.timeout_grace_ms, for_good=True)
         if head.asked is not None and now >= head.kill_at:
             slot.kill()
         elif head.wrong is None and (wrong := self._carriers.wrong(slot, elapsed_ms, now)) is not None:

@@ -1,7 +1,8 @@
 """What the GPUs of a node do now, read with NVML: `kos_ray.runtime.agent.gpus.read() -> tuple[GpuReading, ...]`.
 
 No GPU or no driver is no error: nothing is read then, and it is not looked for again. What a GPU does not tell (a card
-without a power sensor, processes of other containers) is None.
+without a power sensor, processes of other containers) is None, and so is everything of one that has fallen off the bus:
+the others are read as ever. One that cannot be opened when the agent begins is not there, and keeps its index.
 """
 
 import functools
@@ -20,41 +21,55 @@ class Gpus:
 
     def __init__(self, nvml: Any) -> None:
         self._nvml = nvml
-        self.handles: list[Any] = []
+        #: by index
+        self.handles: dict[int, Any] = {}
+        #: what the driver calls each, "" where it does not say: a card that is lost later keeps its name
+        self.names: dict[int, str] = {}
         try:
             nvml.nvmlInit()
-            self.handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
+            count = nvml.nvmlDeviceGetCount()
         except nvml.NVMLError as error:
             _log.debug("no GPUs are seen: %s", error)
+            return
+        for index in range(count):
+            try:
+                handle = nvml.nvmlDeviceGetHandleByIndex(index)
+            except nvml.NVMLError as error:
+                _log.warning("GPU %d cannot be opened, and is left out: %s", index, error)
+            else:
+                self.handles[index], self.names[index] = handle, self._name(handle)
 
     def read(self) -> tuple[GpuReading, ...]:
         """Each GPU by its index. Takes about a millisecond for each."""
-        return tuple(self._one(index, handle) for index, handle in enumerate(self.handles))
+        return tuple(self._one(index, handle) for index, handle in self.handles.items())
 
-    def name(self, handle: Any) -> str:
-        """What the driver calls it; "" where it does not say."""
+    def memory(self) -> list[Any]:
+        """The memory of each GPU that says it, as NVML has it (`total`, `used`, `free`)."""
+        found = (self._memory(handle) for handle in self.handles.values())
+        return [one for one in found if one is not None]
+
+    def _name(self, handle: Any) -> str:
         said = self._said("nvmlDeviceGetName", handle)
         return said.decode() if isinstance(said, bytes) else said or ""
 
-    def memory(self, handle: Any) -> Any:
-        """Its memory, as NVML has it (`total`, `used`, `free`); None where it does not say."""
+    def _memory(self, handle: Any) -> Any:
         return self._said("nvmlDeviceGetMemoryInfo", handle)
 
     def _one(self, index: int, handle: Any) -> GpuReading:
-        used, memory = self._said("nvmlDeviceGetUtilizationRates", handle), self.memory(handle)
+        used, memory = self._said("nvmlDeviceGetUtilizationRates", handle), self._memory(handle)
         milliwatts = self._said("nvmlDeviceGetPowerUsage", handle)
         limit = self._said("nvmlDeviceGetEnforcedPowerLimit", handle)
-        running = self._said("nvmlDeviceGetComputeRunningProcesses", handle) or []
+        running = self._said("nvmlDeviceGetComputeRunningProcesses", handle)
         return GpuReading(
             index=index,
-            name=self.name(handle),
+            name=self.names[index],
             used=None if used is None else used.gpu * 10,
             memory_used=None if memory is None else memory.used,
             memory_total=None if memory is None else memory.total,
             temperature=self._said("nvmlDeviceGetTemperature", handle, self._nvml.NVML_TEMPERATURE_GPU),
             power=None if milliwatts is None else milliwatts / 1_000,
             power_limit=None if limit is None else limit / 1_000,
-            processes=tuple(sorted((one.pid, one.usedGpuMemory) for one in running)),
+            processes=None if running is None else _processes(running),
         )
 
     def _said(self, question: str, handle: Any, *more: Any) -> Any:
@@ -63,6 +78,10 @@ class Gpus:
             return getattr(self._nvml, question)(handle, *more)
         except (self._nvml.NVMLError, AttributeError):
             return None
+
+
+def _processes(running: Any) -> tuple[tuple[int, int | None], ...]:
+    return tuple((one.pid, one.usedGpuMemory) for one in sorted(running, key=lambda one: one.pid))
 
 
 @functools.cache

@@ -34,7 +34,8 @@ class _Columns:
         self.results: list[bytes] = []
         self.errors: list[events.AttemptError] = []
         self.cuts: list[tuple[int, str, int, int]] = []
-        self.entered: list[tuple[JobKey, int, int]] = []
+        #: key, attempt, time and process
+        self.entered: list[tuple[JobKey, int, int, int]] = []
         self.exit_codes: list[tuple[int, int]] = []
         self.logs: list[events.LogsStored] = []
         self.progress: dict[tuple[JobKey, int], tuple[int, str]] = {}
@@ -108,10 +109,16 @@ class Reports:
             c.progress[key, attempt] = said
         if error is not None:
             kind, message, traceback = error[:3]
-            again_ms = error[3] if len(error) > 3 else 0
-            place = len(c.keys)
+            again_ms, lacks = error[3:] if len(error) > 4 else ((*error[3:], 0)[0], ())
             c.errors.append(
-                events.AttemptError(index=place, type=kind, message=message, traceback=traceback, again_ms=again_ms)
+                events.AttemptError(
+                    index=len(c.keys),
+                    type=kind,
+                    message=message,
+                    traceback=traceback,
+                    again_ms=again_ms,
+                    lacks=tuple(lacks),
+                )
             )
             c.size += len(error[1]) + len(error[2])
         if self._exit_codes and (code := self._exit_codes.pop((key, attempt), None)) is not None:
@@ -134,9 +141,9 @@ class Reports:
         """Note the exit code of a command, to be reported with its end."""
         self._exit_codes[key, attempt] = code
 
-    def add_entered(self, key: JobKey, attempt: int, entered_us: int) -> None:
-        """Report that an attempt runs, and is not a short one."""
-        self._next.entered.append((key, attempt, entered_us))
+    def add_entered(self, key: JobKey, attempt: int, entered_us: int, pid: int) -> None:
+        """Report that an attempt runs in a process, and is not a short one."""
+        self._next.entered.append((key, attempt, entered_us, pid))
         self._wake.set()
 
     def add_progress(self, key: JobKey, attempt: int, share: int, text: str) -> None:
@@ -292,8 +299,11 @@ class Reports:
     def _entered_event(self, c: _Columns) -> tuple[events.AttemptsEntered, ...]:
         if not c.entered:
             return ()
-        keys, attempts, entered_us = zip(*c.entered, strict=True)
-        return (events.AttemptsEntered(node=self._node, keys=keys, attempts=attempts, entered_us=entered_us),)
+        keys, attempts, entered_us, pids = zip(*c.entered, strict=True)
+        entered = events.AttemptsEntered(
+            node=self._node, keys=keys, attempts=attempts, entered_us=entered_us, pids=pids
+        )
+        return (entered,)
 
     def _ended_event(self, c: _Columns) -> tuple[events.AttemptsEnded, ...]:
         if not c.keys:

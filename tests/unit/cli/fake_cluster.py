@@ -21,6 +21,7 @@ from kos_ray.model.views import (
     NodeStanding,
     NodeView,
     SchedulingView,
+    StoryLine,
 )
 from kos_ray.model.windows import Windows
 from kos_ray.spec.lower import Draft
@@ -56,6 +57,8 @@ class World:
         #: jobs that `jobs` and `views` know, newest first; empty: those of the drafts
         self.views: list[JobView] = []
         self.events: list[EventView] = []
+        #: what happened to jobs, by key
+        self.stories: dict[int, list[StoryLine]] = {}
         #: how nodes stand, look after look
         self.standings = [[NodeStanding(id=NODE.id, name=NODE.name, labels=(("zone", "a"),), free=NODE.resources)]]
         #: what a job has printed, look after look: an attempt's from its beginning on
@@ -161,6 +164,9 @@ class FakeClient:
         if not found and since_seq and limit == 1_000:
             raise KeyboardInterrupt  # whoever follows waits for ever
         return found
+
+    def stories(self, keys: Sequence[JobKey]) -> list[list[StoryLine]]:
+        return [self._world.stories.get(key, []) for key in keys]
 
     def _act(self, what: str, refs: Sequence[str], *more: Any) -> int:
         self._world.calls.append((what, list(refs), *more))

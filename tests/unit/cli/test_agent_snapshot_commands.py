@@ -18,6 +18,7 @@ from kos_ray.model.agents import AgentsSaid
 from kos_ray.model.errors import KosError, Refused
 from kos_ray.model.events import AttemptsEntered, CheckpointsStored
 from kos_ray.model.payload import inline
+from kos_ray.model.views import JobView
 from tests.unit.engine.engine_build import NODE
 
 
@@ -67,6 +68,9 @@ class Caller(Remembering):
 
     def agent_uses(self) -> dict[int, dict[str, int]]:
         return {}
+
+    def views_of(self, _keys: list[int]) -> list[JobView]:
+        return []
 
 
 @pytest.fixture

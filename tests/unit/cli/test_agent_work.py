@@ -89,7 +89,8 @@ class Here(Queueing):
         band = job.entry.spec.band if job else 3
         state = job.state.name.lower() if job else "succeeded"
         spec = {"type": "writer.add", "receiver": "writer", "namespace": "default"}
-        return JobView(id=f"j{key}", key=key, band=band, state=state, **spec)
+        pid = 42 if key == self.carrier.key else 0
+        return JobView(id=f"j{key}", key=key, band=band, state=state, pid=pid, **spec)
 
     def jobs(self, *, state: str, namespace: str, limit: int) -> list[JobView]:
         assert (state, namespace) == ("held", "default")
@@ -132,7 +133,9 @@ def test_top_shows_each_with_its_messages_and_what_it_uses(kos: Kos, here: Here)
 
 def test_get_shows_it_as_well(kos: Kos, here: Here) -> None:
     assert "42 % of a core, 30.0 MiB; measured" in kos("agent", "get", "writer")[1]
-    assert json.loads(kos("agent", "get", "writer", "--json")[1])["memory"] == 30 * MEBIBYTE
+    assert "attempt 1, process 42" in kos("agent", "get", "writer")[1]
+    found = json.loads(kos("agent", "get", "writer", "--json")[1])
+    assert (found["memory"], found["pid"]) == (30 * MEBIBYTE, 42)
 
 
 def test_the_tasks_of_an_agent_are_its_queue(kai: Kos, here: Here) -> None:

@@ -1,6 +1,7 @@
 """`kos events`, `kos graph`, `kos top`, and `kaictl`."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from fake_cluster import WORKFLOW, Kos, World, record
@@ -8,7 +9,7 @@ from fake_cluster import WORKFLOW, Kos, World, record
 from kos_ray.cli import live
 from kos_ray.model.ids import JobKey
 from kos_ray.model.job import JobState
-from kos_ray.model.views import JobView
+from kos_ray.model.views import JobView, StoryLine
 
 
 @pytest.fixture
@@ -86,6 +87,28 @@ def test_graphs(kos: Kos, world: World) -> None:
     assert kos("graph")[0] == 2
     assert kos("graph", "w", "--live")[0] == 2
     assert kos("graph", "absent")[0] == 4
+
+
+def test_delegation_is_asked_of_the_cluster(kos: Kos, world: World) -> None:
+    spec = {"namespace": "default", "state": "succeeded"}
+    asked = JobView(id="m", key=JobKey(6), name="summary", type="writer.work", **spec)
+    child = JobView(id="n", key=JobKey(7), name="check", type="critic.work", parent="m", **spec)
+    world.views = [child, asked, *workflow()]
+    assigned = StoryLine(seq=1, at_us=1, what="assigned", by="ann", reason="least_delay")
+    ended = StoryLine(seq=2, at_us=2, what="succeeded")
+    world.stories = {6: [assigned, ended], 7: [replace(assigned, by="eve"), ended]}
+    code, out, _ = kos("graph", "summary", "--delegation")
+    assert code == 0
+    assert out.splitlines() == [
+        "summary  succeeded",
+        "├─ ann (least delay): succeeded",
+        "└─ check  succeeded",
+        "   └─ eve (least delay): succeeded",
+    ]
+    found = json.loads(kos("graph", "summary", "--delegation", "--json")[1])
+    assert (found["job"], found["steps"][0]["agent"], found["children"][0]["steps"][0]["agent"]) == ("m", "ann", "eve")
+    assert kos("graph", "--delegation")[0] == 2
+    assert kos("graph", "absent", "--delegation")[0] == 4
 
 
 def test_the_live_graph_has_the_parents_of_what_lives(kos: Kos, world: World) -> None:

@@ -7,8 +7,7 @@ from engine_build import NODE, array
 from test_engine_agents import CARRIER, Keeper
 
 from kos_ray.engine.agents import plain_agents
-from kos_ray.engine.inbox import AgentWish
-from kos_ray.engine.relatives import DEPTH_MAX, FAN_OUT_MAX
+from kos_ray.engine.inbox import AgentWish, SettingsWish
 from kos_ray.journal.verify import verify
 from kos_ray.model.agents import Agent, AgentsSaid, Phase
 from kos_ray.model.dispatch import To
@@ -16,7 +15,9 @@ from kos_ray.model.errors import Refused
 from kos_ray.model.events import AttemptsEntered
 from kos_ray.model.ids import JobKey
 from kos_ray.model.job import AttemptEnd, Carries, JobState, Spec
+from kos_ray.model.policy import Policy
 from kos_ray.scheduler.agents import phase
+from kos_ray.spec.policies import parse_words
 
 MESSAGE = Spec(entry="add", to=To(role="counts"), type="counts.add")
 
@@ -24,6 +25,10 @@ MESSAGE = Spec(entry="add", to=To(role="counts"), type="counts.add")
 def agent(name: str, **fields: Any) -> Agent:
     spec = replace(CARRIER, carries=Carries(name=name), resources=CARRIER.resources)
     return Agent(name=name, spec=spec, methods=("add",), **({"roles": ("counts",)} | fields))
+
+
+def child(name: str, parent: str) -> Agent:
+    return agent(name, kind="cascading", parent=parent)
 
 
 class Office(Keeper):
@@ -91,15 +96,43 @@ def test_a_cycle_of_starts_is_refused_and_named() -> None:
 def test_cascades_have_an_end() -> None:
     hands = Office()
     hands.register(agent("g0"))
-    for number in range(1, DEPTH_MAX):
-        assert not isinstance(hands.register(agent(f"g{number}", kind="cascading", parent=f"g{number - 1}")), Refused)
-    deep = hands.register(agent("deep", kind="cascading", parent=f"g{DEPTH_MAX - 1}"))
-    assert f"at most {DEPTH_MAX} generations" in str(deep)
-    for number in range(FAN_OUT_MAX - 1):
-        hands.register(agent(f"s{number}", kind="cascading", parent="g0"))
-    assert f"at most {FAN_OUT_MAX} agents" in str(hands.register(agent("wide", kind="cascading", parent="g0")))
+    for number in range(1, Policy().agent_depth_max):
+        assert not isinstance(hands.register(child(f"g{number}", f"g{number - 1}")), Refused)
+    assert "at most 8 generations" in str(hands.register(child("deep", "g7")))
+    for number in range(Policy().agent_children_max - 1):
+        assert not isinstance(hands.register(child(f"s{number}", "g0")), Refused)
+    assert "at most 32 agents" in str(hands.register(child("wide", "g0")))
     assert "a parent that is registered" in str(hands.register(agent("lost", kind="cascading", parent="nobody")))
     assert "kos agent start" in str(hands.register(agent("early", kind="cascading", parent="g1"), "start"))
+
+
+def test_cascades_end_where_the_settings_say() -> None:
+    hands = Office()
+
+    def set_(*words: str) -> None:
+        hands.engine.wish(SettingsWish(words[0], parse_words([*words])), hands.answers.append)
+        hands.tick()
+
+    set_("max_agent_depth=2", "max_agent_children=1")
+    hands.register(agent("g0"))
+    assert not isinstance(hands.register(child("g1", "g0")), Refused)
+    assert "at most 2 generations of agents (max_agent_depth), found g2 <- g1 <- g0" in str(
+        hands.register(child("g2", "g1"))
+    )
+    wide = "agent g0: expected at most 1 agents that come of it (max_agent_children), found 2 with s1: remove one"
+    assert wide in str(hands.register(child("s1", "g0")))
+    set_("max_agent_depth=3", "max_agent_children=2")  # from the next registration on
+    for one in (child("g2", "g1"), child("s1", "g0")):
+        assert not isinstance(hands.register(one), Refused)
+    assert "at most 3 generations" in str(hands.register(child("g3", "g2")))
+    assert "at most 2 agents" in str(hands.register(child("s2", "g0")))
+    set_("max_agent_depth=1", "max_agent_children=0")
+    there = AgentWish("again", "register", "default\0g2", replace(child("g2", "g1"), skills=("new",)), replace=True)
+    hands.engine.wish(there, hands.answers.append)
+    hands.tick()
+    assert not isinstance(hands.answers[-1], Refused), "who is there stays, and can be changed"
+    assert "at most 1 generations" in str(hands.register(child("s2", "g0")))
+    assert verify(hands.journal).differences == ()
 
 
 def test_what_an_agent_has_earned_is_shown_and_refused_twice() -> None:

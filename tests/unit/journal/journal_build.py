@@ -72,9 +72,13 @@ def launch(*keys: int, node: str = "a", attempt: int = 1) -> d.Launch:
     return d.Launch(node=NodeId(node), kind=KIND, slots=1, keys=keys, attempts=(attempt,) * len(keys))
 
 
-def entered(*keys: int, node: str = "a", attempt: int = 1, at: int = 11) -> e.AttemptsEntered:
+def entered(*keys: int, node: str = "a", attempt: int = 1, at: int = 11, pid: int = 0) -> e.AttemptsEntered:
     return e.AttemptsEntered(
-        node=NodeId(node), keys=keys, attempts=(attempt,) * len(keys), entered_us=(at,) * len(keys)
+        node=NodeId(node),
+        keys=keys,
+        attempts=(attempt,) * len(keys),
+        entered_us=(at,) * len(keys),
+        pids=(pid,) * len(keys) if pid else (),
     )
 
 

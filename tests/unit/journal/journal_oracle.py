@@ -73,14 +73,15 @@ class Oracle:
             self.nodes[event.node] = False
 
     def AttemptsEntered(self, event: e.AttemptsEntered) -> None:  # noqa: N802
-        for key, attempt, at in zip(event.keys, event.attempts, event.entered_us, strict=True):
+        pids = event.pids or (0,) * len(event.keys)
+        for key, attempt, at, pid in zip(event.keys, event.attempts, event.entered_us, pids, strict=True):
             job = self.current(key, attempt)
             if job is None or event.node in self.lost or job.entered_us:
                 continue
             if job.state is S.LAUNCHED:
-                job.state, job.entered_us = S.RUNNING, at
+                job.state, job.entered_us, job.pid = S.RUNNING, at, pid
             elif job.state is S.STOPPING:
-                job.entered_us = at
+                job.entered_us, job.pid = at, pid
 
     def AttemptsEnded(self, event: e.AttemptsEnded) -> None:  # noqa: N802
         errors = {x.index: (x.type, x.message, x.traceback) for x in event.errors}

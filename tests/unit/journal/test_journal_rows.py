@@ -100,7 +100,9 @@ class Chaos:
         found = list(dict.fromkeys(self.reported()))
         at = tuple(self.rng.randint(1, 9) for _ in found)
         keys, attempts = tuple(k for k, _ in found), tuple(a for _, a in found)
-        return [e.AttemptsEntered(node=self.rng.choice(NODES), keys=keys, attempts=attempts, entered_us=at)]
+        pids = tuple(self.rng.randint(1, 9) for _ in found) if self.rng.random() < 0.5 else ()
+        node = self.rng.choice(NODES)
+        return [e.AttemptsEntered(node=node, keys=keys, attempts=attempts, entered_us=at, pids=pids)]
 
     def end(self):
         found, rng = self.reported(), self.rng
@@ -210,8 +212,9 @@ def test_a_job_from_submission_to_result():
     story.add(launch(1, 2))
     assert story.state(1) is S.LAUNCHED
     assert story.row(1)["launched_us"] == story.now
-    story.add(entered(1))
+    story.add(entered(1, pid=77))
     assert [story.state(1), story.state(2)] == [S.RUNNING, S.LAUNCHED]
+    assert story.row(1)["pid"] == 77
     story.add(ended(1, 2), finish(1, 2))
     row = story.row(2)
     assert row["state"] == S.SUCCEEDED

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import pickle
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -173,6 +174,43 @@ def test_what_json_has_not_is_refused_for_good(send: Callable[..., None], tmp_pa
         assert raised.value.final
     send(None, inline(pickled), file="{id}.pkl")
     assert [one.name for one in (tmp_path / "results").iterdir()] == ["j_1.pkl"]
+
+
+def set_of_a_tuple_that_nobody_can_hash() -> bytes:
+    """Forty pairs of pairs: its hash is asked for 2**40 times."""
+    body = pickle.dumps(doubled(40, tuple), 3)[2:-1]  # without its head and its end
+    return b"\x80\x05\x8f(" + body + b"\x90."
+
+
+#: the place of one thing that is remembered is so large that what remembers them takes 32 GiB
+MEMO_BOMB = b"\x80\x05Nr" + (2**31 - 1).to_bytes(4, "little") + b"."
+#: a tuple in a tuple, so deep that no stack is long enough for its hash
+DEEP_TUPLE = b"\x80\x05\x8f()" + b"\x85" * 300_000 + b"\x90."
+BOMBS = {
+    "memory": (MEMO_BOMB, "takes more than 1024 MiB of memory when it is read"),
+    "time": (set_of_a_tuple_that_nobody_can_hash(), "takes more than 1 s of processor time when it is read"),
+    "stack": (DEEP_TUPLE, "cannot be read .*killed by signal 11"),
+    "half of one": (b"\x80\x05]", "cannot be read .*EOFError"),
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_bomb_goes_off_in_a_process_of_its_own_and_the_job_is_named(
+    send: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bomb: str
+) -> None:
+    pickled, told = BOMBS[bomb]
+    monkeypatch.setattr("kos_ray.runtime.results._CPU_S", 1)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    ref = FileBlobStore(tmp_path / "blobs", max_bytes=1 << 30).put([pickled])
+    for said in ({"file": "{id}.json"}, {"url": "http://127.0.0.1:1/"}):
+        large = len(pickled) > INLINE_LIMIT
+        if large and "url" in said:
+            continue  # it is refused for its size
+        with pytest.raises(NotDelivered, match=f"^the result of job j/1 {told}") as raised:
+            send(None, referring(ref) if large else inline(pickled), **said)
+        assert raised.value.final
+    assert not list((tmp_path / "results").iterdir()), "nothing half done is left"
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 256 * 1024, "KiB in this process"
 
 
 def test_half_of_a_surrogate_pair_is_no_text(send: Callable[..., None]) -> None:

@@ -1,5 +1,6 @@
 """Whom a message is given to, what is recorded of it, and what becomes of one that nobody takes."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,13 +8,14 @@ import pytest
 from kos_ray.model import decisions as d
 from kos_ray.model.agents import AgentSet, AgentVerified, Phase
 from kos_ray.model.dispatch import Needs, To, declined_of, less
-from kos_ray.model.events import CancelRequested, HoldRequested, PriorityChanged
-from kos_ray.model.ids import JobKey
+from kos_ray.model.events import CancelRequested, HoldRequested, NodesJoined, PriorityChanged
+from kos_ray.model.ids import JobKey, NodeId
 from kos_ray.model.job import AttemptEnd, JobState
 from kos_ray.model.reasons import Reason
 from kos_ray.scheduler.explain import explain, why
+from kos_ray.scheduler.needs import unmet
 from kos_ray.scheduler.skill import UNKNOWN, Skill
-from tests.properties.crews import Crews, crew_agent
+from tests.properties.crews import NODE, Crews, crew_agent
 
 
 def choice(crews: Crews, key: int) -> d.Assign:
@@ -347,6 +349,46 @@ def test_it_starts_when_those_run_that_go_before_it() -> None:
     crews.start("base")
     crews.ready("next")
     assert crews.phase("next") is Phase.RUNNING
+
+
+def test_what_its_starts_found_missing_is_named_until_it_runs() -> None:
+    crews = Crews(crew_agent("a"), start=False)
+    crews.start("a", ready=False)
+    key = crews.carrier("a").key
+
+    def fails(*lacks: str) -> tuple[str, str]:
+        event = crews.ended(key, AttemptEnd.FAILED)
+        crews.step(replace(event, errors=(replace(event.errors[0], lacks=lacks),)))
+        found = explain(crews.state, crews.carrier("a"), crews.now_us)
+        return found.reason, found.lacks
+
+    both = "no node has setting TOKEN and file /words (1 node tried)"
+    assert fails("setting TOKEN", "file /words") == ("no_such_setting", both)
+    crews.wait(2)
+    assert fails("file /words") == ("no_such_file", "no node has file /words (1 node tried)")
+    crews.wait(4)
+    assert fails() == ("retry_later", "")
+    crews.wait(8)
+    fails("file /words")
+    crews.wait(16)
+    crews.ready("a")
+    assert crews.standing("a").lacks == {}
+
+
+def test_of_several_nodes_it_is_told_what_none_of_them_has() -> None:
+    crews = Crews(crew_agent("a"))
+    names = [NodeId(name) for name in "xyz"]
+    crews.step(NodesJoined(nodes=tuple(replace(NODE, id=name, name=name) for name in names)))
+    lacks = crews.standing("a").lacks
+
+    def told() -> str:
+        found = unmet(crews.state, crews.carrier("a"), Reason.CRASH_LOOP)
+        return found.text if found else ""
+
+    lacks |= {names[0]: ("setting A", "file b"), names[1]: ("file b",), NodeId("gone"): ("setting C",)}
+    assert told() == "no node has file b (2 of 4 nodes tried)"
+    lacks[names[2]] = ("setting D",)
+    assert told() == "x has no setting A and no file b; y has no file b; z has no setting D (3 of 4 nodes tried)"
 
 
 def test_who_comes_of_an_agent_ends_with_it() -> None:

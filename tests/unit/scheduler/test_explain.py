@@ -36,6 +36,10 @@ CASES = {
             "zone=y|z wanted, zone=x there, zone!=x wanted, zone=x there, a ssd wanted, no ssd there",
         ),
     ),
+    "a model": (
+        ["node a cpu=2 model.small:yes", "submit j cpu=1 on=model.small,model.llama-3"],
+        *("j", "no_such_model", "a model.llama-3 wanted, no model.llama-3 there"),
+    ),
     "a name": (["node a cpu=2", "submit j cpu=1 node=b"], "j", "no_node_matches", "not one of b"),
     "another name": (["node a cpu=2", "submit j cpu=1 not_node=a"], "j", "no_node_matches", "it is not to run there"),
     "cordoned": (["node a cpu=2", "cordon a note=disk", "submit j cpu=1"], "j", "cordoned", "cordoned: disk"),
@@ -107,6 +111,19 @@ def test_the_reason_and_what_a_node_lacks(case: str) -> None:
     assert bool(found.remedy)
     if lacks:
         assert [verdict.lacks for verdict in found.nodes] == [lacks]
+
+
+def test_a_model_that_no_node_has_is_named_with_how_many_were_looked_at() -> None:
+    play = Play()
+    play.do(["node a cpu=2 model.small:yes", "node b cpu=2 model.large:yes"])
+    play.do(["submit j cpu=1 on=model.llama-3 single", "submit k cpu=1 on=model.small,model.large single"])
+    play.do(["submit l cpu=1 on=model.small,fast single"])
+    assert ask(play, "j").lacks == "no node has model llama-3 (2 nodes looked at)"
+    assert ask(play, "k").lacks == "no node has models small and large together (2 nodes looked at)"
+    assert ask(play, "k").reason == "no_such_model"
+    assert (ask(play, "l").reason, ask(play, "l").lacks) == ("no_node_matches", "")
+    play.do(["label b model.llama-3:yes"])
+    assert (ask(play, "j").reason, ask(play, "j").lacks) == ("none", "")
 
 
 def test_how_far_a_gang_is_from_its_start() -> None:

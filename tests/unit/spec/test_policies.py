@@ -112,6 +112,8 @@ def test_nothing_is_what_was_built_in() -> None:
         (["heartbeat_interval=0"], "", "heartbeat_interval: expected a time from 100ms to 1h"),
         (["lease=10ms"], "", "lease: expected a time from 1s to 1d"),
         (["max_concurrent_agents=0"], "", "max_concurrent_agents: "),
+        (["max_agent_depth=0"], "", "max_agent_depth: expected a whole number from 1 to 1000, found 0"),
+        (["max_agent_children=-1"], "", "max_agent_children: expected a whole number from 0 to 1000000, found -1"),
         (["preempt_while_borrowing_from=low"], "", "preempt_while_borrowing_from: expected a known setting"),
         (["preempt_while_borrowing_from=lowest"], "team", "preempt_while_borrowing_from: expected one of critical"),
         (["rebalance=3"], "", "rebalance: expected true, false, or a mapping such as {memory: 90%}, found 3"),
@@ -215,6 +217,8 @@ HISTORIES: dict[str, tuple[str, list[list[str]]]] = {
         [["node n cpu=1", "submit a cpu=1 agent evict=checkpoint"], ["enter a", "pressed n memory=950 a:300"]],
     ),
     # these have tests of their own
+    "max_agent_depth": ("2", []),
+    "max_agent_children": ("1", []),
     "grace": ("1s", []),
     "just_in_time_slack": ("0", []),
     "tiers": ("1/1/1 per 1s", []),
@@ -248,6 +252,8 @@ UNDER_MODEL: dict[str, tuple[Model, str, list[list[str]]]] = {
 #: what is tested elsewhere: a test that sees the setting alone change what is done
 ELSEWHERE = {
     "grace": "tests/unit/spec/test_policies.py::test_grace_is_what_evictions_are_given",
+    "max_agent_depth": "tests/unit/engine/test_engine_dispatch.py::test_cascades_end_where_the_settings_say",
+    "max_agent_children": "tests/unit/engine/test_engine_dispatch.py::test_cascades_end_where_the_settings_say",
     "plugin_deadline": "tests/unit/engine/test_engine_plugins.py::test_a_plugin_that_is_silent_is_disabled_in_time",
     "heartbeat_interval": "tests/unit/runtime/test_node_watch.py::test_nodes_are_looked_at_as_often_as_is_set",
     "default_queue": "tests/unit/cli/test_scheduling.py::test_a_queue_that_is_not_there_is_said",

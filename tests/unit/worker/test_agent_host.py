@@ -20,8 +20,8 @@ class Counter:
 
 
 def living(saves: list[Any], **carries: Any) -> Life:
-    line = SimpleNamespace(gone=False, for_good=False)
-    context = SimpleNamespace(packed=dict, snapshot=lambda state, why: saves.append(state))
+    line = SimpleNamespace(gone=False, for_good=False, stop_grace_ms=lambda *_: 9_000)
+    context = SimpleNamespace(key=1, attempt=1, packed=dict, snapshot=lambda state, why: saves.append(state))
     found: Any = Life
     life: Life = found(Counter, Carries(name="counter", **carries), 9_000, line, context, None)
     life.instance = Counter()
