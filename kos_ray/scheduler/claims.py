@@ -19,7 +19,6 @@ from kos_ray.model.resources import Resources, add
 from kos_ray.scheduler.fit import deficit, near_nodes, wanted_kind
 from kos_ray.scheduler.jobs import OVERDUE, Job, JobClass
 from kos_ray.scheduler.models import estimate_of, expected_us
-from kos_ray.scheduler.rooms import room_of
 from kos_ray.scheduler.sites import Sites
 from kos_ray.scheduler.state import Ends, NodeState, State
 
@@ -66,23 +65,28 @@ class Claims:
         #: how often they have changed
         self.changes = 0
         self._kept: dict[NodeId, Hashable] = {}
-        self._kept_at = 0
+        #: nodes of which that has changed since
+        self._stale: set[NodeId] = set()
 
     def add(
         self, node: NodeState, job_class: JobClass, key: JobKey, ready: Ready, resources: Resources | None = None
     ) -> None:
         """Keep a node for a job, or so much of it for its gang."""
         wanted = resources or wanted_kind(self._state, job_class).resources
-        self.changes += 1
+        self._changed(node.node.id)
         self.by_node.setdefault(node.node.id, []).append(Claim(node, job_class, wanted, key, ready))
 
     def drop(self, node: NodeId, key: JobKey) -> None:
         """The job has its room."""
         others = [claim for claim in self.by_node[node] if claim.key != key]
         if len(others) < len(self.by_node[node]):
-            self.changes += 1
+            self._changed(node)
             self.by_node[node] = others
             self._state.rooms.touched[node] = self._state.nodes[node]
+
+    def _changed(self, node: NodeId) -> None:
+        self.changes += 1
+        self._stale.add(node)
 
     def names(self) -> dict[NodeId, Hashable]:
         """What each node is claimed for: as long as that stays the same, so does what the claims let start there."""
@@ -94,13 +98,13 @@ class Claims:
 
     def kept(self) -> Mapping[NodeId, Hashable]:
         """What is kept on each node by now, and for whom: all that a search for victims goes by."""
-        if self._kept_at != self.changes:
-            self._kept_at = self.changes
-            self._kept = {
-                node_id: frozenset((claim.key, claim.resources) for claim in claims)
-                for node_id, claims in self.by_node.items()
-                if claims
-            }
+        if self._stale:
+            self._kept = dict(self._kept)  # whoever has asked before keeps what it was told
+            for node_id in self._stale:
+                self._kept[node_id] = frozenset((claim.key, claim.resources) for claim in self.by_node[node_id])
+                if not self.by_node[node_id]:
+                    del self._kept[node_id]
+            self._stale.clear()
         return self._kept
 
     def _overdue(self, node_id: NodeId, claims: list[Claim]) -> int:
@@ -185,7 +189,7 @@ class Claims:
 
 def room_at(state: State, node: NodeState, at_us: int) -> dict[str, int]:
     """What a node could give at an instant by declared run times, if nothing else started there."""
-    room = room_of(node)
+    room = dict(state.rooms.room(node))
     for end, resources in _ends(state, node).declared:
         if end > at_us:
             break
@@ -193,9 +197,12 @@ def room_at(state: State, node: NodeState, at_us: int) -> dict[str, int]:
     return room
 
 
-def length_us(state: State, job: Job) -> int:
-    """For how long a job is taken to run where it is to be over before a claim, 0 where nobody knows."""
-    run_us = expected_us(state, job.entry)
+def length_us(state: State, job: Job, gang_us: int | None = None) -> int:
+    """For how long a job is taken to run where it is to be over before a claim, 0 where nobody knows.
+
+    `gang_us`: see `Claims.times`.
+    """
+    run_us = expected_us(state, job.entry) if gang_us is None else gang_us
     if run_us:
         return run_us
     found = estimate_of(state, job)
@@ -223,7 +230,7 @@ def _forecast_counts(claim: Claim, job: Job) -> bool:
 
 def ready_at(state: State, node: NodeState, wanted: Resources, now_us: int) -> Ready:
     """When a vector fits on a node, by what is declared and learnt of what runs there."""
-    free = room_of(node)
+    free = state.rooms.room(node)
     if wanted.fits(free):
         return Ready(now_us, now_us)
     ends = _ends(state, node)
@@ -233,7 +240,7 @@ def ready_at(state: State, node: NodeState, wanted: Resources, now_us: int) -> R
     return Ready(ready_us, _fits_at(free, wanted, ends.likely, now_us))
 
 
-def _fits_at(room: dict[str, int], wanted: Resources, ends: list[tuple[int, Resources]], now_us: int) -> int:
+def _fits_at(room: Mapping[str, int], wanted: Resources, ends: list[tuple[int, Resources]], now_us: int) -> int:
     free = dict(room)
     for end, resources in ends:
         if end == NEVER_US:

@@ -23,7 +23,6 @@ from kos_ray.scheduler.claims import NEVER_US, Claims
 from kos_ray.scheduler.fit import wanted_kind
 from kos_ray.scheduler.jobs import Job, JobClass
 from kos_ray.scheduler.rights import Rights
-from kos_ray.scheduler.rooms import room_of
 from kos_ray.scheduler.sites import Sites
 from kos_ray.scheduler.state import NodeState, State
 from kos_ray.scheduler.targets import Targets, settings_of
@@ -221,7 +220,7 @@ class Search:
 
     def _room_to_come(self, node: NodeState, claimer: Job) -> dict[str, int]:
         """What a node has for a claimer once those asked have gone, and others have come."""
-        free = room_of(node)
+        free = dict(self._state.rooms.room(node))
         for job in self._going.get(node.node.id, ()):
             add(free, job.kind.resources, 1)
         for claim in self._claims.by_node.get(node.node.id, ()):

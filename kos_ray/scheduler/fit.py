@@ -1,6 +1,6 @@
 """How well a node fits, and why none does."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -89,7 +89,8 @@ def _of_shapes(state: State, shapes: frozenset[Resources]) -> list[NodeState]:
     """The nodes of these shapes; one list for all kinds that fit the same ones."""
     found = state.of_shapes.get(shapes)
     if found is None:
-        found = [node for node in state.nodes.values() if state.rooms.shape_of(node) in shapes]
+        among = set().union(*(state.rooms.shapes[shape] for shape in shapes))
+        found = [node for node_id, node in state.nodes.items() if node_id in among]
         state.of_shapes[shapes] = found
     return found
 
@@ -162,9 +163,8 @@ def pausing(node: NodeState, kind: SlotKind, now_us: int) -> bool:
     return bool(node.taken) and node.taken.get(kind, (0, 0))[0] > now_us
 
 
-def leftover(node: NodeState, kind: SlotKind) -> float:
+def leftover(node: NodeState, wanted: Mapping[str, int]) -> float:
     """Best fit: the shares of the node that stay free after one more slot, summed over what is asked, CPU and GPU."""
-    wanted = dict(kind.resources.amounts)
     left = 0.0
     for name, amount in node.node.resources.amounts:
         if name in wanted or name in ("CPU", "GPU"):

@@ -15,7 +15,6 @@ from kos_ray.scheduler.claims import NEVER, Claims, Ready, ready_at
 from kos_ray.scheduler.evict import Search
 from kos_ray.scheduler.fit import usable
 from kos_ray.scheduler.jobs import Gang, Job
-from kos_ray.scheduler.models import expected_us
 from kos_ray.scheduler.packing import Beside, Let, Packing, Placement, Shape, assigned, counted, shape_of
 from kos_ray.scheduler.queues import first_ready, take_first
 from kos_ray.scheduler.sites import Sites, matches
@@ -109,8 +108,7 @@ class GangTurns:
 
     def _let(self, gang: Gang, head: JobKey) -> Let:
         site = self._site(gang)
-        lengths = [expected_us(self._state, entry) for entry in {job.entry for job in gangs.ready(self._state, gang)}]
-        longest_us = max(lengths) if all(lengths) else 0
+        longest_us = gangs.longest_us(self._state, gang)
 
         def let(node: NodeState, shape: Shape) -> int:
             wanted = shape.kind.resources

@@ -19,6 +19,7 @@ from kos_ray.model.ids import JobKey
 from kos_ray.model.job import JobState
 from kos_ray.model.reasons import Reason
 from kos_ray.scheduler.jobs import Gang, Job
+from kos_ray.scheduler.models import expected_us
 from kos_ray.scheduler.queues import class_named, queue, reclass
 from kos_ray.scheduler.state import State
 
@@ -51,6 +52,12 @@ def active(state: State, gang: Gang) -> list[Job]:
     """Its members that run and were not asked to stop, by rank."""
     ended = state.todo.ended
     return [job for job in jobs(state, gang) if job.state in _RUNS and job.key not in ended]
+
+
+def longest_us(state: State, gang: Gang) -> int:
+    """The longest that a member that waits is expected to run, 0 where nobody knows."""
+    lengths = [expected_us(state, entry) for entry in {job.entry for job in ready(state, gang)}]
+    return max(lengths) if all(lengths) else 0
 
 
 def is_spare(state: State, job: Job) -> bool:

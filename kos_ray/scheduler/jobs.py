@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from kos_ray.model.dependency import Ended, Rule
 from kos_ray.model.events import JobDependency
@@ -15,6 +15,7 @@ from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import Resources
 from kos_ray.model.where import ANYWHERE, Where
 from kos_ray.scheduler.learnt import UNKNOWN, Estimate
+from kos_ray.scheduler.rooms import shelf_of
 
 if TYPE_CHECKING:
     from kos_ray.scheduler.state import Lane
@@ -64,7 +65,8 @@ class Rest:
     kept: Mapping[NodeId, Hashable]
 
 
-class Parked(NamedTuple):
+@dataclass(slots=True)
+class Parked:
     """A head that had no room, and what that depended on; see `parking.py`."""
 
     head: JobKey
@@ -86,7 +88,7 @@ class JobClass:
 
     __slots__ = (
         *("account", "agent", "band", "demanding", "demands", "kind", "kinds", "name", "order", "parked", "plugin"),
-        *("ranked", "ready", "rests", "rotates", "special", "where", "why"),
+        *("ranked", "ready", "rests", "rotates", "size", "special", "where", "why"),
     )
 
     def __init__(self, name: ClassKey, account: str, *, ranked: bool, plugin: str = "", rotates: bool = False) -> None:
@@ -94,6 +96,8 @@ class JobClass:
         self.band = name.band
         self.order = name.order
         self.kind = name.kind
+        #: on which shelf a node stands that has just as much room as its jobs need
+        self.size = shelf_of(name.kind.resources)
         self.demands = name.demands
         self.demanding = name.demands != NO_DEMANDS
         #: the agent that handles its jobs, "" where they are no messages

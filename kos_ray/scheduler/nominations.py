@@ -12,7 +12,6 @@ from kos_ray.model.ids import NodeId
 from kos_ray.model.resources import Resources
 from kos_ray.scheduler.fit import wanted_kind
 from kos_ray.scheduler.jobs import Gang
-from kos_ray.scheduler.rooms import room_of
 from kos_ray.scheduler.sites import Sites
 from kos_ray.scheduler.state import State
 
@@ -38,4 +37,4 @@ def of_no_use(state: State, sites: Sites, may_start_there: Callable[[Gang], bool
 
 def _has(state: State, room: Mapping[NodeId, Resources]) -> bool:
     """Whether the nodes could give so much now."""
-    return all(resources.fits(room_of(state.nodes[node_id])) for node_id, resources in room.items())
+    return all(resources.fits(state.rooms.room(state.nodes[node_id])) for node_id, resources in room.items())

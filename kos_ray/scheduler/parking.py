@@ -5,19 +5,37 @@ some node has more to give than it needs. What counts are the nodes that have ch
 those only which have enough: known at once for all classes of a size. Derived; in no snapshot.
 """
 
+from collections.abc import Callable, Sequence
+from enum import Enum
+
 from kos_ray.model.ids import JobKey, NodeId
 from kos_ray.model.reasons import Reason
-from kos_ray.model.resources import Resources
 from kos_ray.scheduler.claims import Claims, length_us
-from kos_ray.scheduler.jobs import Parked, Rest
+from kos_ray.scheduler.gangs import longest_us
+from kos_ray.scheduler.jobs import JobClass, Parked
 from kos_ray.scheduler.packing import shape_of
-from kos_ray.scheduler.rooms import Index, Rooms, Shelf, room_of, shelf_of
+from kos_ray.scheduler.rooms import Index, Rooms, Shelf
 from kos_ray.scheduler.slots import ahead_lanes
 from kos_ray.scheduler.state import NodeState, State
 from kos_ray.scheduler.targets import Targets
-from kos_ray.scheduler.turns import Turn
+from kos_ray.scheduler.turns import Heads, Turn
 
+_NOBODY: Sequence[NodeState] = ()
+#: changes of nodes
+_MUCH = 64
 _ROOM_WANTED = (Reason.NO_ROOM, Reason.GANG_NO_ROOM)
+
+
+class _Look(Enum):
+    """What has become of a parked head."""
+
+    AWAKE = 0
+    #: it waits for room, and may have no victims
+    WAITS = 1
+    #: its search for victims would be in vain again
+    RESTS = 2
+    #: it is to be done in another pass
+    TO_SEARCH = 3
 
 
 class Parking:
@@ -29,9 +47,12 @@ class Parking:
         self._claims = claims
         self._targets = targets
         self._changed: dict[Index, _Changed] = {}
-        #: what nodes have at a position
-        self._rooms: dict[NodeId, dict[str, int]] = {}
-        self._rooms_at = -1
+        #: since when the first of all that are parked has looked at no change
+        at = [found.parked.position for found in state.classes.values() if found.parked is not None]
+        self._oldest = min(filter(state.rooms.knows, at), default=state.rooms.position)
+        #: by size: whether there may be room for it on nodes that somebody claims; and on what that depends
+        self._claimed: dict[Shelf, bool] = {}
+        self._claimed_at = (-1, -1)
 
     def park(self, turn: Turn, *, searches: bool) -> None:
         """A head has no room; `searches`: it may have victims."""
@@ -43,13 +64,13 @@ class Parking:
         if rest is not None and rest.until_us <= self._now_us:
             rest = None
         position = rest.position if rest is not None else state.rooms.position
-        job_class.parked = Parked(turn.head, position, self._run_us(turn.head), searches, rest)
+        job_class.parked = Parked(turn.head, position, self._run_us(job_class, turn.head), searches, rest)
 
     def set_aside(self, turn: Turn) -> None:
         """The same for a job for which room is being made, and that has found none elsewhere."""
         self._state.aside.pop(turn.head, None)
         if turn.head in self._state.making and not turn.job_class.name.gang and self._waits_for_room(turn):
-            position, run_us = self._state.rooms.position, self._run_us(turn.head)
+            position, run_us = self._state.rooms.position, self._run_us(turn.job_class, turn.head)
             self._state.aside[turn.head] = Parked(turn.head, position, run_us, searches=False, rest=None)
 
     def forget_placed(self) -> None:
@@ -71,80 +92,113 @@ class Parking:
             return self._state.aside.get(turn.head) if turn.head in self._state.making else None
         return turn.job_class.parked
 
-    def stays(self, turn: Turn, *, searches: bool) -> bool:
+    def stays(self, job_class: JobClass, head: JobKey, parked: Parked, *, searches: bool) -> bool:
         """Whether a head is still parked. When time may change that is told as it is for searches."""
-        job_class, state, parked = turn.job_class, self._state, self.parked(turn)
-        if parked is None:
+        found = self._look(job_class, head, parked, searches=searches)
+        if found is not _Look.AWAKE:
+            self._pass_over(parked, found)
+        return found is not _Look.AWAKE
+
+    def all_stay(self, heads: Heads, may_help: Callable[[JobClass], bool]) -> bool:
+        """The same of many heads at once; where one of them is not, nothing is known of the others.
+
+        Where much has changed somebody is sure to be awake: then it is not asked, as all would be looked at twice.
+        """
+        if self._state.rooms.position - self._oldest > _MUCH:
             return False
-        head, position, run_us, _, rest = parked
-        if head != turn.head or searches is not parked.searches or state.taken_nodes or run_us != self._run_us(head):
-            return False
-        by_room = state.rooms.by_room()
-        # nodes have come, or marks or settings have changed: whatever was known does not hold
-        anew = not state.rooms.knows(position) or self._may_queue_ahead(turn)
-        if anew or self._may_start(turn, position, by_room):
-            return False
-        if searches and not self._rests(turn, position, rest):
-            if not self._targets.exhausted():
+        found: list[tuple[Parked, _Look]] = []
+        queued = self._state.jobs
+        for job_class, head in heads:
+            parked = job_class.parked
+            if parked is None or queued[head].queued is not job_class:
                 return False
-            rest = None  # others searched enough for one pass: it is to be done in another one
-        # what has changed by now was of no help
-        parked = Parked(head, state.rooms.position, run_us, searches, rest)
-        if turn.nominated:
-            state.aside[head] = parked
-        else:
-            job_class.parked = parked
+            look = self._look(job_class, head, parked, searches=may_help(job_class))
+            if look is _Look.AWAKE:
+                return False
+            found.append((parked, look))
+        for parked, look in found:
+            self._pass_over(parked, look)
         return True
 
-    def _rests(self, turn: Turn, position: int, rest: Rest | None) -> bool:
-        """Whether a search for victims would be in vain again."""
-        if rest is None or rest.until_us <= self._now_us:
-            return False
-        index = self._targets.index(turn.job_class)
-        if self._may_search(turn, position, index):
-            return False
-        self._targets.hint(rest.hint_us)
-        return True
+    def _pass_over(self, parked: Parked, look: "_Look") -> None:
+        """What has changed by now was of no help."""
+        parked.position = self._state.rooms.position
+        if look is _Look.TO_SEARCH:
+            parked.rest = None
+        elif look is _Look.RESTS and parked.rest is not None:
+            self._targets.hint(parked.rest.hint_us)
 
-    def _run_us(self, head: JobKey) -> int:
-        return length_us(self._state, self._state.jobs[head])
+    def _look(self, job_class: JobClass, head: JobKey, parked: Parked, *, searches: bool) -> "_Look":
+        """What has become of a head that was parked; nothing is noted."""
+        if searches is not parked.searches or self._is_another(job_class, head, parked):
+            return _Look.AWAKE
+        rest = parked.rest if searches else None
+        if rest is not None and rest.until_us <= self._now_us:
+            rest = None
+        # who could use no node if others gave way has no room there as it is
+        index = self._targets.index(job_class) if rest is not None else self._state.rooms.by_room()
+        nodes = self._holding(index, parked.position, job_class)
+        if nodes and self._may_start(job_class, head, nodes):
+            return _Look.AWAKE
+        if rest is not None and not (nodes and self._may_search(job_class, head, nodes)):
+            return _Look.RESTS
+        if not searches:
+            return _Look.WAITS
+        # others may have searched enough for one pass: it is to be done in another one
+        return _Look.TO_SEARCH if self._targets.exhausted() else _Look.AWAKE
 
-    def _may_start(self, turn: Turn, position: int, by_room: Index) -> bool:
-        """Whether a node that has changed since has room for a head that is not kept for others."""
-        wanted, gang = turn.job_class.kind.resources, turn.job_class.name.gang
+    def _is_another(self, job_class: JobClass, head: JobKey, parked: Parked) -> bool:
+        """Whether what was known of a head does not hold, whatever has changed on which nodes."""
+        if head != parked.head or self._state.taken_nodes:
+            return True
+        # nodes have come, or marks or settings have changed
+        if not self._state.rooms.knows(parked.position) or self._may_queue_ahead(job_class, head):
+            return True
+        return self._length_counts(job_class) and parked.run_us != self._run_us(job_class, head)
+
+    def _run_us(self, job_class: JobClass, head: JobKey) -> int:
+        """For how long a head is taken to run, or the gang that it stands for."""
+        state = self._state
+        gang_us = longest_us(state, state.gang_of[head]) if job_class.name.gang else None
+        return length_us(state, state.jobs[head], gang_us)
+
+    def _length_counts(self, job_class: JobClass) -> bool:
+        """Whether there may be room where others claim it: jobs start there that are over in time."""
+        rooms, changes = self._state.rooms, self._claims.changes
+        if rooms.touched or self._claimed_at != (rooms.position, changes):
+            rooms.by_room()  # takes in what was touched
+            self._claimed_at = rooms.position, changes
+            self._claimed.clear()
+        found = self._claimed.get(job_class.size)
+        if found is None:
+            nodes = [self._state.nodes[node_id] for node_id in self._claims.by_node]
+            found = self._claimed[job_class.size] = bool(rooms.by_room().holding(nodes, job_class.size))
+        return found
+
+    def _may_queue_ahead(self, job_class: JobClass, head: JobKey) -> bool:
+        """Whether a head of short jobs needs no room: it may wait in a lane as well."""
+        mean_us = self._state.jobs[head].entry.mean_us
+        return bool(mean_us) and any(ahead_lanes(self._state, job_class.kind, mean_us))
+
+    def _may_start(self, job_class: JobClass, head: JobKey, nodes: Sequence[NodeState]) -> bool:
+        """Whether one of these nodes has room for a head that is not kept for others."""
+        wanted, gang, rooms = job_class.kind.resources, job_class.name.gang, self._state.rooms
         return any(  # what claims let start of a gang depends on all its members: that is left to its turn
-            wanted.fits(self._room(node)) and (gang or self._claims.times(node, turn.head, wanted, opens=True))
-            for node in self._holding(by_room, position, wanted)
+            wanted.fits(rooms.room(node)) and (gang or self._claims.times(node, head, wanted, opens=True))
+            for node in nodes
         )
 
-    def _may_queue_ahead(self, turn: Turn) -> bool:
-        """Whether a head of short jobs needs no room: it may wait in a lane as well."""
-        estimate_us = self._state.jobs[turn.head].entry.mean_us
-        return any(ahead_lanes(self._state, turn.job_class.kind, estimate_us))
+    def _may_search(self, job_class: JobClass, head: JobKey, nodes: Sequence[NodeState]) -> bool:
+        """Whether on one of these nodes enough may give way."""
+        wanted = job_class.kind.resources
+        return any(self._targets.may_gain(node, head, wanted) for node in nodes)
 
-    def _may_search(self, turn: Turn, position: int, index: Index) -> bool:
-        """Whether on a node that has changed since enough may give way."""
-        wanted = turn.job_class.kind.resources
-        return any(self._targets.may_gain(node, turn.head, wanted) for node in self._holding(index, position, wanted))
-
-    def _holding(self, index: Index, position: int, wanted: Resources) -> list[NodeState]:
+    def _holding(self, index: Index, position: int, job_class: JobClass) -> Sequence[NodeState]:
         """The nodes that have changed since and may have what a class needs."""
         changed = self._changed.get(index)
         if changed is None or position < changed.since:
-            at = [found.parked.position for found in self._state.classes.values() if found.parked]
-            since = min((position, *filter(self._state.rooms.knows, at)))
-            changed = self._changed[index] = _Changed(self._state.rooms, index, since)
-        return changed.holding(position, wanted)
-
-    def _room(self, node: NodeState) -> dict[str, int]:
-        position = self._state.rooms.position
-        if position != self._rooms_at:
-            self._rooms_at = position
-            self._rooms.clear()
-        room = self._rooms.get(node.node.id)
-        if room is None:
-            room = self._rooms[node.node.id] = room_of(node)
-        return room
+            changed = self._changed[index] = _Changed(self._state.rooms, index, min(position, self._oldest))
+        return changed.holding(position, job_class.size)
 
 
 class _Changed:
@@ -163,9 +217,8 @@ class _Changed:
         #: by size: up to which position it was looked at, and which nodes were found
         self._found: dict[Shelf, tuple[int, dict[NodeId, NodeState]]] = {}
 
-    def holding(self, position: int, wanted: Resources) -> list[NodeState]:
+    def holding(self, position: int, size: Shelf) -> Sequence[NodeState]:
         """Which of them have changed since a later position and may hold so much."""
-        size = shelf_of(wanted)
         known = self._found.get(size)
         if known is None:
             gpu, cpu, memory = size
@@ -174,11 +227,11 @@ class _Changed:
         upto, found = known
         if upto < self._rooms.position:
             changed = self._rooms.changed_since(upto) or ()
-            found |= {node.node.id: node for node in self._index.holding(changed, wanted)}
+            for node in changed:
+                found.pop(node.node.id, None)
+            found |= {node.node.id: node for node in self._index.holding(changed, size)}
             self._found[size] = self._rooms.position, found
-        if not found:
-            return []
-        return [node for node in self._index.holding(found.values(), wanted) if self._rooms.has_changed(node, position)]
+        return self._rooms.of_those_changed(found.values(), position) if found else _NOBODY
 
 
 def _of_many_shapes(state: State, turn: Turn) -> bool:

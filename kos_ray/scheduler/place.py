@@ -15,7 +15,7 @@ from kos_ray.scheduler import fgd, gates
 from kos_ray.scheduler.apply import apply_decision
 from kos_ray.scheduler.claims import NEVER, Claims, earliest
 from kos_ray.scheduler.evict import Search
-from kos_ray.scheduler.fit import kinds_of, leftover, roomy_nodes, usable, why_not
+from kos_ray.scheduler.fit import kinds_of, pausing, usable, why_not
 from kos_ray.scheduler.gang_place import GangTurns
 from kos_ray.scheduler.jobs import JobClass
 from kos_ray.scheduler.ledger import launch
@@ -24,11 +24,11 @@ from kos_ray.scheduler.nominations import of_no_use
 from kos_ray.scheduler.parking import Parking
 from kos_ray.scheduler.queues import drop_unused, first_ready, place_in_class, take_first
 from kos_ray.scheduler.recalls import Recalls
-from kos_ray.scheduler.score import in_rotation, liked_best
+from kos_ray.scheduler.score import best_fits, in_rotation, liked_best
 from kos_ray.scheduler.sites import Sites
 from kos_ray.scheduler.slots import Slots, ahead_lanes, ahead_room
 from kos_ray.scheduler.state import NodeState, State
-from kos_ray.scheduler.turns import Turn, Turns, turns_of
+from kos_ray.scheduler.turns import Heads, Turn, Turns, turns_of
 from kos_ray.scheduler.victims import evictions
 
 
@@ -53,7 +53,9 @@ class Pass:
         #: where jobs of a class have started in this pass
         self._last: dict[JobClass, NodeState] = {}
         self._claims_max = min(state.policy.claims_max, len(state.nodes))  # nobody claims a node that is claimed
-        self._claimed, self._compared = 0, False
+        self._claimed = 0
+        #: how often claims had changed when nodes were told of them
+        self._compared = -1
         self._given_up: list[d.Decision] = []
         self._refill_us: int | None = None
 
@@ -68,14 +70,12 @@ class Pass:
         for job_class in self.state.classes.values():
             job_class.why = Reason.NONE
         self._keep_what_was_made()
-        turns = Turns(self.state, self.now_us, idle_kinds.__contains__)
+        turns = Turns(self.state, self.now_us, idle_kinds.__contains__, self._all_stay)
         while (turn := turns.next()) is not None:
             if self._waits_for_others(turn):
                 turns.placed()
                 continue
             if self._passes_over(turn):
-                if not turn.nominated:
-                    turn.job_class.why = Reason.GANG_NO_ROOM if turn.job_class.name.gang else Reason.NO_ROOM
                 turns.pass_over()
                 continue
             turns.bound(turn)
@@ -86,7 +86,7 @@ class Pass:
                 turns.pass_over()
         while self.sites.somebody_came():
             self._follow()
-        self.state.rooms.compare_claims(self.claims.names())
+        self._compare_claims()
         slot_us = slot_end_us(self.state, self.now_us)
         hints = [self._search.targets.retry_us, self._refill_us, self.sites.opens_us, slot_us]
         self.state.retry_us = min((at_us for at_us in hints if at_us is not None), default=None)
@@ -107,16 +107,36 @@ class Pass:
             return turn.head not in self.state.nominated
         return self.state.jobs[turn.head].queued is not turn.job_class
 
+    def _all_stay(self, heads: Heads) -> bool:
+        """Whether nothing has changed for any of these heads, so that none of them needs a turn."""
+        if self._claimed < self._claims_max:
+            return False
+        self._compare_claims()
+        stay = self._parking.all_stay(heads, self._search.may_help)
+        for job_class, _ in heads if stay else ():
+            job_class.why = _no_room(job_class)
+        return stay
+
     def _passes_over(self, turn: Turn) -> bool:
         """Whether nothing has changed for a head that had no room, and no node is to be claimed for it."""
-        if self._parking.parked(turn) is None:
-            return False
         if self._claimed < self._claims_max and not turn.nominated:
             return False
-        if not self._compared:  # once: all heads that claim have done so by then
-            self._compared = True
+        parked = self._parking.parked(turn)
+        if parked is None:
+            return False
+        self._compare_claims()
+        searches = not turn.nominated and self._search.may_help(turn.job_class)
+        if not self._parking.stays(turn.job_class, turn.head, parked, searches=searches):
+            return False
+        if not turn.nominated:
+            turn.job_class.why = _no_room(turn.job_class)
+        return True
+
+    def _compare_claims(self) -> None:
+        """Nodes that are claimed for others than before have changed."""
+        if self._compared != self.claims.changes:
+            self._compared = self.claims.changes
             self.state.rooms.compare_claims(self.claims.names())
-        return self._parking.stays(turn, searches=not turn.nominated and self._search.may_help(turn.job_class))
 
     def _follow(self) -> None:
         """Let those have their turn again that wait to be near others: somebody has come since."""
@@ -203,50 +223,28 @@ class Pass:
             quota = int(self.slots.close_for_quota(kind))
         if not quota:
             return
-        for node in self._best_fits(turn):
-            yield node, min(quota, self._times(node, turn))
+        for node, times in best_fits(self.state, turn, self._last, self._times):
+            yield node, min(quota, times)
             quota = self.slots.quota(kind)
             if not quota:
                 return
 
-    def _best_fits(self, turn: Turn) -> Iterator[NodeState]:
-        """The nodes with room for a new slot, of the tightest ones those first on which it leaves the least over."""
-        kind, job_class = turn.kind, turn.job_class
-        last = self._last.get(job_class)
-        if last is not None and kind is job_class.kind and self._fits_anew(last, kind) and self._let(last, turn):
-            yield last  # it was the tightest, and is tighter now
-        while True:
-            found: list[tuple[float, NodeId]] = []
-            for node in roomy_nodes(self.state, kind, job_class.where):
-                if self._fits_anew(node, kind) and self._let(node, turn):
-                    found.append((leftover(node, kind), node.node.id))
-                    if len(found) == _SCORED:
-                        break
-            if not found:
-                return
-            for number, (_, node_id) in enumerate(sorted(found)):
-                node = self.state.nodes[node_id]
-                if number == 0 or (self._fits_anew(node, kind) and self._let(node, turn)):
-                    if kind is job_class.kind:
-                        self._last[job_class] = node
-                    yield node
+    def _times(self, node: NodeState, turn: Turn) -> int:
+        """How many slots of a turn's kind may be opened on a node."""
+        times = self._fits_anew(node, turn.kind)
+        return times and min(times, self._let(node, turn))
 
-    def _fits_anew(self, node: NodeState, kind: SlotKind) -> bool:
-        """Whether a new slot of a kind can be opened on a node as far as its room goes."""
-        fits = kind.resources.fits(usable(self.state, node, kind)) and fgd.times(node, kind, 1)
-        return bool(fits) and self.slots.can_open(node, kind)
+    def _fits_anew(self, node: NodeState, kind: SlotKind) -> int:
+        """The same as far as its room goes."""
+        if pausing(node, kind, self.now_us):
+            return 0
+        times = kind.resources.times_in(usable(self.state, node, kind), self.slots.slots_left(node, kind))
+        return times and fgd.times(node, kind, times)
 
     def _let(self, node: NodeState, turn: Turn, *, opens: bool = True) -> int:
         """How many jobs of a turn a node, and the claims on it, let start there."""
         most = self.sites.times(node, turn.job_class, turn.kind, turn.head)
         return most and min(most, self.claims.times(node, turn.head, turn.kind.resources, opens=opens))
-
-    def _times(self, node: NodeState, turn: Turn) -> int:
-        """How many slots of a kind may be opened on a node where one may."""
-        kind = turn.kind
-        bound = min(self.slots.slots_left(node, kind), self._let(node, turn))
-        bound = kind.resources.times_in(usable(self.state, node, kind), bound)
-        return max(1, fgd.times(node, kind, bound))
 
     def _take(self, turn: Turn, room: int) -> list[JobKey]:
         """Take up to `room` jobs of a turn out of their queue."""
@@ -394,6 +392,9 @@ class Pass:
         return self._gangs.joining
 
 
+def _no_room(job_class: JobClass) -> Reason:
+    """Why a head waits that has no room."""
+    return Reason.GANG_NO_ROOM if job_class.name.gang else Reason.NO_ROOM
+
+
 _MANY = 1 << 30
-#: nodes that are compared for one start: of the tightest ones that have room
-_SCORED = 8

@@ -110,15 +110,15 @@ class Index:
 
     def tightest(self, nodes: "Iterable[NodeState]", wanted: Resources) -> "list[NodeState]":
         """Which of these nodes may have room for a vector, in the order in which `large_enough` has them."""
-        return sorted(self.holding(nodes, wanted), key=lambda node: (self._at[node.node.id], node.node.id))
+        return sorted(self.holding(nodes, shelf_of(wanted)), key=lambda node: (self._at[node.node.id], node.node.id))
 
-    def holding(self, nodes: "Iterable[NodeState]", wanted: Resources) -> "list[NodeState]":
-        """Which of these nodes may have room for a vector."""
-        gpu, cpu, memory = shelf_of(wanted)
+    def holding(self, nodes: "Iterable[NodeState]", size: Shelf) -> "list[NodeState]":
+        """Which of these nodes may have room for a vector of a size, `shelf_of` it."""
+        gpu, cpu, memory = size
         found = []
         for node in nodes:
-            gpus, size, memories = self._at.get(node.node.id, NOTHING)
-            if gpus >= gpu and size >= cpu and memories >= memory:
+            gpus, cpus, memories = self._at.get(node.node.id, NOTHING)
+            if gpus >= gpu and cpus >= cpu and memories >= memory:
                 found.append(node)
         return found
 
@@ -140,7 +140,7 @@ class Rooms:
 
     __slots__ = (
         *("_changes", "_claims", "_first", "_indexes", "_last", "_nodes", "_shape_of", "_since", "_wakes"),
-        *("now_us", "shapes", "touched"),
+        *("now_us", "position", "shapes", "touched"),
     )
 
     def __init__(self) -> None:
@@ -156,6 +156,8 @@ class Rooms:
         #: nodes that have changed, the last ones; the number of the first of them
         self._changes: list[NodeState] = []
         self._first = 0
+        #: how many changes there were
+        self.position = 0
         #: the position of each node's last change
         self._last: dict[NodeId, int] = {}
         #: of this pass: what has changed between two positions
@@ -207,6 +209,7 @@ class Rooms:
                 node.forget()
                 self._last[node_id] = position
             self._changes += self.touched.values()
+            self.position += len(self.touched)
             self.touched.clear()
             if len(self._changes) > _CHANGES_MAX:
                 self._first += len(self._changes) // 2
@@ -217,12 +220,15 @@ class Rooms:
 
     def by_room(self) -> Index:
         """Nodes by what they could give at once."""
-        return self.index("", room_of)
+        return self.index("", self.room)
 
-    @property
-    def position(self) -> int:
-        """How many changes there were."""
-        return self._first + len(self._changes)
+    def room(self, node: "NodeState") -> Mapping[str, int]:
+        """The same of one node as it is now, kept until something changes there."""
+        if node.node.id in self.touched:
+            return room_of(node)
+        if node.room is None:
+            node.room = room_of(node)
+        return node.room
 
     def knows(self, position: int) -> bool:
         """Whether all changes since a position are known."""
@@ -238,9 +244,10 @@ class Rooms:
             self._since[span] = [node for node_id, node in changed.items() if self._nodes.get(node_id) is node]
         return self._since[span]
 
-    def has_changed(self, node: "NodeState", position: int) -> bool:
-        """Whether a node has changed since a position that is known."""
-        return self._last[node.node.id] >= position
+    def of_those_changed(self, nodes: "Iterable[NodeState]", position: int) -> "list[NodeState]":
+        """Which of these nodes have changed since a position that is known."""
+        last = self._last
+        return [node for node in nodes if last[node.node.id] >= position]
 
     def compare_claims(self, claims: Mapping[NodeId, Hashable]) -> None:
         """What nodes are claimed for: where that is not what it was when this was told last, they have changed."""
@@ -273,7 +280,8 @@ class Rooms:
 
     def stir(self) -> None:
         """Whatever is known of earlier changes does not hold any more."""
-        self._first += len(self._changes) + 1
+        self.position += 1
+        self._first = self.position
         self._changes.clear()
 
     def reset(self) -> None:

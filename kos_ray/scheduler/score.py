@@ -6,19 +6,22 @@ from kos_ray.model.ids import NodeId
 from kos_ray.model.job import SlotKind
 from kos_ray.model.resources import add
 from kos_ray.model.where import ANYWHERE, Strategy
-from kos_ray.scheduler.fit import able_nodes, leftover
+from kos_ray.scheduler.fit import able_nodes, leftover, roomy_nodes
 from kos_ray.scheduler.jobs import JobClass
 from kos_ray.scheduler.models import load_of
 from kos_ray.scheduler.sites import Sites, matches
 from kos_ray.scheduler.state import NodeState, State
 from kos_ray.scheduler.turns import Turn
 
+#: nodes that are compared for one start: of the tightest ones that have room
+_SCORED = 8
+
 
 def in_rotation(
     state: State,
     sites: Sites,
     turn: Turn,
-    fits_anew: Callable[[NodeState, SlotKind], bool],
+    fits_anew: Callable[[NodeState, SlotKind], int],
     let: Callable[..., int],
 ) -> Iterator[tuple[NodeState, int]]:
     """The nodes on which a job can start at once, one start at a time.
@@ -42,7 +45,7 @@ def liked_best(
     state: State,
     sites: Sites,
     turn: Turn,
-    fits_anew: Callable[[NodeState, SlotKind], bool],
+    fits_anew: Callable[[NodeState, SlotKind], int],
     let: Callable[..., int],
 ) -> Iterator[tuple[NodeState, int]]:
     """The node that a class which has wishes would rather have than others, in an idle slot or in a new one."""
@@ -56,6 +59,35 @@ def liked_best(
         if (idle or (opens and fits_anew(node, kind))) and let(node, turn, opens=not idle):
             yield node, 1
             return
+
+
+def best_fits(
+    state: State, turn: Turn, last: dict[JobClass, NodeState], times: Callable[[NodeState, Turn], int]
+) -> Iterator[tuple[NodeState, int]]:
+    """The nodes with room for new slots, and for how many; of the tightest those first on which one leaves least over.
+
+    `times` tells how many of a turn a node takes now; `last` is where jobs of a class have started in this pass.
+    """
+    kind, job_class = turn.kind, turn.job_class
+    node = last.get(job_class)
+    if node is not None and kind is job_class.kind and (count := times(node, turn)):
+        yield node, count  # it was the tightest, and is tighter now
+    wanted = dict(kind.resources.amounts)
+    while True:
+        found: list[tuple[float, NodeId, int]] = []
+        for node in roomy_nodes(state, kind, job_class.where):
+            if count := times(node, turn):
+                found.append((leftover(node, wanted), node.node.id, count))
+                if len(found) == _SCORED:
+                    break
+        if not found:
+            return
+        for number, (_, node_id, count) in enumerate(sorted(found)):
+            node = state.nodes[node_id]
+            if number == 0 or (count := times(node, turn)):
+                if kind is job_class.kind:
+                    last[job_class] = node
+                yield node, count
 
 
 def ranked(state: State, sites: Sites, job_class: JobClass, kind: SlotKind) -> Iterator[NodeState]:
@@ -75,8 +107,10 @@ def ranked(state: State, sites: Sites, job_class: JobClass, kind: SlotKind) -> I
         liked = sites.liked(node, job_class) if wishes else 0
         groups.setdefault((-liked, place), []).append(node)
 
+    wanted = dict(kind.resources.amounts)
+
     def then(node: NodeState) -> tuple[float, bool, NodeId]:
-        left = 0.0 if strategy is Strategy.SPREAD else leftover(node, kind)
+        left = 0.0 if strategy is Strategy.SPREAD else leftover(node, wanted)
         return (left, node.node.id not in idle, node.node.id)
 
     for _, among in sorted(groups.items(), key=lambda group: group[0]):

@@ -58,10 +58,10 @@ def share_at(state: State, name: str, now_us: int) -> int:
     account = state.accounts.get(name)
     if account is None:
         return 0
-    present = present_share(state, name)
     elapsed_us = now_us - account.at_us
     if elapsed_us <= 0:
         return account.share
+    present = present_share(state, name)
     kept = 0.5 ** (elapsed_us / state.policy.half_life_us) if state.policy.half_life_us else 0.0
     return present + int((account.share - present) * kept)
 

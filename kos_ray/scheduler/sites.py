@@ -259,6 +259,8 @@ class Sites:
 
     def chooses(self, job_class: JobClass) -> bool:
         """Whether the class would rather have one node than another for more than their room."""
+        if self._packs and not job_class.special:
+            return False
         return self.wishes(job_class) or self.strategy(job_class) not in (Strategy.DEFAULT, Strategy.PACK)
 
     def wishes(self, job_class: JobClass) -> bool:

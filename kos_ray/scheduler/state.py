@@ -54,8 +54,8 @@ class NodeState:
     """A node with our ledger of it. `free` = its resources less all slots; never negative."""
 
     __slots__ = (
-        *("battery", "ends", "free", "gives", "gpu_free", "labels", "lanes", "mark", "node", "slots", "taken"),
-        *("pressed", "retires", "silent", "tried", "wake_us", "windows"),
+        *("battery", "ends", "free", "gains", "gives", "gpu_free", "labels", "lanes", "mark", "node", "slots"),
+        *("pressed", "retires", "room", "silent", "taken", "tried", "wake_us", "windows"),
     )
 
     def __init__(self, node: Node) -> None:
@@ -83,6 +83,9 @@ class NodeState:
         self.ends: Ends | None = None
         #: what those that can give way hold, by declared band, and of that the savers'; derived, see `evict.gives`
         self.gives: tuple[list[dict[str, int]], list[dict[str, int]]] | None = None
+        #: what it could give at once: `rooms.room_of`; and if others gave way, by who asks: `targets.py`; derived
+        self.room: dict[str, int] | None = None
+        self.gains: dict[tuple[int, int], dict[str, int]] = {}
         #: heads for which nobody here could give way, until when that holds, and when somebody may; derived
         self.tried: dict[JobKey, tuple[int, int | None]] = {}
         #: when it will have changed though nothing happens; 0: not noted
@@ -90,7 +93,8 @@ class NodeState:
 
     def forget(self) -> None:
         """What runs here has changed: nothing that was derived from it holds."""
-        self.ends = self.gives = None
+        self.ends = self.gives = self.room = None
+        self.gains.clear()
         self.tried.clear()
 
 

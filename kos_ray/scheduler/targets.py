@@ -5,18 +5,18 @@ found in vain is remembered: by node until something changes there, and by class
 Nothing of it is in a snapshot: a search that is done again finds the same.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 
-from kos_ray.model.ids import JobKey, NodeId
+from kos_ray.model.ids import JobKey
 from kos_ray.model.job import BANDS, Eviction, Guarantee, JobState, SlotKind
 from kos_ray.model.policy import Against, Namespace, Policy
 from kos_ray.model.resources import Resources, add
-from kos_ray.scheduler.claims import NEVER_US, Claim, Claims
+from kos_ray.scheduler.claims import NEVER_US, Claims
 from kos_ray.scheduler.fit import wanted_kind
 from kos_ray.scheduler.jobs import Job, JobClass, Rest
 from kos_ray.scheduler.quota import ROOT
-from kos_ray.scheduler.rooms import Index, room_of
+from kos_ray.scheduler.rooms import Index
 from kos_ray.scheduler.shares import paths
 from kos_ray.scheduler.sites import Sites
 from kos_ray.scheduler.state import NodeState, State
@@ -56,15 +56,13 @@ class Targets:
         self._now_us = now_us
         self._looks = 0
         self._began = 0
-        self._within: dict[str, Against] = {}
+        #: by namespace and band
+        self._measures: dict[tuple[str, int], tuple[tuple[int, int], Callable[[NodeState], Mapping[str, int]]]] = {}
         self.retry_us: int | None = None
         #: of the present search: until when what it knows holds, when time may change it, whether it looks at all
         self._until_us = NEVER_US
         self._hint_us: int | None = None
         self._complete = False
-        #: what nodes have beside all claims, by rights, and what that depends on
-        self._known: dict[tuple[NodeId, tuple[int, int]], tuple[dict[str, int], dict[str, int]]] = {}
-        self._stamp = (-1, -1)
 
     def find(self, job_class: JobClass, head: JobKey) -> list[NodeState] | None:
         """The nodes to look at for the head of a class, the tightest first; None: enough was done in this pass."""
@@ -107,9 +105,9 @@ class Targets:
             return False
         rest = job_class.rests.get(head)
         if rest is not None and self._now_us < rest.until_us:
-            wanted, index, rooms = job_class.kind.resources, self.index(job_class), self._state.rooms
+            index, rooms = self.index(job_class), self._state.rooms
             changed = self._changed_since(rest) if rest.position <= rooms.position else ()
-            if changed is not None and not index.holding(changed, wanted):
+            if changed is not None and not index.holding(changed, job_class.size):
                 self.hint(rest.hint_us)
                 return False
         self._began = self._looks
@@ -163,31 +161,23 @@ class Targets:
         """
         if not node.lanes:
             return False
-        claims = self._claims.by_node.get(node.node.id, ())
-        if any(claim.key == head for claim in claims):
-            most, least = self._free(node, [claim.resources for claim in claims if claim.key != head])
-        else:
-            most, least = self._free_beside_all(node, claims)
+        most, least = self._gain(node), self._state.rooms.room(node)
+        others = [claim.resources for claim in self._claims.by_node.get(node.node.id, ()) if claim.key != head]
+        if others:
+            most, least = dict(most), dict(least)
+            for resources in others:
+                add(most, resources, -1)
+                add(least, resources, -1)
         return wanted.fits(most) and (self._state.tree.matters or not wanted.fits(least))
 
-    def _free_beside_all(self, node: NodeState, claims: Sequence[Claim]) -> tuple[dict[str, int], dict[str, int]]:
-        """The same for whoever claims nothing there; kept until something changes."""
-        stamp = self._state.rooms.position, self._claims.changes
-        if stamp != self._stamp:
-            self._stamp = stamp
-            self._known.clear()
-        name = node.node.id, self._rights
-        if name not in self._known:
-            self._known[name] = self._free(node, [claim.resources for claim in claims])
-        return self._known[name]
-
-    def _free(self, node: NodeState, claimed: list[Resources]) -> tuple[dict[str, int], dict[str, int]]:
-        """What a node has beside claims if all gave way, and as it is."""
-        most, least = _with_gifts(self._state, node, *self._rights), room_of(node)
-        for resources in claimed:
-            add(most, resources, -1)
-            add(least, resources, -1)
-        return most, least
+    def _gain(self, node: NodeState) -> Mapping[str, int]:
+        """What a node has if all gave way, kept until something changes there."""
+        if node.node.id in self._state.rooms.touched:
+            return _with_gifts(self._state, node, *self._rights)
+        found = node.gains.get(self._rights)
+        if found is None:
+            found = node.gains[self._rights] = _with_gifts(self._state, node, *self._rights)
+        return found
 
     def looked(self, attempts: int) -> None:
         """A search has looked at so many attempts."""
@@ -234,19 +224,23 @@ class Targets:
 
     def index(self, job_class: JobClass) -> Index:
         """Nodes by what they would have if everybody gave way who may be asked by jobs of a class."""
-        state, band = self._state, job_class.band
-        within = self._within.get(job_class.kind.namespace)
-        if within is None:
-            within = settings_of(state, job_class.kind.namespace).within
-            self._within[job_class.kind.namespace] = within
+        name = job_class.kind.namespace, job_class.band
+        found = self._measures.get(name)
+        if found is None:
+            found = self._measures[name] = self._measure(*name)
+        self._rights, measure = found
+        return self._state.rooms.index(self._rights, measure)
+
+    def _measure(self, namespace: str, band: int) -> tuple[tuple[int, int], Callable[[NodeState], Mapping[str, int]]]:
+        """From which band on others give way to jobs of a band, and the band whose savers do; what a node then has."""
+        state, within = self._state, settings_of(self._state, namespace).within
         if state.tree.matters or within is Against.ANY:
             lowest, savers = 0, _NO_BAND
         elif within is Against.LOWER_OR_NEWER:
             lowest, savers = band, _NO_BAND
         else:
             lowest, savers = (len(BANDS) if within is Against.NEVER else band + 1), band
-        self._rights = (lowest, savers)
-        return state.rooms.index(self._rights, lambda node: _with_gifts(state, node, lowest, savers))
+        return (lowest, savers), lambda node: _with_gifts(state, node, lowest, savers)
 
 
 def _remember(job_class: JobClass, head: JobKey, rest: Rest) -> None:
@@ -266,7 +260,7 @@ def settings_of(state: State, namespace: str) -> Namespace:
 
 def _with_gifts(state: State, node: NodeState, lowest: int, savers: int) -> dict[str, int]:
     """A node's room with what attempts of bands from `lowest` on, and the savers of one band, could give."""
-    free = room_of(node)
+    free = dict(state.rooms.room(node))
     everybody, saving = node.gives or _gives(state, node)
     for found in (*everybody[lowest:], *(saving[savers : savers + 1] if savers != _NO_BAND else ())):
         for name, amount in found.items():
@@ -283,6 +277,7 @@ def _gives(state: State, node: NodeState) -> tuple[list[dict[str, int]], list[di
     saving: list[dict[str, int]] = [{} for _ in BANDS]
     going: dict[str, int] = {}
     rooms, later_us = state.rooms, NEVER_US
+    ways = ((False, everybody), (True, saving))
     for lane in node.lanes.values():
         for key in list(lane.held)[: lane.slots]:
             job = state.jobs[key]
@@ -291,7 +286,7 @@ def _gives(state: State, node: NodeState) -> tuple[list[dict[str, int]], list[di
                 continue
             if not may_ever(job, state.policy):
                 continue
-            for rotated, found in ((False, everybody), (True, saving)):
+            for rotated, found in ways if job.entry.saves else ways[:1]:
                 over_us = over_at_us(job, state.policy, rotated=rotated)
                 if over_us <= rooms.now_us:
                     add(found[job.job_class.band], lane.kind.resources, 1)

@@ -1,7 +1,7 @@
 """Whose turn it is: first by order (band, or overdue), then the account that had the least, then its own discipline."""
 
-from collections.abc import Callable
-from heapq import heapify, heappop, heappush, heapreplace
+from collections.abc import Callable, Sequence
+from heapq import heapify, heappop, heapreplace
 
 from kos_ray.model.ids import JobKey
 from kos_ray.model.job import SlotKind
@@ -56,13 +56,21 @@ class _Group:
 _Entry = tuple[int, tuple[int, ...], JobKey, int, _Group]
 
 
+#: the heads of all classes in one order
+Heads = Sequence[tuple[JobClass, JobKey]]
+
+
 class Turns:
     """All turns of one pass. Accounts' shares change as jobs start: a turn is computed anew when it comes up."""
 
-    def __init__(self, state: State, now_us: int, idle: Callable[[SlotKind], bool]) -> None:
+    def __init__(
+        self, state: State, now_us: int, idle: Callable[[SlotKind], bool], sleep: Callable[[Heads], bool]
+    ) -> None:
+        """`sleep` is asked before the first turn of each order: whether nothing can be done for any of its heads."""
         self._state = state
         self._now_us = now_us
         self._idle = idle
+        self._sleep = sleep
         #: by account and what a start adds, as long as shares stay what they are
         self._standings: dict[tuple[str, int], tuple[int, ...]] = {}
         self._changes = state.share_changes
@@ -78,11 +86,14 @@ class Turns:
             place = (rank(state, job) if job.job_class.ranked else 0, key)
             self._group(groups, job.job_class).entries.append((place, -key, job.job_class, True))
         self._shared = len(groups) > 1
-        self._groups: list[_Entry] = []
+        orders: dict[int, list[_Entry]] = {}
         for number, group in enumerate(groups.values()):
             heapify(group.entries)
-            self._groups.append(self._entry(group, number))
-        heapify(self._groups)
+            orders.setdefault(group.order, []).append(self._entry(group, number))
+        #: those that come up later, the last first
+        self._later = [orders[order] for order in sorted(orders, reverse=True)]
+        #: the groups of the present order, a heap
+        self._groups: list[_Entry] = []
 
     def _group(self, groups: dict[tuple[int, str], _Group], job_class: JobClass) -> _Group:
         order = order_now(self._state, job_class, self._now_us)
@@ -113,7 +124,7 @@ class Turns:
 
     def next(self) -> Turn | None:
         """The first turn; the same again until `placed` or `pass_over` is told."""
-        while self._groups:
+        while self._groups or self._begin_order():
             *was, number, group = self._groups[0]
             if group.share_changes != self._state.share_changes:
                 entry = self._entry(group, number)
@@ -123,6 +134,21 @@ class Turns:
             place, _, job_class, nominated = group.entries[0]
             return Turn(job_class, place[1], nominated=nominated)
         return None
+
+    def _begin_order(self) -> bool:
+        """Go on with the next order in which something can be done; False: there is none."""
+        while self._later and not self._groups:
+            groups = self._later.pop()
+            if not self._all_sleep(groups):
+                heapify(groups)
+                self._groups = groups
+        return bool(self._groups)
+
+    def _all_sleep(self, groups: list[_Entry]) -> bool:
+        entries = [entry for *_, group in groups for entry in group.entries]
+        if any(nominated for *_, nominated in entries):
+            return False
+        return self._sleep([(job_class, place[1]) for place, _, job_class, _ in entries])
 
     def bound(self, turn: Turn) -> None:
         """Tell the turn that is next how far it may go on."""
@@ -157,9 +183,10 @@ class Turns:
 
     def _drop(self, group: _Group) -> None:
         heappop(group.entries)
-        _, _, _, number, _ = heappop(self._groups)
         if group.entries:
-            heappush(self._groups, self._entry(group, number))
+            heapreplace(self._groups, self._entry(group, self._groups[0][3]))
+        else:
+            heappop(self._groups)
 
 
 def turns_of(state: State, why: Reason, now_us: int) -> list[Turn]:

@@ -5,14 +5,15 @@ So does one that sits out the passes in which nothing happens and nothing is dec
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kos_ray.model import events as e
-from kos_ray.model.ids import JobKey, NodeId
-from kos_ray.model.job import Eviction, JobState
+from kos_ray.model.ids import JobKey, NodeId, SpecKey
+from kos_ray.model.job import AttemptEnd, Eviction, JobState, Spec
 from kos_ray.model.node import Node
-from kos_ray.model.policy import Policy
+from kos_ray.model.policy import Model, Policy
 from kos_ray.model.resources import Resources
 from kos_ray.scheduler.fragments import Fragments
 from kos_ray.scheduler.machine import step
@@ -128,15 +129,92 @@ def test_a_parked_head_starts_on_a_node_that_joins() -> None:
     assert [len(lane.held) for lane in twins.state.nodes[node.id].lanes.values()] == [1]
 
 
-def test_heads_are_parked_at_all(monkeypatch: Any) -> None:
+class Declared(Twins):
+    """Jobs whose specs are given in whole."""
+
+    def give(self, *specs: Spec, gang: bool = False, more: tuple[e.Event, ...] = ()) -> JobKey:
+        """Submit a job of each of these specs, as a gang or not; the first of them. `more` happens at that instant."""
+        new = [spec for spec in specs if spec not in self.specs]
+        for spec in new:
+            self.specs[spec] = SpecKey(len(self.specs) + 1)
+        first = self.state.next_key
+        submitted = e.JobsSubmitted(
+            request_id=str(first),
+            first=first,
+            ids=tuple(str(first + number) for number in range(len(specs))),
+            counts=(-1,) * len(specs),
+            specs=tuple(self.specs[spec] for spec in specs),
+            args=(b"",) * len(specs),
+            new_specs=tuple((self.specs[spec], spec) for spec in new),
+            gangs=(e.NewGang(name="g", ranges=((first, len(specs)),), least=len(specs)),) if gang else (),
+        )
+        self.step([*more, submitted])
+        return first
+
+    def over(self, key: JobKey, run_us: int) -> e.AttemptsEnded:
+        """A job has succeeded after so long."""
+        job = self.state.jobs[key]
+        assert job.node is not None
+        return e.AttemptsEnded(
+            node=job.node,
+            keys=(key,),
+            attempts=(job.attempt,),
+            ends=(int(AttemptEnd.SUCCEEDED),),
+            entered_us=(self.now_us - run_us,),
+            ended_us=(self.now_us,),
+            pids=(1,),
+            results=(b"",),
+        )
+
+    def runs(self, key: JobKey) -> bool:
+        return self.state.jobs[key].node is not None
+
+
+def _spec(cpus: int, band: int = 3, *, run_s: int = 0, type_: str = "") -> Spec:
+    amounts = Resources.of({"CPU": cpus})
+    return Spec(entry="m:f", type=type_, band=band, resources=amounts, run_ms=run_s * 1_000, single_use=True)
+
+
+def test_a_parked_head_starts_beside_a_claim_once_enough_is_overdue() -> None:
+    twins = Declared(Policy(claims_max=1, preemption=False), 1)
+    twins.give(_spec(1, run_s=10), _spec(1, run_s=20), _spec(1))
+    twins.give(_spec(2, 2))  # claims the node: the first of those is to be over soon
+    small = twins.give(_spec(1))
+    twins.wait(15 * SECOND_US)
+    assert not twins.runs(small)
+    twins.wait(10 * SECOND_US)
+    assert twins.runs(small), "only time has passed: both should be over, and leave room for two"
+
+
+def test_a_parked_gang_starts_before_a_claim_once_all_its_members_are_known_to_be_short() -> None:
+    twins = Declared(Policy(claims_max=1, preemption=False, model=Model.PREDICTIVE), 2)
+    one, other = _spec(1, type_="one"), _spec(1, type_="other")
+    first = twins.give(one)
+    twins.wait(SECOND_US)
+    twins.step([twins.over(first, SECOND_US)])
+    twins.wait(3 * SECOND_US)
+    twins.give(_spec(2, run_s=1_000))
+    twins.give(_spec(3))
+    second = twins.give(other)
+    twins.give(_spec(4, 2))  # claims the node on which a declared end is awaited
+    leader = twins.give(one, other, gang=True)
+    assert twins.state.jobs[leader].job_class.parked is not None
+    twins.wait(SECOND_US)
+    # what this leaves is taken at once by somebody more urgent
+    twins.give(_spec(1, 0), more=(twins.over(second, SECOND_US),))
+    assert twins.runs(leader)
+
+
+@pytest.mark.parametrize("name", ["stays", "all_stay"])
+def test_heads_are_parked_at_all(monkeypatch: Any, name: str) -> None:
     stayed: list[bool] = []
-    stays = Parking.stays
+    stays = getattr(Parking, name)
 
     def spy(*arguments: Any, **named: Any) -> bool:
         stayed.append(stays(*arguments, **named))
         return stayed[-1]
 
-    monkeypatch.setattr(Parking, "stays", spy)
+    monkeypatch.setattr(Parking, name, spy)
     twins = Twins(_POLICIES[0], 1)
     play(twins, [("submit", 4, 2, Eviction.NEVER)] * 1 + [("submit", n, 3, Eviction.REQUEUE) for n in (4, 3, 2, 1)])
     play(twins, [("wait", SECOND_US), ("wait", SECOND_US)])
