@@ -41,7 +41,7 @@ class Lead(NamedTuple):
 class Desk:
     """All of it. Agents are known by their keys, or by their names in the namespace of a message."""
 
-    #: whether any message that is known is for a role; derived
+    #: whether any message so far was for a role
     used: bool = False
     #: the choice for each live message that has one and has not come back
     chosen: dict[JobKey, Assign] = field(default_factory=dict)
@@ -65,14 +65,16 @@ def to_snapshot(desk: Desk) -> Any:
         [(*place, skill.tries, skill.good, skill.run_us) for place, skill in desk.skills.items()],
         (list(desk.turns.items()), desk.turn),
         [(place, *lead) for place, lead in desk.leads.items()],
+        desk.used,
     )
 
 
 def from_snapshot(plain: Any) -> Desk:
-    """The inverse. `used` is found with the specs."""
-    chosen, declined, skills, (turns, turn), leads = plain
+    """The inverse. Snapshots of before do not say what was `used`: the specs do, as far as they are still known."""
+    chosen, declined, skills, (turns, turn), leads, *used = plain
     choices = [from_plain(Assign, choice) for choice in chosen]
     return Desk(
+        used=bool(used and used[0]),
         chosen={choice.key: choice for choice in choices},
         declined={
             JobKey(key): Declined(tuple([(name, good) for name, good in by]), rounds) for key, by, rounds in declined

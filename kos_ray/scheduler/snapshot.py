@@ -191,7 +191,7 @@ def _those_with_jobs_from_plain(state: State, plain: Any) -> None:
     state.agents = agents.from_snapshot(plain.get("agents", ()))
     state.coordination = coordination.from_snapshot(plain.get("coordination", {}))
     state.dispatch = desk.from_snapshot(plain["dispatch"]) if "dispatch" in plain else Desk()
-    state.dispatch.used = any(entry.spec.to is not None for entry in state.specs.values())
+    state.dispatch.used = state.dispatch.used or any(entry.spec.to is not None for entry in state.specs.values())
 
 
 def _instants_from_plain(state: State, plain: Any) -> None:

@@ -15,6 +15,8 @@ from kos_ray.model.reasons import Reason
 from kos_ray.scheduler.explain import explain, why
 from kos_ray.scheduler.needs import unmet
 from kos_ray.scheduler.skill import UNKNOWN, Skill
+from kos_ray.scheduler.snapshot import state_from_plain, state_to_plain
+from kos_ray.scheduler.state import State
 from tests.properties.crews import NODE, Crews, crew_agent
 
 
@@ -431,3 +433,9 @@ def test_words_tell_messages_apart_that_are_for_others() -> None:
     word = To(role="a").word
     assert declined_of(less(word, ("x", "y"))) == ("x", "y")
     assert declined_of(word) == ()
+
+
+def test_after_a_snapshot_it_is_known_that_roles_were_used_though_no_such_message_is_left() -> None:
+    state = State()
+    state.dispatch.used = True
+    assert state_from_plain(state_to_plain(state)).dispatch.used
