@@ -5,8 +5,9 @@ some node has more to give than it needs. What counts are the nodes that have ch
 those only which have enough: known at once for all classes of a size. Derived; in no snapshot.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
+from operator import attrgetter
 
 from kos_ray.model.ids import JobKey, NodeId
 from kos_ray.model.reasons import Reason
@@ -20,6 +21,7 @@ from kos_ray.scheduler.state import NodeState, State
 from kos_ray.scheduler.targets import Targets
 from kos_ray.scheduler.turns import Heads, Turn
 
+_position = attrgetter("position")
 _NOBODY: Sequence[NodeState] = ()
 #: changes of nodes
 _MUCH = 64
@@ -48,8 +50,7 @@ class Parking:
         self._targets = targets
         self._changed: dict[Index, _Changed] = {}
         #: since when the first of all that are parked has looked at no change
-        at = [found.parked.position for found in state.classes.values() if found.parked is not None]
-        self._oldest = min(filter(state.rooms.knows, at), default=state.rooms.position)
+        self._oldest = min(map(_position, _parked(state)), default=state.rooms.position)
         #: by size: whether there may be room for it on nodes that somebody claims; and on what that depends
         self._claimed: dict[Shelf, bool] = {}
         self._claimed_at = (-1, -1)
@@ -213,7 +214,7 @@ class _Changed:
         self._rooms = rooms
         self._index = index
         self._at = rooms.position
-        self._shelves = index.shelves(rooms.changed_since(since) or ())
+        self._shelves = index.shelves(rooms.may_have_changed(since))
         #: by size: up to which position it was looked at, and which nodes were found
         self._found: dict[Shelf, tuple[int, dict[NodeId, NodeState]]] = {}
 
@@ -226,12 +227,22 @@ class _Changed:
             known = self._found[size] = self._at, {node.node.id: node for nodes in fits for node in nodes}
         upto, found = known
         if upto < self._rooms.position:
-            changed = self._rooms.changed_since(upto) or ()
+            changed = self._rooms.may_have_changed(upto)
             for node in changed:
                 found.pop(node.node.id, None)
             found |= {node.node.id: node for node in self._index.holding(changed, size)}
             self._found[size] = self._rooms.position, found
         return self._rooms.of_those_changed(found.values(), position) if found else _NOBODY
+
+
+def _parked(state: State) -> Iterator[Parked]:
+    """Those whose heads still wait: what was known of one that has started stays until the next of its class."""
+    for job_class in state.classes.values():
+        parked = job_class.parked
+        if parked is not None and state.rooms.knows(parked.position):
+            job = state.jobs.get(parked.head)
+            if job is not None and job.queued is job_class:
+                yield parked
 
 
 def _of_many_shapes(state: State, turn: Turn) -> bool:

@@ -244,10 +244,15 @@ class Rooms:
             self._since[span] = [node for node_id, node in changed.items() if self._nodes.get(node_id) is node]
         return self._since[span]
 
+    def may_have_changed(self, position: int) -> "Iterable[NodeState]":
+        """The same; all nodes where that is too long ago."""
+        changed = self.changed_since(position)
+        return self._nodes.values() if changed is None else changed
+
     def of_those_changed(self, nodes: "Iterable[NodeState]", position: int) -> "list[NodeState]":
         """Which of these nodes have changed since a position that is known."""
         last = self._last
-        return [node for node in nodes if last[node.node.id] >= position]
+        return [node for node in nodes if last.get(node.node.id, -1) >= position]
 
     def compare_claims(self, claims: Mapping[NodeId, Hashable]) -> None:
         """What nodes are claimed for: where that is not what it was when this was told last, they have changed."""

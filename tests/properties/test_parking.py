@@ -4,6 +4,7 @@ So does one that sits out the passes in which nothing happens and nothing is dec
 """
 
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
@@ -98,6 +99,15 @@ def play(twins: Twins, operations: list[Any]) -> None:
 @given(st.sampled_from(_POLICIES), _OPERATIONS, st.integers(1, 4))
 def test_what_is_remembered_changes_no_decision(policy: Policy, operations: list[Any], nodes: int) -> None:
     play(Twins(policy, nodes), operations)
+
+
+@RUNS
+@given(st.sampled_from(_POLICIES), _OPERATIONS, st.integers(1, 6), st.integers(1, 6))
+def test_changes_that_are_too_long_ago_to_be_known_are_missed_by_nobody(
+    policy: Policy, operations: list[Any], nodes: int, known: int
+) -> None:
+    with patch("kos_ray.scheduler.rooms._CHANGES_MAX", known):
+        play(Twins(policy, nodes), operations)
 
 
 def test_a_search_that_a_claim_had_made_vain_is_done_again_without_the_claim() -> None:
