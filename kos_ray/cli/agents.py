@@ -172,7 +172,7 @@ def _dispatch_lines(one: Mapping[str, Any]) -> list[tuple[str, str]]:
     if one.get("trust"):
         trusted = "trusted now" if one["trusted"] else f"{one['verified']} results in a row found good"
         lines.append(("trust", f"{one['trust']}, {trusted}"))
-    lines += [("waits for", ", ".join(one["waits_for"])), ("lacks", one["lacks"])]
+    lines += [("waits for", ", ".join(one["waits_for"])), ("lacks", one.get("lacks", ""))]
     return [line for line in lines if line[1]]
 
 

@@ -10,6 +10,9 @@ from kos_ray.model.agents import agent_key
 from kos_ray.model.ids import JobKey
 from kos_ray.model.views import JobView, StoryLine
 
+#: jobs in one question: each takes the frames from its submission on
+_STORIES = 100
+
 
 class Queueing(Following):
     """The part of a client that is about it."""
@@ -37,7 +40,8 @@ class Queueing(Following):
 
         The journal's frames are read for each, from its submission on.
         """
-        return list(self._ask("stories", list(keys))) if keys else []
+        portions = [list(keys[start : start + _STORIES]) for start in range(0, len(keys), _STORIES)]
+        return [story for portion in portions for story in self._ask("stories", portion)]
 
     def agent_timers(self, name: str) -> list[dict[str, Any]]:
         """The schedules of this namespace that send an agent messages."""

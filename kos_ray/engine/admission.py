@@ -95,14 +95,17 @@ class Admission:
         if before or (keyed and len(known) == len(submit.arrays)):
             return _with_known(before or Accepted(epoch=self.state.epoch), known), None
         event = self._event(submit, specs, known) if submit.singles is None else self._singles(submit, specs)
-        # Only now: the keys of a refused request's specs are free again, for others.
-        self.spec_keys.update({hash_: key for hash_, (key, _) in specs.items()})
         for key, _ in event.new_specs:
             # one that the scheduler had forgotten stands here again, under the key that it has always had
             self._next_spec = max(self._next_spec or self.journal.next_spec_key, SpecKey(key + 1))
         self.next_key = JobKey(event.first + event.job_count)
         for key, spec in event.new_specs:
             self.new_specs[key] = spec
+        # Only now, and those alone that have their keys: one of a refused request or of a job that was there before is
+        # nobody's, and its key is free for others.
+        for hash_, (key, _) in specs.items():
+            if key in self.state.specs or key in self.new_specs:
+                self.spec_keys[hash_] = key
         accepted = Accepted(first=event.first, job_count=event.job_count, epoch=self.state.epoch)
         self.requests[submit.request_id] = accepted
         return _with_known(accepted, known), event

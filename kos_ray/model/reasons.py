@@ -218,7 +218,8 @@ _REMEDY: dict[Reason, str] = {
     _R.ABLE_AWAY: "starts when an agent that is able to do it runs; `kos agent ls` says how those stand",
     _R.ABLE_BUSY: "starts when an agent that is able to do it has ended another message",
     _R.DECLINED: "the agent that it was given to declined it; it goes to the next one, and nothing is charged",
-    _R.ALL_DECLINED: "every agent that could have done it has declined it; see its error, and `kos graph --delegation`",
+    _R.ALL_DECLINED: "every agent that could have done it has declined it, or the one that was given it, where it is "
+    "to be entered at most once; see its error, and `kos graph --delegation`",
     _R.NOT_TRUSTED: "no agent of trust low or experimental handles jobs of bands 0 and 1: `kos agent verify` its "
     "results, or let another one do it",
     _R.AGENT_BEFORE: "the agent starts when those run that are to run before it (`after`)",

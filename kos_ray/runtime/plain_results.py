@@ -17,6 +17,8 @@ from typing import Any, BinaryIO
 
 #: bytes of address space
 MEMORY = 1 << 30
+#: characters of what is told: what stands in a pickle may be a name of any length
+_TOLD_MAX = 500
 #: exit code where the result will never do
 REFUSED = 3
 INSTEAD = "send it to an agent, or to a file that ends with .pkl"
@@ -104,7 +106,7 @@ def main(form: str, most: int, seconds: int) -> int:
         sys.stdout.buffer.writelines(_as_file(value, most) if form == "file" else _Json(most).pieces(value))
         sys.stdout.buffer.flush()
     except Refusal as refusal:
-        told = str(refusal)
+        told = str(refusal)[:_TOLD_MAX]
     except MemoryError:
         told = f"takes more than {MEMORY >> 20} MiB of memory when it is read"
     else:

@@ -144,8 +144,9 @@ class ReaderActor:
         return self._journal.attempts(key)
 
     def stories(self, keys: list[JobKey]) -> list[list[StoryLine]]:
-        """What happened to jobs, in the order of the keys: see `history.story`."""
-        return [story(self._journal, view) for view in self._journal.views(keys)]
+        """What happened to jobs, in the order of the keys: see `history.story`; nothing of those that are removed."""
+        found = {view.key: story(self._journal, view) for view in self._journal.views(map(JobKey, keys))}
+        return [found.get(JobKey(key), []) for key in keys]
 
     def nodes(self) -> list[NodeView]:
         """All nodes that ever joined."""

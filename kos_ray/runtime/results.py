@@ -37,6 +37,8 @@ _CPU_S, _READ_S = 60, 120
 #: by these a process ends that a pickle has broken: such as by a depth that no stack holds
 _BROKEN = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT)
 _PICKLES = (".pkl", ".pickle")
+#: bytes of what it says is wrong
+_WORDS_MAX = 4_096
 #: puts a message, `(id, value)`, into a mailbox of a namespace
 Post = Callable[[str, str, str, bytes], None]
 
@@ -169,7 +171,7 @@ def _read_by_another(parcel: Parcel, form: str, most: int, out: Any, **given: An
         raise NotDelivered(f"the result of {_job(parcel)} was not read within {_READ_S:g} s") from None
     if not done.returncode:
         return done.stdout or b""
-    told = done.stderr.decode(errors="replace")
+    told = done.stderr[-_WORDS_MAX:].decode(errors="replace")
     if done.returncode == plain_results.REFUSED:
         raise _never(parcel, told)
     if -done.returncode == signal.SIGXCPU:

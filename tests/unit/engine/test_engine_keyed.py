@@ -29,6 +29,22 @@ def test_a_key_that_is_known_is_the_job_that_has_it() -> None:
     assert list(hands.engine.state.jobs) == [1]
 
 
+def test_a_new_spec_of_a_job_that_was_there_before_gets_no_key_that_another_has() -> None:
+    """A program of another version sends a job anew, with one that is new: its spec is not stored, as nobody has it."""
+    hands = Hands()
+    hands.submit(keyed("a"), request="r1")
+    new, another, last = (Spec(entry=f"module:{name}", python="3.11") for name in ("new", "another", "last"))
+    specs = tuple((spec_hash(spec), spec) for spec in (new, another))
+    arrays = (array("b", spec=new), keyed("c", spec=another))
+    hands.engine.submit(Submit(request_id="r2", arrays=arrays, specs=specs), hands.answers.append)
+    hands.tick()
+    assert hands.answers[-1].known == ((1, 1, "a"),)
+    hands.submit(array("d", spec=last), request="r3", spec=last)
+    hands.submit(array("e", spec=another), request="r4", spec=another)
+    jobs = hands.engine.state.jobs.values()
+    assert [job.entry.spec.entry for job in jobs] == [SPEC.entry, "module:new", "module:last", "module:another"]
+
+
 def test_sixty_four_requests_of_one_tick_make_one_job() -> None:
     hands = Hands()
     for number in range(64):
