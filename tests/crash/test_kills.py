@@ -15,4 +15,4 @@ def test_every_fire_has_its_one_job_through_kills() -> None:
     told = json.loads(found.stdout.splitlines()[-1])
     assert told["problems"] == []
     assert told["kills"] >= 8, "and more, until schedules have fired"
-    assert told["fires"] >= 6
+    assert told["fires"] >= 5

@@ -140,7 +140,8 @@ def test_the_command(night: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = runner.invoke(app, ["journal", "rehearse", "--state", str(night)])
     assert found.exit_code == 0
     assert "every decision is the same" in " ".join(found.output.split())
-    monkeypatch.setattr("kos_ray.scheduler.machine.settle", lambda _state, _now_us: [])
+    for place in ("machine", "settle"):
+        monkeypatch.setattr(f"kos_ray.scheduler.{place}.settle", lambda _state, _now_us: [])
     found = runner.invoke(app, ["journal", "rehearse", "--state", str(night)])
     text = " ".join(found.output.split())
     assert found.exit_code == 1
