@@ -14,9 +14,8 @@ from typing import NamedTuple
 from kos_ray.model import decisions as d
 from kos_ray.model.agents import STANDBY, Phase, agent_key
 from kos_ray.model.dispatch import Passed, To, declined_of
-from kos_ray.model.job import JobState, SlotKind
+from kos_ray.model.job import JobState
 from kos_ray.model.reasons import Reason
-from kos_ray.model.resources import Resources
 from kos_ray.scheduler.agents import URGENT, Standing, home, phase
 from kos_ray.scheduler.apply import apply_decision
 from kos_ray.scheduler.jobs import ClassKey, Job
@@ -117,11 +116,6 @@ def able(state: State, standing: Standing) -> bool | None:
     coming = now is Phase.SLEEPING or (now is Phase.STARTING and state.jobs[standing.job].node is not None)
     begins = not standing.job and standing.agent.lazy and not standing.closed and not standing.braked
     return False if coming or begins else None
-
-
-def lane_kind(namespace: str, agent: str) -> SlotKind:
-    """The kind of slot in which an agent's messages run."""
-    return SlotKind(resources=Resources(), namespace=namespace, agent=agent)
 
 
 def lacks(standing: Standing, to: To, role: str, method: str) -> Reason:

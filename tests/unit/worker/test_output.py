@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -11,18 +12,25 @@ print("one")
 first = output.position()
 os.system("echo two; echo three >&2")
 second = output.position()
-sys.stdout = None
+print("four, half a line", end="")
 third = output.position()
+sys.stdout = None
+fourth = output.position()
 sys.stdout = sys.__stdout__
+sys.stderr.close()
+print(" and the rest", end="")
+fifth = output.position()
+sys.stderr = sys.__stderr__
 output.close()
-print(first, second, third)
+print(first, second, third, fourth, fifth)
 """
 
 
 def test_everything_goes_to_the_file_until_it_is_closed(tmp_path):
     log = tmp_path / "log"
     command = [sys.executable, "-c", SCRIPT, str(log)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert log.read_text() == "one\ntwo\nthree\n"
-    assert done.stdout == "4 14 14\n"
+    env = {**os.environ, "PYTHONUNBUFFERED": ""}  # with it Python holds nothing back
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
+    assert log.read_text() == "one\ntwo\nthree\nfour, half a line and the rest"
+    assert done.stdout == "4 14 31 31 44\n"
     assert done.stderr == ""
