@@ -43,13 +43,16 @@ def two_cpus() -> Iterator[tuple[Client, Any]]:
             report = clusters.up(state_dir=state, num_cpus=2)
             import ray  # noqa: PLC0415 - after the environment that the head needs
 
-            with connect(report.address, start=False) as client:
-                plain = ray.remote(no_op)
-                check_items(client.map(no_op, range(JOBS)).results(120))
-                free(ray)
-                ray.get([plain.remote(item) for item in range(JOBS)])
-                yield client, plain
-            ray.shutdown()
+            try:
+                with connect(report.address, start=False) as client:
+                    plain = ray.remote(no_op)
+                    check_items(client.map(no_op, range(JOBS)).results(120))
+                    free(ray)
+                    ray.get([plain.remote(item) for item in range(JOBS)])
+                    yield client, plain
+            finally:
+                # Ray ends this process where it finds the cluster gone, and what went wrong would not be shown
+                ray.shutdown()
         finally:
             clusters.down(state_dir=state)
 
