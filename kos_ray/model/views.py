@@ -310,6 +310,8 @@ class Explanation:
     run_time: RunTime = RunTime()
     #: agents of lower bands that run and are not to give way
     spared: int = 0
+    #: jobs of lower bands that run and have given way as often as they may
+    worn: int = 0
     #: of a gang that waits: its name, how many members have to start together, how many may, and how many would fit now
     gang: str = ""
     gang_needs: int = 0

@@ -79,9 +79,12 @@ def _made_by(found: Explanation) -> str:
 
 
 def _spared(found: Explanation) -> str:
-    if not found.spared:
-        return ""
-    return f"{found.spared} agents of lower bands run and are left alone (`allow_agent_preemption: false`)"
+    said = []
+    if found.spared:
+        said.append(f"{found.spared} agents of lower bands run and are left alone (`allow_agent_preemption: false`)")
+    if found.worn:
+        said.append(f"{found.worn} jobs of lower bands run that have given way as often as they may (`max_evictions`)")
+    return "; ".join(said)
 
 
 def nodes_table(found: Explanation) -> Table:

@@ -3,6 +3,7 @@
 Nothing is kept for this: placement leaves each class's reason behind anyway, and the rest is read off when asked.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 from kos_ray.model.ids import JobKey
@@ -68,6 +69,7 @@ def explain(state: State, job: Job, now_us: int) -> Explanation:
         likely_us=likely_us,
         run_time=_run_time(state, job),
         spared=_spared(state, job),
+        worn=_worn(state, job),
         schedule=state.schedules.of_job.get(job.key, "").replace("\0", "/"),
         nominal_us=state.schedules.nominal.get(job.key, 0),
         **_gang(state, job, now_us),
@@ -177,8 +179,23 @@ def _spared(state: State, job: Job) -> int:
     """How many agents run that a job's band would let it take room from, were it not for the settings."""
     if state.policy.agents_give_way or job.state is not JobState.READY or gates.AGENTS not in state.used:
         return 0
-    held = [state.jobs[key] for node in state.nodes.values() for lane in node.lanes.values() for key in lane.held]
-    return sum(other.job_class.demands.agent and other.job_class.band > job.job_class.band for other in held)
+    return sum(other.job_class.demands.agent for other in _below(state, job))
+
+
+def _worn(state: State, job: Job) -> int:
+    """How many jobs run that a job's band would let it take room from, had they not given way as often as they may."""
+    if job.state is not JobState.READY:
+        return 0
+    most = state.policy.evictions_max
+    return sum(other.evictions >= most and other.evicted_for is None for other in _below(state, job))
+
+
+def _below(state: State, job: Job) -> Iterator[Job]:
+    """All that are on nodes and of lower bands."""
+    for node in state.nodes.values():
+        for lane in node.lanes.values():
+            held = (state.jobs[key] for key in lane.held)
+            yield from (other for other in held if other.job_class.band > job.job_class.band)
 
 
 def _run_time(state: State, job: Job) -> RunTime:

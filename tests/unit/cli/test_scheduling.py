@@ -106,10 +106,12 @@ def test_explain_says_whether_the_deadline_can_be_met_and_who_is_spared(world: W
         earliest_us=2**60,
         likely_us=2**60,
         spared=2,
+        worn=3,
     )
     text = " ".join(kos("explain", "late")[1].split())
     assert "at risk: there is too much work before it" in text
     assert "2 agents of lower bands run and are left alone" in text
+    assert "3 jobs of lower bands run that have given way as often as they may" in text
 
 
 def test_explain_says_who_waits_for_its_time(world: World, kos: Kos) -> None:

@@ -116,6 +116,20 @@ def test_agents_that_are_spared_are_told_of() -> None:
     assert ask(play, "top").spared == 0
 
 
+def test_jobs_that_have_given_way_as_often_as_they_may_are_told_of() -> None:
+    play = Play({"exempt_us": 0, "evictions_max": 1})
+    for steps in (["node n cpu=1", "submit low cpu=1 band=5 single"], ["submit high cpu=1 band=0 single"]):
+        play.do(steps)
+        step(play.state, [], play.now_us)
+    assert ask(play, "high").worn == 0, "it makes room just now"
+    for steps in (["end low stopped"], ["end high"], ["submit again cpu=1 band=0", "submit equal cpu=1 band=5"]):
+        play.do(steps)
+        step(play.state, [], play.now_us)
+    assert [ask(play, name).worn for name in ("again", "equal", "low")] == [1, 0, 0]
+    play.state.policy = written(Policy(), {"exempt_us": 0, "evictions_max": 2})
+    assert ask(play, "again").worn == 0
+
+
 def test_evenness_is_jains_index() -> None:
     play = Play()
     assert evenness(play.state) == 1_000
