@@ -11,6 +11,7 @@ from kos_ray.client.packing import pack_function
 from kos_ray.client.resources import Resources
 from kos_ray.model.dispatch import To
 from kos_ray.model.errors import InvalidSpec
+from kos_ray.model.hashing import spec_hash
 from kos_ray.model.job import Spec
 from kos_ray.spec.lower import addressed, lower_spec
 from kos_ray.spec.options import checked
@@ -81,10 +82,13 @@ _KNOWN = list(Options.__annotations__)
 
 _TEMPLATES_MAX = 1_000
 _templates: dict[tuple[str, str], Spec] = {}
+_specs: dict[tuple[str, str, bytes, str], tuple[str, Spec]] = {}
 
 
-def spec_of(function: Callable[..., Any], options: Mapping[str, Any], namespace: str, code: str) -> Spec:
-    """The template of a function's jobs; `code` is the hash of its bundle.
+def hashed_spec_of(
+    function: Callable[..., Any], options: Mapping[str, Any], namespace: str, code: str
+) -> tuple[str, Spec]:
+    """The template of a function's jobs, behind its hash; `code` is the hash of its bundle.
 
     Raises:
         InvalidSpec: the function cannot be pickled, an option is not known or has a value that it cannot have.
@@ -92,11 +96,23 @@ def spec_of(function: Callable[..., Any], options: Mapping[str, Any], namespace:
     """
     if not callable(function):
         raise InvalidSpec(f"expected a function to call, found {function!r}, a {type(function).__name__}")
-    template = _template({"type": label(function), **options}, namespace)
+    said, packed = {"type": label(function), **options}, pack_function(function)
+    # most calls say what one before has said
+    known = namespace, repr(said), packed, code
+    found = _specs.get(known)
+    if found is None:
+        if len(_specs) >= _TEMPLATES_MAX:
+            _specs.clear()
+        spec = _with_function(_template(said, namespace), packed, code)
+        found = _specs[known] = spec_hash(spec), spec
+    return found
+
+
+def _with_function(template: Spec, packed: bytes, code: str) -> Spec:
     hooks = tuple(
         replace(hook, spec=replace(hook.spec, code=code)) if hook.spec.entry else hook for hook in template.hooks
     )
-    return replace(template, entry="", function=pack_function(function), code=code, python=PYTHON, hooks=hooks)
+    return replace(template, entry="", function=packed, code=code, python=PYTHON, hooks=hooks)
 
 
 def _template(options: dict[str, Any], namespace: str) -> Spec:

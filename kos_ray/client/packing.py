@@ -2,7 +2,9 @@
 
 import io
 import pickle
+import sys
 from collections.abc import Callable, Mapping
+from types import FunctionType
 from typing import Any
 
 import cloudpickle
@@ -43,10 +45,21 @@ def pack_function(function: Callable[..., Any]) -> bytes:
 
     """
     try:
-        return cloudpickle.dumps(function)  # type: ignore[no-any-return]
+        return _by_name(function) or cloudpickle.dumps(function)
     except Exception as error:
         name = getattr(function, "__qualname__", repr(function))
         raise InvalidSpec(f"function {name}: it cannot be sent to another process: {error}") from error
+
+
+def _by_name(function: Callable[..., Any]) -> bytes:
+    """What cloudpickle makes of a function of a module, b"" where it goes by value; a tenth of its time."""
+    known = isinstance(function, FunctionType) and function.__module__ in sys.modules
+    if not known or function.__module__ == "__main__" or cloudpickle.list_registry_pickle_by_value():
+        return b""
+    try:
+        return pickle.dumps(function, cloudpickle.DEFAULT_PROTOCOL)
+    except (pickle.PicklingError, AttributeError):
+        return b""
 
 
 def pack_call(args: tuple[Any, ...], kwargs: Mapping[str, Any] | None, inputs: dict[str, int] | None) -> bytes:

@@ -18,7 +18,7 @@ from kos_ray.client.idempotency import identity_of
 from kos_ray.client.ids import uuid7s
 from kos_ray.client.job import Job, JobArray, JobList, Parents
 from kos_ray.client.link import Link, unpack
-from kos_ray.client.options import Options, spec_of
+from kos_ray.client.options import Options, hashed_spec_of
 from kos_ray.client.packing import pack_call, pack_item
 from kos_ray.client.portions import REQUEST_BYTES, REQUEST_JOBS, of_portion, one_portion, portions
 from kos_ray.model.errors import InvalidSpec, KosError, PlanChanged, Refused
@@ -68,9 +68,10 @@ class Submitter(Link):
 
         """
         call = Call(function, args, kwargs, name=name, after=after, idempotency_key=idempotency_key, **options)
-        draft = self._draft(call)
-        (job_id, key), *_ = self._send([draft])
-        return Job(self._client, job_id, key)
+        batch = Batch()
+        self._add(batch, self._template(call), call)
+        (job,) = self._send_batch(batch)
+        return job
 
     def map(
         self,
@@ -139,11 +140,8 @@ class Submitter(Link):
             for call in calls:
                 template = templates.get(call.template)
                 if template is None:
-                    spec = self._spec(call.function, call.options)
-                    # the call keeps its function alive, and with it the address that stands in its template
-                    template = templates[call.template] = Template(spec_hash(spec), spec, call)
-                inputs: dict[str, int] = {}
-                batch.add(template, call, self._payload(pack_call(call.args, call.kwargs, inputs)), tuple(inputs))
+                    template = templates[call.template] = self._template(call)
+                self._add(batch, template, call)
                 if len(batch.args) >= REQUEST_JOBS or batch.size >= REQUEST_BYTES:
                     jobs += sent.result() if sent else ()
                     sent = sender.submit(self._send_batch, batch)
@@ -212,12 +210,23 @@ class Submitter(Link):
         """The whole of which this is a half: what handles ask."""
         return cast("Client", self)
 
+    def _template(self, call: Call) -> Template:
+        # the call keeps its function alive, and with it the address that stands in its template
+        return Template(*self._hashed_spec(call.function, call.options), call)
+
+    def _add(self, batch: Batch, template: Template, call: Call) -> None:
+        inputs: dict[str, int] = {}
+        batch.add(template, call, self._payload(pack_call(call.args, call.kwargs, inputs)), tuple(inputs))
+
     def _spec(self, function: Callable[..., Any], options: Mapping[str, Any]) -> Spec:
+        return self._hashed_spec(function, options)[1]
+
+    def _hashed_spec(self, function: Callable[..., Any], options: Mapping[str, Any]) -> tuple[str, Spec]:
         code = options.get("code")
         hash_, bundle = self._bundles.of_imports() if code is None else self._bundles.of_folder(Path(code).resolve())
         if hash_:
             self._store(hash_, bundle)
-        return spec_of(function, options, self.namespace, hash_)
+        return hashed_spec_of(function, options, self.namespace, hash_)
 
     def _with_code(self, drafts: Sequence[Draft], folders: Sequence[Path], *, store: bool = True) -> list[Draft]:
         return [replace(draft, spec=self._with_folder(draft.spec, folders, store=store)) for draft in drafts]

@@ -8,8 +8,9 @@ from kos_ray.engine.ports import Journal
 from kos_ray.model.events import JobsSubmitted
 from kos_ray.model.ids import JobKey, item_id
 
-#: bytes of results that are kept for dependents; older ones are read from the journal
-_RESULTS_BYTES_MAX = 64 * 2**20
+#: bytes of results that are kept for dependents, and what one takes besides; older ones are read from the journal
+_RESULTS_BYTES_MAX = 16 * 2**20
+_RESULT_BYTES = 230
 #: bytes of arguments that are kept; of what is dropped, the journal has a copy
 _ARGS_BYTES_MAX = 256 * 2**20
 
@@ -65,10 +66,10 @@ class Payloads:
         for key, result in results.items():
             if result:
                 self._results[key] = result
-                self._results_bytes += len(result)
+                self._results_bytes += len(result) + _RESULT_BYTES
         while self._results_bytes > _RESULTS_BYTES_MAX:
             _, oldest = self._results.popitem(last=False)
-            self._results_bytes -= len(oldest)
+            self._results_bytes -= len(oldest) + _RESULT_BYTES
 
     def finished(self, keys: Iterable[JobKey]) -> None:
         """Forget submissions of which every job is over."""

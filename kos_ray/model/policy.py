@@ -94,12 +94,13 @@ class Policy:
 
     #: an idle slot gives its reservation back after this; shorter costs process starts, longer holds room
     idle_slot_us: int = 1_000_000
-    #: how much work, by measured run time, may wait at a node for each slot; hides one message's round trip
+    #: how much work, by measured run time, may wait at a node for each slot; hides one message's round trip; 0 for none
     ahead_us: int = 25_000
     #: and how many attempts at most
     ahead_max: int = 2_048
-    #: attempts of specs that run longer than this are never queued ahead: waiting behind them would show
-    ahead_run_us_max: int = 50_000
+    #: attempts of specs that run longer than this are never queued ahead: waiting behind them would show. Those for
+    #: which `ahead_us` is too short wait one for each slot, where so many wait that there is always a next one
+    ahead_run_us_max: int = 200_000
     #: between asking an attempt to stop and killing it
     stop_grace_ms: int = 2_000
     #: a job under which this many nodes were lost may be what kills them

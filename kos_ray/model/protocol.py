@@ -43,6 +43,17 @@ from kos_ray.model.job import SlotKind, Spec
 PROTOCOL = 2
 PROTOCOL_OLDEST = PROTOCOL - 1
 PROTOCOL_NEWEST = PROTOCOL + 1
+#: how many times as long as usual an attempt may run that is not reported as entered
+_TOLD_LATE = 8
+
+
+def told_after_us(least_us: int, mean_us: float) -> float:
+    """After how long an attempt is reported as entered: it is long then, and nothing is to wait behind it.
+
+    `least_us` is for those of whom nobody knows how long they take, `mean_us` is how long those before it took on
+    average. Where that is not long, whatever takes twice as long is; the others need no report but that of their end.
+    """
+    return max(least_us, min(2 * mean_us, _TOLD_LATE * least_us))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,10 +13,12 @@ from kos_ray.model import decisions as d
 from kos_ray.model import events as e
 from kos_ray.model.ids import MS_US, JobKey, NodeId
 from kos_ray.model.job import AttemptEnd, SlotKind
+from kos_ray.model.protocol import told_after_us
 from kos_ray.scheduler.jobs import Job
 
-#: attempts that run for longer are reported as entered, as by the agents
+#: attempts that run for longer are reported as entered, as by the agents, who go by the mean of a slot's attempts
 REPORT_ENTERED_US = 50_000
+_MEAN_SHARE = 0.125
 _ENDS, _ENTERS = 0, 1
 
 
@@ -53,6 +55,8 @@ class _Lane:
     slots: int = 0
     queue: deque[Attempt] = field(default_factory=deque)
     running: int = 0
+    #: how long those took that ended there
+    mean_us: float = 0.0
 
 
 class Nodes:
@@ -159,7 +163,7 @@ class Nodes:
         lane.running += 1
         attempt.end_us = self.now_us + attempt.run_us
         self._push(attempt.end_us, _ENDS, attempt)
-        told_us = attempt.entered_us + REPORT_ENTERED_US
+        told_us = attempt.entered_us + round(told_after_us(REPORT_ENTERED_US, lane.mean_us))
         if self.now_us <= told_us < attempt.end_us:
             self._push(told_us, _ENTERS, attempt)
 
@@ -175,6 +179,8 @@ class Nodes:
         self.ended.append(attempt)
         lane = self._lanes[attempt.node, attempt.kind]
         lane.running -= 1
+        took_us = self.now_us - attempt.entered_us
+        lane.mean_us += (took_us - lane.mean_us) * (_MEAN_SHARE if lane.mean_us else 1)
         self._pump(lane)
 
 

@@ -179,7 +179,7 @@ class Parking:
     def _may_queue_ahead(self, job_class: JobClass, head: JobKey) -> bool:
         """Whether a head of short jobs needs no room: it may wait in a lane as well."""
         mean_us = self._state.jobs[head].entry.mean_us
-        return bool(mean_us) and any(ahead_lanes(self._state, job_class.kind, mean_us))
+        return bool(mean_us) and any(ahead_lanes(self._state, job_class.kind, mean_us, len(job_class.ready)))
 
     def _may_start(self, job_class: JobClass, head: JobKey, nodes: Sequence[NodeState]) -> bool:
         """Whether one of these nodes has room for a head that is not kept for others."""

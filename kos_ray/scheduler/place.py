@@ -26,7 +26,7 @@ from kos_ray.scheduler.queues import drop_unused, first_ready, place_in_class, t
 from kos_ray.scheduler.recalls import Recalls
 from kos_ray.scheduler.score import best_fits, in_rotation, liked_best
 from kos_ray.scheduler.sites import Sites
-from kos_ray.scheduler.slots import Slots, ahead_lanes, ahead_room
+from kos_ray.scheduler.slots import Slots, ahead_lanes
 from kos_ray.scheduler.state import NodeState, State
 from kos_ray.scheduler.turns import Heads, Turn, Turns, turns_of
 from kos_ray.scheduler.victims import evictions
@@ -264,20 +264,19 @@ class Pass:
 
     def _queue_ahead(self, turn: Turn, at_most: int) -> bool:
         """Give one run of short jobs to the lane that will be free first, so that its slots never wait for us."""
-        kind, policy = turn.kind, self.state.policy
         estimate_us = self.state.jobs[turn.head].entry.mean_us
-        best: tuple[float, NodeId] | None = None
-        for node, lane in ahead_lanes(self.state, kind, estimate_us):
+        best: tuple[float, NodeId, int] | None = None
+        for node, lane, room in ahead_lanes(self.state, turn.kind, estimate_us, len(turn.job_class.ready)):
             # what waits ahead starts later, and might outlive a window
             if not self.sites.bounded(node, turn.job_class) and self._let(node, turn, opens=False):
-                rank = (lane.load_us / lane.slots, node.node.id)
+                rank = (lane.load_us / lane.slots, node.node.id, room)
                 best = min(best, rank) if best else rank
         if best is None:
             return False
         node = self.state.nodes[best[1]]
-        room = min(at_most, ahead_room(policy, node.lanes[kind], estimate_us), self._let(node, turn, opens=False))
+        room = min(at_most, best[2], self._let(node, turn, opens=False))
         share = max(1, room // 2) if len(self.state.nodes) > 1 else room
-        self._launch(node, kind, self._take(turn, share))
+        self._launch(node, turn.kind, self._take(turn, share))
         return True
 
     # --- a head that does not fit

@@ -102,20 +102,28 @@ class Slots:
                 self.resize(node, kind, len(lane.held), Reason.IDLE)
 
 
-def ahead_lanes(state: State, kind: SlotKind, estimate_us: int) -> Iterator[tuple[NodeState, Lane]]:
-    """Where attempts that run so long, 0 where nobody knows, may wait ahead in a lane, and the lane."""
+def ahead_lanes(state: State, kind: SlotKind, estimate_us: int, waiting: int) -> Iterator[tuple[NodeState, Lane, int]]:
+    """Where attempts that run so long, 0 where nobody knows, may wait ahead: the lane, and how many more it may have.
+
+    `waiting` are about as many as there are.
+    """
     policy = state.policy
     if kind.single_use or not 0 < estimate_us <= policy.ahead_run_us_max:
         return
-    for node_id, lane in state.lanes.get(kind, {}).items():
-        if ahead_room(policy, lane, estimate_us):
-            yield state.nodes[node_id], lane
+    lanes = state.lanes.get(kind, {})
+    # one that waits for a slot takes the first that is free, one that waits in a lane takes that lane's
+    many = waiting >= sum(lane.slots for lane in lanes.values())
+    for node_id, lane in lanes.items():
+        room = _ahead_room(policy, lane, estimate_us, many=many)
+        if room > 0:
+            yield state.nodes[node_id], lane, room
 
 
-def ahead_room(policy: Policy, lane: Lane, estimate_us: int) -> int:
+def _ahead_room(policy: Policy, lane: Lane, estimate_us: int, *, many: bool) -> int:
     """How many more attempts of this estimate may wait in a lane; none behind attempts known to be long."""
     if lane.running >= lane.slots:
         return 0
     by_time = (lane.slots * (policy.ahead_us + estimate_us) - lane.load_us) // estimate_us
+    one_each = 2 * lane.slots - len(lane.held) if many and policy.ahead_us else 0
     by_count = lane.slots * policy.ahead_max - len(lane.held)
-    return max(0, min(by_time, by_count))
+    return min(max(by_time, one_each), by_count)

@@ -97,7 +97,7 @@ def _policy(world: World, nodes: tuple[Resources, ...]) -> Policy:
         idle_slot_us=world.pick((20 * MS_US, 1_000 * MS_US)),
         ahead_us=world.pick((0, 5_000, 25_000)),
         ahead_max=world.pick((2, 512)),
-        ahead_run_us_max=world.pick((1_000, 50_000)),
+        ahead_run_us_max=world.pick((1_000, 50_000, 200_000)),
         stop_grace_ms=world.pick((0, 50, 2_000)),
         losses_max=world.pick((1, 8)),
         slots_per_node_max=world.pick((2, 256)),

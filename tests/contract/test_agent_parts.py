@@ -8,7 +8,7 @@ import pytest
 
 from kos_ray.model.errors import NotFound
 from kos_ray.model.ids import JobKey
-from kos_ray.model.job import SlotKind, Spec
+from kos_ray.model.job import AttemptEnd, SlotKind, Spec
 from kos_ray.model.protocol import Acked, Report
 from kos_ray.model.resources import Resources
 from kos_ray.runtime.agent.attempt import Attempt, Ledger, Stage, blob_hashes
@@ -16,6 +16,7 @@ from kos_ray.runtime.agent.files import BlobCache, NodeFiles, SpecEntry
 from kos_ray.runtime.agent.pool import Pool
 from kos_ray.runtime.agent.ports import AgentLimits
 from kos_ray.runtime.agent.reports import Reports
+from kos_ray.runtime.agent.slot_end import SlotEnd
 from tests.contract.harness import INCARNATION, NODE
 from tests.contract.processes import FolderBlobs
 
@@ -54,6 +55,34 @@ def test_the_queue_drops_what_was_recalled():
     assert pool.waiting == 10
     assert [item.key for item in pool.waiting_attempts()] == list(range(1999, 1989, -1))
     assert len(pool._heap) < 1500
+
+
+@pytest.mark.parametrize(
+    ("runs_ms", "timeout_ms", "asked", "long_ms"),
+    [
+        ([], 0, None, 50),
+        ([1], 0, None, 50),
+        ([100], 0, None, 200),
+        ([100, 180], 0, None, 220),
+        ([60_000], 0, None, 400),
+        ([100], 120, None, 120),
+        ([100], 10, None, 50),
+        ([100], 10_000, None, 200),
+        ([100], 0, AttemptEnd.STOPPED, 50),
+    ],
+    ids=["first", "short", "usual", "mean", "latest", "timeout", "soon", "late", "asked"],
+)
+def test_long_is_what_takes_twice_as_long_as_usual(tmp_path, runs_ms, timeout_ms, asked, long_ms):
+    async def look() -> float:
+        slot = SlotEnd("s", kind=KIND, files=NodeFiles(tmp_path), limits=AgentLimits(), now=0)
+        for run_ms in runs_ms:
+            slot.ran(run_ms * 1_000)
+        head = Attempt(JobKey(1), 1, 0, "", SpecEntry("1", b"", Spec(timeout_ms=timeout_ms)), b"", (), Pool(KIND))
+        head.asked = asked
+        slot.handed.append(head)
+        return slot.long_after_ms()
+
+    assert asyncio.run(look()) == long_ms
 
 
 def test_blobs_are_found_in_arguments_and_inputs():

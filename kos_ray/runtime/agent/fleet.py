@@ -353,7 +353,7 @@ class Fleet:
         elapsed_ms = (now - slot.head_since) * 1000
         head = slot.handed[0]
         if not head.reported:
-            if elapsed_ms < self._limits.report_entered_after_ms:
+            if elapsed_ms < slot.long_after_ms():
                 return
             slot.target = 1
             if len(slot.handed) > 1 and pool.take_back(slot):

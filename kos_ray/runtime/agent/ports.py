@@ -21,7 +21,7 @@ class AgentLimits:
     send_ms: int = 10_000
     #: a report that is not acknowledged by then is sent again
     resend_ms: int = 1_000
-    #: attempts that run longer are reported as entered, and what stands behind them is taken back
+    #: attempts that run longer are reported as entered, and what stands behind them is taken back (see `told_after_us`)
     report_entered_after_ms: int = 50
     #: how much work a slot has ahead of it, by the mean run time it has shown
     handed_ahead_us: int = 2_000

@@ -14,6 +14,7 @@ import msgpack
 
 from kos_ray.model.failpoints import reach
 from kos_ray.model.job import SlotKind
+from kos_ray.model.protocol import told_after_us
 from kos_ray.runtime.agent.attempt import Attempt, Stage
 from kos_ray.runtime.agent.files import NodeFiles
 from kos_ray.runtime.agent.ports import AgentLimits, SlotHandle
@@ -158,6 +159,15 @@ class SlotEnd:
         if self.handed and self.handed[0] is not first:
             self.head_since = self._loop.time()
         return taken
+
+    def long_after_ms(self) -> float:
+        """After how long what it runs is long."""
+        head = self.handed[0]
+        least_ms = self._limits.report_entered_after_ms
+        if head.asked is not None:
+            return least_ms
+        usual_ms = told_after_us(least_ms * 1_000, self._mean_us) / 1_000
+        return min(usual_ms, max(least_ms, head.spec.timeout_ms)) if head.spec.timeout_ms > 0 else usual_ms
 
     def entered_all(self) -> bool:
         """Whether its queue is empty: everything in `handed` is entered, or over."""

@@ -94,7 +94,7 @@ def test_a_submission_is_forgotten_with_its_last_job() -> None:
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(payloads_module, "_ARGS_BYTES_MAX", 300)
-    monkeypatch.setattr(payloads_module, "_RESULTS_BYTES_MAX", 10)
+    monkeypatch.setattr(payloads_module, "_RESULTS_BYTES_MAX", 250)
     hands = Hands()
     hands.submit(array("a", count=2))
     cache = Payloads(hands.journal)
