@@ -22,19 +22,6 @@ from benchmarks import (
 
 _STARTUP = ("import_kos_ray", "kos_help", "kos_up")
 _JOBS = ("map_10k", "submit_only")
-_NAMES = (
-    *(*_STARTUP, *_JOBS, *speed.NAMES, *order.NAMES),
-    *(
-        *scale.NAMES,
-        *scale.HUGE_NAMES,
-        *recovery.NAMES,
-        *schedules.NAMES,
-        *lateness.NAMES,
-        *heartbeats.NAMES,
-        *agents.NAMES,
-        *agents.KILLED_NAMES,
-    ),
-)
 _Wanted = Callable[[str], bool]
 #: rows that need no cluster of two CPUs, and who makes them
 _ALONE: tuple[tuple[tuple[str, ...], Callable[[_Wanted], Iterator[report.Row]]], ...] = (
@@ -49,6 +36,7 @@ _ALONE: tuple[tuple[tuple[str, ...], Callable[[_Wanted], Iterator[report.Row]]],
     (agents.NAMES, lambda _: agents.rows()),
     (agents.KILLED_NAMES, lambda _: agents.killed_rows()),
 )
+_NAMES = (*_STARTUP, *_JOBS, *speed.NAMES, *(name for names, _ in _ALONE for name in names))
 
 
 def _rows(only: Sequence[str]) -> Iterator[report.Row]:
