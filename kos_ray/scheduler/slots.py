@@ -123,7 +123,8 @@ def _ahead_room(policy: Policy, lane: Lane, estimate_us: int, *, many: bool) -> 
     """How many more attempts of this estimate may wait in a lane; none behind attempts known to be long."""
     if lane.running >= lane.slots:
         return 0
+    if estimate_us > policy.ahead_us:
+        return 2 * lane.slots - len(lane.held) if many and policy.ahead_us else 0
     by_time = (lane.slots * (policy.ahead_us + estimate_us) - lane.load_us) // estimate_us
-    one_each = 2 * lane.slots - len(lane.held) if many and policy.ahead_us else 0
     by_count = lane.slots * policy.ahead_max - len(lane.held)
-    return min(max(by_time, one_each), by_count)
+    return min(by_time, by_count)
