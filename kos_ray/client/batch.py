@@ -33,7 +33,7 @@ class Batch:
 
     def add(self, template: Template, call: Call, args: bytes, inputs: tuple[str, ...]) -> None:
         """One more. `inputs` are the public ids of jobs whose results stand among its arguments."""
-        if inputs or call.name or call.after or call.idempotency_key:
+        if inputs or call.name or call.idempotency_key or not call.waits_for_nothing:
             self.arrays[len(self.args)] = _array(template, call, args, inputs)
         self._templates[template.hash] = template
         self._hashes.append(template.hash)

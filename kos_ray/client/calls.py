@@ -49,6 +49,11 @@ class Call:
         return f"<Call {self.name or getattr(self.function, '__qualname__', self.function)}>"
 
     @property
+    def waits_for_nothing(self) -> bool:
+        """Whether it says so: what else is empty may make no sense."""
+        return isinstance(self.after, tuple | list) and not self.after
+
+    @property
     def template(self) -> tuple[int, str]:
         """The same for calls that may share one template: the function and the options."""
         return id(self.function), repr(self.options) if self.options else ""

@@ -81,6 +81,8 @@ class Options(TypedDict, total=False):
 _KNOWN = list(Options.__annotations__)
 
 _TEMPLATES_MAX = 1_000
+#: a function that was pickled by value, with what it closes over, may be of any size: larger ones are not kept
+_KEPT_BYTES_MAX = 16 * 1024
 _templates: dict[tuple[str, str], Spec] = {}
 _specs: dict[tuple[str, str, bytes, str], tuple[str, Spec]] = {}
 
@@ -100,11 +102,14 @@ def hashed_spec_of(
     # most calls say what one before has said
     known = namespace, repr(said), packed, code
     found = _specs.get(known)
-    if found is None:
+    if found is not None:
+        return found
+    spec = _with_function(_template(said, namespace), packed, code)
+    found = spec_hash(spec), spec
+    if len(packed) <= _KEPT_BYTES_MAX:
         if len(_specs) >= _TEMPLATES_MAX:
             _specs.clear()
-        spec = _with_function(_template(said, namespace), packed, code)
-        found = _specs[known] = spec_hash(spec), spec
+        _specs[known] = found
     return found
 
 

@@ -9,7 +9,7 @@ from kos_ray.model.events import JobsSubmitted
 from kos_ray.model.ids import JobKey, item_id
 
 #: bytes of results that are kept for dependents, and what one takes besides; older ones are read from the journal
-_RESULTS_BYTES_MAX = 16 * 2**20
+_RESULTS_BYTES_MAX = 4 * 2**20
 _RESULT_BYTES = 230
 #: bytes of arguments that are kept; of what is dropped, the journal has a copy
 _ARGS_BYTES_MAX = 256 * 2**20

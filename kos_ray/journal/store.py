@@ -21,7 +21,7 @@ from kos_ray.model.ids import JobKey
 DATABASE = "journal.db"
 #: The write-ahead log is copied into the database when it is larger, in bytes.
 _WAL_BYTES = 16 * 1024 * 1024
-_CACHE_KIB = 32 * 1024
+_CACHE_KIB = 16 * 1024
 #: a disk that has not even so much room for a file of this name is full, in bytes
 _PROBE, _PROBE_BYTES = "probe", 1024 * 1024
 

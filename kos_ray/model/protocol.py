@@ -53,7 +53,7 @@ def told_after_us(least_us: int, mean_us: float) -> float:
     `least_us` is for those of whom nobody knows how long they take, `mean_us` is how long those before it took on
     average. Where that is not long, whatever takes twice as long is; the others need no report but that of their end.
     """
-    return max(least_us, min(2 * mean_us, _TOLD_LATE * least_us))
+    return max(least_us, 2 * mean_us) if 2 * mean_us <= _TOLD_LATE * least_us else least_us
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -93,6 +93,7 @@ class Ahead:
         for job in sorted(jobs, key=lambda job: (job.started_us, job.key)):
             attempt = attempt_of(job, self._run_us(job))
             attempt.entered_us = job.started_us if job.key in entered else -1
+            attempt.told = job.state is not JobState.LAUNCHED
             self._nodes.hold(attempt.node, attempt.kind, lane_of(job).slots, [attempt])
             if job.state is JobState.STOPPING:
                 self._nodes.end_by(attempt, self._stops_us(job))

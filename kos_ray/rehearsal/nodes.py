@@ -16,28 +16,47 @@ from kos_ray.model.job import AttemptEnd, SlotKind
 from kos_ray.model.protocol import told_after_us
 from kos_ray.scheduler.jobs import Job
 
-#: attempts that run for longer are reported as entered, as by the agents, who go by the mean of a slot's attempts
+#: attempts that run for longer are reported as entered, as by the agents: see `told_after_us`
 REPORT_ENTERED_US = 50_000
-_MEAN_SHARE = 0.125
 _ENDS, _ENTERS = 0, 1
 
 
 class Attempt:
     """One attempt on a node; `entered_us` is -1 while it waits there for a slot."""
 
-    __slots__ = ("end", "end_us", "entered_us", "key", "kind", "node", "number", "order", "run_us", "saves")
+    __slots__ = (
+        *(
+            "end",
+            "end_us",
+            "entered_us",
+            "key",
+            "kind",
+            "node",
+            "number",
+            "order",
+            "run_us",
+            "saves",
+            "told",
+            "usual_us",
+        ),
+    )
 
-    def __init__(self, key: JobKey, number: int, node: NodeId, kind: SlotKind, run_us: int, *, saves: bool) -> None:
+    def __init__(
+        self, key: JobKey, number: int, node: NodeId, kind: SlotKind, run_us: int, usual_us: int, *, saves: bool
+    ) -> None:
         self.key = key
         self.number = number
         self.node = node
         self.kind = kind
-        #: how long it has to run yet
+        #: how long it has to run yet, and how long those like it have run; agents know that of a slot's own
         self.run_us = run_us
+        self.usual_us = 0 if kind.single_use else usual_us
         self.saves = saves
         #: of what happens at one instant that is told first which was launched first
         self.order = 0
         self.entered_us = -1
+        #: whether that was reported
+        self.told = False
         self.end_us = -1
         self.end = AttemptEnd.SUCCEEDED
 
@@ -45,7 +64,7 @@ class Attempt:
 def attempt_of(job: Job, run_us: int) -> Attempt:
     """The attempt of a job that is on a node, with so long to run."""
     assert job.node is not None
-    return Attempt(job.key, job.attempt, job.node, job.kind, run_us, saves=job.entry.saves)
+    return Attempt(job.key, job.attempt, job.node, job.kind, run_us, job.entry.mean_us, saves=job.entry.saves)
 
 
 @dataclass(slots=True)
@@ -55,8 +74,6 @@ class _Lane:
     slots: int = 0
     queue: deque[Attempt] = field(default_factory=deque)
     running: int = 0
-    #: how long those took that ended there
-    mean_us: float = 0.0
 
 
 class Nodes:
@@ -163,9 +180,9 @@ class Nodes:
         lane.running += 1
         attempt.end_us = self.now_us + attempt.run_us
         self._push(attempt.end_us, _ENDS, attempt)
-        told_us = attempt.entered_us + round(told_after_us(REPORT_ENTERED_US, lane.mean_us))
-        if self.now_us <= told_us < attempt.end_us:
-            self._push(told_us, _ENTERS, attempt)
+        told_us = attempt.entered_us + round(told_after_us(REPORT_ENTERED_US, attempt.usual_us))
+        if not attempt.told and told_us < attempt.end_us:
+            self._push(max(self.now_us, told_us), _ENTERS, attempt)
 
     def _push(self, at_us: int, what: int, attempt: Attempt) -> None:
         heappush(self._due, (at_us, what, attempt.order, attempt))
@@ -179,8 +196,6 @@ class Nodes:
         self.ended.append(attempt)
         lane = self._lanes[attempt.node, attempt.kind]
         lane.running -= 1
-        took_us = self.now_us - attempt.entered_us
-        lane.mean_us += (took_us - lane.mean_us) * (_MEAN_SHARE if lane.mean_us else 1)
         self._pump(lane)
 
 

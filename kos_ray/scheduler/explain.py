@@ -187,7 +187,7 @@ def _worn(state: State, job: Job) -> int:
     if job.state is not JobState.READY:
         return 0
     most = state.policy.evictions_max
-    return sum(other.evictions >= most and other.evicted_for is None for other in _below(state, job))
+    return sum(other.evictions >= max(1, most) and other.evicted_for is None for other in _below(state, job))
 
 
 def _below(state: State, job: Job) -> Iterator[Job]:

@@ -264,19 +264,20 @@ class Pass:
 
     def _queue_ahead(self, turn: Turn, at_most: int) -> bool:
         """Give one run of short jobs to the lane that will be free first, so that its slots never wait for us."""
-        estimate_us = self.state.jobs[turn.head].entry.mean_us
+        kind, estimate_us = turn.kind, self.state.jobs[turn.head].entry.mean_us
         best: tuple[float, NodeId, int] | None = None
-        for node, lane, room in ahead_lanes(self.state, turn.kind, estimate_us, len(turn.job_class.ready)):
-            # what waits ahead starts later, and might outlive a window
-            if not self.sites.bounded(node, turn.job_class) and self._let(node, turn, opens=False):
-                rank = (lane.load_us / lane.slots, node.node.id, room)
+        first = kind not in self._parking.waiting
+        for node, lane, room in ahead_lanes(self.state, turn.job_class, kind, estimate_us, first=first):
+            # it starts later, and might outlive a window; where somebody claims the room it would be asked back
+            bounded = self.sites.bounded(node, turn.job_class) or self.claims.taken(node)
+            if not bounded and (let := self._let(node, turn, opens=False)):
+                rank = (lane.load_us / lane.slots, node.node.id, min(room, let))
                 best = min(best, rank) if best else rank
         if best is None:
             return False
-        node = self.state.nodes[best[1]]
-        room = min(at_most, best[2], self._let(node, turn, opens=False))
+        room = min(at_most, best[2])
         share = max(1, room // 2) if len(self.state.nodes) > 1 else room
-        self._launch(node, turn.kind, self._take(turn, share))
+        self._launch(self.state.nodes[best[1]], kind, self._take(turn, share))
         return True
 
     # --- a head that does not fit

@@ -15,8 +15,6 @@ from kos_ray.sim.slots import NO_RUN, Attempt, Pool, Slot
 from kos_ray.sim.uplink import End, Uplink
 from kos_ray.sim.world import MS_US, World
 
-#: attempts that run longer are reported as entered, and what stands behind them is taken back
-_LONG_US = 50 * MS_US
 #: from the request to stop because of a timeout to the kill
 _TIMEOUT_GRACE_US = 500 * MS_US
 #: a killed process holds its room so long at most
@@ -222,7 +220,7 @@ class Fleet:
         waiting = slot.pool.waiting
         at_most = min(at_most, slot.target)
         while waiting and slot.connected and not slot.closing and not slot.used and len(slot.handed) < at_most:
-            if slot.handed and self._world.now_us - slot.handed[0].entered_us >= _LONG_US:
+            if slot.handed and self._world.now_us - slot.handed[0].entered_us >= slot.long_us:
                 return
             attempt = heappop(waiting)[3]
             attempt.slot = slot
@@ -299,8 +297,8 @@ class Fleet:
         elif run.fate is Fate.STARVE:
             after(run.run_us, self._dies_of, slot, attempt, AttemptEnd.OUT_OF_MEMORY)
         hangs = run.fate is Fate.HANG
-        if hangs or run.run_us > _LONG_US:
-            after(_LONG_US, self._is_long, slot, attempt)
+        if hangs or run.run_us > slot.long_us:
+            after(slot.long_us, self._is_long, slot, attempt)
         if slot.pool.kind.agent and slot.used:
             after(run.looks_us, self.homes.takes_messages, slot, attempt)
         if attempt.timeout_us and (hangs or run.run_us > attempt.timeout_us):
@@ -341,6 +339,7 @@ class Fleet:
             return
         self.homes.close_lanes(slot)
         slot.handed.pop(0)
+        slot.usual_us = self._world.now_us - attempt.entered_us
         slot.target = self._setting.handed_max
         self._tell(slot, attempt, end)
         self.homes.lanes_die(slot)

@@ -3,14 +3,17 @@
 from heapq import heappush
 from typing import TYPE_CHECKING
 
-from kos_ray.model.ids import JobKey
+from kos_ray.model.ids import MS_US, JobKey
 from kos_ray.model.job import AttemptEnd, Carries, SlotKind
+from kos_ray.model.protocol import told_after_us
 from kos_ray.sim.code import Fate, Inputs, Run
 from kos_ray.sim.machine import Claim
 
 if TYPE_CHECKING:
     from kos_ray.sim.lives import Life
 
+#: see `told_after_us`
+_LONG_US = 50 * MS_US
 #: a run without an end of its own until it is asked
 NO_RUN = Run(Fate.HANG)
 
@@ -53,7 +56,8 @@ class Attempt:
 class Slot:
     """A process with a reservation; `handed` is its queue, the first of it runs."""
 
-    __slots__ = ("claim", "closing", "connected", "gone", "handed", "life", "number", "pid", "pool", "target", "used")
+    __slots__ = ("claim", "closing", "connected", "gone", "handed", "life", "number", "pid", "pool", "target", "used",
+                 "usual_us")  # fmt: skip
 
     def __init__(self, pool: "Pool", number: int) -> None:
         self.pool = pool
@@ -66,9 +70,16 @@ class Slot:
         self.pid = 0
         #: how many attempts it may have at a time: more than one when it has shown that they end
         self.target = 1
+        #: how long what ended in it last has run
+        self.usual_us = 0
         self.handed: list[Attempt] = []
         #: the agent that lives in it, or into whose process it is a lane
         self.life: Life | None = None
+
+    @property
+    def long_us(self) -> int:
+        """Attempts that run longer are reported as entered, and what stands behind them is taken back."""
+        return round(told_after_us(_LONG_US, self.usual_us))
 
 
 class Pool:

@@ -64,13 +64,14 @@ def test_the_queue_drops_what_was_recalled():
         ([1], 0, None, 50),
         ([100], 0, None, 200),
         ([100, 180], 0, None, 220),
-        ([60_000], 0, None, 400),
+        ([200], 0, None, 400),
+        ([201], 0, None, 50),
         ([100], 120, None, 120),
         ([100], 10, None, 50),
         ([100], 10_000, None, 200),
         ([100], 0, AttemptEnd.STOPPED, 50),
     ],
-    ids=["first", "short", "usual", "mean", "latest", "timeout", "soon", "late", "asked"],
+    ids=["first", "short", "usual", "mean", "latest", "long", "timeout", "soon", "late", "asked"],
 )
 def test_long_is_what_takes_twice_as_long_as_usual(tmp_path, runs_ms, timeout_ms, asked, long_ms):
     async def look() -> float:
