@@ -43,7 +43,7 @@ from kos_ray.model.job import SlotKind, Spec
 PROTOCOL = 2
 PROTOCOL_OLDEST = PROTOCOL - 1
 PROTOCOL_NEWEST = PROTOCOL + 1
-#: how many times as long as usual an attempt may run that is not reported as entered
+#: no report of an entry is later than so many times the least
 _TOLD_LATE = 8
 
 

@@ -24,22 +24,8 @@ _ENDS, _ENTERS = 0, 1
 class Attempt:
     """One attempt on a node; `entered_us` is -1 while it waits there for a slot."""
 
-    __slots__ = (
-        *(
-            "end",
-            "end_us",
-            "entered_us",
-            "key",
-            "kind",
-            "node",
-            "number",
-            "order",
-            "run_us",
-            "saves",
-            "told",
-            "usual_us",
-        ),
-    )
+    __slots__ = ("end", "end_us", "entered_us", "key", "kind", "node", "number", "order", "run_us", "saves", "told",
+                 "usual_us")  # fmt: skip
 
     def __init__(
         self, key: JobKey, number: int, node: NodeId, kind: SlotKind, run_us: int, usual_us: int, *, saves: bool

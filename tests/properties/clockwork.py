@@ -35,7 +35,7 @@ from kos_ray.runtime.scheduler import _WANTED
 from kos_ray.scheduler.machine import next_due_us
 
 SECOND_US = 1_000_000
-#: the agents' own bound, above which they say that code was entered
+#: the agents' own bound, above which they say that code was entered that is not known to be of some 100 ms
 TELLS_AFTER_US = 50_000
 ENTERS, ENDS = "enters", "ends"
 _KOS = get_command(app)
