@@ -118,6 +118,12 @@ class Claims:
         """Whether somebody claims the node."""
         return bool(self.by_node.get(node.node.id))
 
+    def holds_off(self, node: NodeState, head: JobKey) -> bool:
+        """Whether somebody who stands before a job claims the node."""
+        job = self._state.jobs[head]
+        claims = self.by_node.get(node.node.id, ())
+        return any(claim.key != head and self._holds_off(claim, job) for claim in claims)
+
     def times(
         self, node: NodeState, head: JobKey, wanted: Resources, *, opens: bool, gang_us: int | None = None
     ) -> int:

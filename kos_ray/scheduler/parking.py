@@ -10,14 +10,13 @@ from enum import Enum
 from operator import attrgetter
 
 from kos_ray.model.ids import JobKey, NodeId
-from kos_ray.model.job import SlotKind
 from kos_ray.model.reasons import Reason
+from kos_ray.scheduler.ahead import may_wait_ahead
 from kos_ray.scheduler.claims import Claims, length_us
 from kos_ray.scheduler.gangs import longest_us
 from kos_ray.scheduler.jobs import JobClass, Parked
 from kos_ray.scheduler.packing import shape_of
 from kos_ray.scheduler.rooms import Index, Rooms, Shelf
-from kos_ray.scheduler.slots import ahead_lanes
 from kos_ray.scheduler.state import NodeState, State
 from kos_ray.scheduler.targets import Targets
 from kos_ray.scheduler.turns import Heads, Turn
@@ -55,18 +54,13 @@ class Parking:
         #: by size: whether there may be room for it on nodes that somebody claims; and on what that depends
         self._claimed: dict[Shelf, bool] = {}
         self._claimed_at = (-1, -1)
-        #: kinds of slots for which somebody waits who has had his turn
-        self.waiting: set[SlotKind] = set()
 
     def park(self, turn: Turn, *, searches: bool) -> None:
         """A head has no room; `searches`: it may have victims."""
         state, job_class = self._state, turn.job_class
         rest = job_class.rests.get(turn.head)
         job_class.parked = None
-        if job_class.why not in _ROOM_WANTED:
-            return
-        self.waiting.update(job_class.kinds)
-        if not self._waits_for_room(turn):
+        if job_class.why not in _ROOM_WANTED or not self._waits_for_room(turn):
             return
         if rest is not None and rest.until_us <= self._now_us:
             rest = None
@@ -103,7 +97,6 @@ class Parking:
         """Whether a head is still parked. When time may change that is told as it is for searches."""
         found = self._look(job_class, head, parked, searches=searches)
         if found is not _Look.AWAKE:
-            self.waiting.update(job_class.kinds)
             self._pass_over(parked, found)
         return found is not _Look.AWAKE
 
@@ -126,8 +119,6 @@ class Parking:
             found.append((parked, look))
         for parked, look in found:
             self._pass_over(parked, look)
-        for job_class, _ in heads:
-            self.waiting.update(job_class.kinds)
         return True
 
     def _pass_over(self, parked: Parked, look: "_Look") -> None:
@@ -187,8 +178,7 @@ class Parking:
 
     def _may_queue_ahead(self, job_class: JobClass, head: JobKey) -> bool:
         """Whether a head of short jobs needs no room: it may wait in a lane as well."""
-        mean_us = self._state.jobs[head].entry.mean_us
-        return bool(mean_us) and any(ahead_lanes(self._state, job_class, job_class.kind, mean_us))
+        return may_wait_ahead(self._state, job_class, self._state.jobs[head].entry.mean_us)
 
     def _may_start(self, job_class: JobClass, head: JobKey, nodes: Sequence[NodeState]) -> bool:
         """Whether one of these nodes has room for a head that is not kept for others."""

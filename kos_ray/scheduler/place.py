@@ -12,6 +12,7 @@ from kos_ray.model.ids import JobKey, NodeId
 from kos_ray.model.job import SlotKind
 from kos_ray.model.reasons import Reason
 from kos_ray.scheduler import fgd, gates
+from kos_ray.scheduler.ahead import Ahead
 from kos_ray.scheduler.apply import apply_decision
 from kos_ray.scheduler.claims import NEVER, Claims, earliest
 from kos_ray.scheduler.evict import Search
@@ -26,7 +27,7 @@ from kos_ray.scheduler.queues import drop_unused, first_ready, place_in_class, t
 from kos_ray.scheduler.recalls import Recalls
 from kos_ray.scheduler.score import best_fits, in_rotation, liked_best
 from kos_ray.scheduler.sites import Sites
-from kos_ray.scheduler.slots import Slots, ahead_lanes
+from kos_ray.scheduler.slots import Slots
 from kos_ray.scheduler.state import NodeState, State
 from kos_ray.scheduler.turns import Heads, Turn, Turns, turns_of
 from kos_ray.scheduler.victims import evictions
@@ -50,6 +51,7 @@ class Pass:
         self.recalls = Recalls(state, now_us, self._search.rights.fresh)
         self._gangs = GangTurns(state, self.claims, self.sites, self._search, now_us, self.slots.resize, self._launch)
         self._parking = Parking(state, now_us, self.claims, self._search.targets)
+        self._ahead = Ahead(state)
         #: where jobs of a class have started in this pass
         self._last: dict[JobClass, NodeState] = {}
         self._claims_max = min(state.policy.claims_max, len(state.nodes))  # nobody claims a node that is claimed
@@ -264,21 +266,19 @@ class Pass:
 
     def _queue_ahead(self, turn: Turn, at_most: int) -> bool:
         """Give one run of short jobs to the lane that will be free first, so that its slots never wait for us."""
-        kind, estimate_us = turn.kind, self.state.jobs[turn.head].entry.mean_us
-        best: tuple[float, NodeId, int] | None = None
-        first = kind not in self._parking.waiting
-        for node, lane, room in ahead_lanes(self.state, turn.job_class, kind, estimate_us, first=first):
-            # it starts later, and might outlive a window; where somebody claims the room it would be asked back
-            bounded = self.sites.bounded(node, turn.job_class) or self.claims.taken(node)
-            if not bounded and (let := self._let(node, turn, opens=False)):
-                rank = (lane.load_us / lane.slots, node.node.id, min(room, let))
-                best = min(best, rank) if best else rank
-        if best is None:
+        found = self._ahead.lane(turn, lambda node: self._let_ahead(node, turn))
+        if found is None:
             return False
-        room = min(at_most, best[2])
-        share = max(1, room // 2) if len(self.state.nodes) > 1 else room
-        self._launch(self.state.nodes[best[1]], kind, self._take(turn, share))
+        node, room = found[0], min(at_most, found[1])
+        keys = self._take(turn, max(1, room // 2) if len(self.state.nodes) > 1 else room)
+        self._ahead.took(turn, len(keys))
+        self._launch(node, turn.kind, keys)
         return True
+
+    def _let_ahead(self, node: NodeState, turn: Turn) -> int:
+        """How many may wait: they start later, and might outlive a window; what a claimer wants is asked back."""
+        bounded = self.sites.bounded(node, turn.job_class) or self.claims.holds_off(node, turn.head)
+        return 0 if bounded else self._let(node, turn, opens=False)
 
     # --- a head that does not fit
 

@@ -1,16 +1,12 @@
 """Slots in one pass: opened where jobs start, closed where they are idle for too long or their room is wanted."""
 
-from collections.abc import Iterator
-
 from kos_ray.model.ids import NodeId
 from kos_ray.model.job import SlotKind
 from kos_ray.model.reasons import Reason
 from kos_ray.model.resources import add
 from kos_ray.scheduler.fit import pausing, usable
-from kos_ray.scheduler.jobs import JobClass
 from kos_ray.scheduler.ledger import set_slots
-from kos_ray.scheduler.queues import count_ready
-from kos_ray.scheduler.state import Lane, NodeState, State
+from kos_ray.scheduler.state import NodeState, State
 
 #: more than any node runs
 _MANY = 1 << 30
@@ -101,33 +97,3 @@ class Slots:
                 if lane.idle_since_us + idle_us > self._now_us:
                     break
                 self.resize(node, kind, len(lane.held), Reason.IDLE)
-
-
-def ahead_lanes(
-    state: State, job_class: JobClass, kind: SlotKind, estimate_us: int, *, first: bool = True
-) -> Iterator[tuple[NodeState, Lane, int]]:
-    """Where attempts of a class that run so long, 0 where nobody knows, may wait ahead: the lane, and how many more.
-
-    `first`: nobody before them waits for such a slot.
-    """
-    policy = state.policy
-    if kind.single_use or not policy.ahead_us or not 0 < estimate_us <= policy.ahead_run_us_max:
-        return
-    lanes = state.lanes.get(kind, {})
-    ahead_us, most = policy.ahead_us, policy.ahead_max
-    if estimate_us > ahead_us:
-        # one for each slot: what waits in a lane takes that lane's next slot, and else the first that is free anywhere
-        if not first or not _many(state, job_class, sum(lane.slots for lane in lanes.values())):
-            return
-        ahead_us, most = estimate_us, min(2, most)
-    for node_id, lane in lanes.items():
-        by_time = (lane.slots * (ahead_us + estimate_us) - lane.load_us) // estimate_us
-        # none behind attempts known to be long
-        by_count = (lane.slots - lane.running) * most - (len(lane.held) - lane.running)
-        if lane.running < lane.slots and by_time > 0 < by_count:
-            yield state.nodes[node_id], lane, min(by_time, by_count)
-
-
-def _many(state: State, job_class: JobClass, slots: int) -> bool:
-    """Whether there is always a next one for so many slots."""
-    return len(job_class.ready) >= slots and count_ready(job_class, state.jobs, slots) >= slots
