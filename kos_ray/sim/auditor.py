@@ -116,6 +116,8 @@ class Auditor:
         self._client_of: dict[str, str] = {}
         #: wall clocks have jumped: delays cannot be told
         self.jumped = False
+        #: attempts that were stopped so that their gang starts over
+        self._restarted: set[tuple[JobKey | None, int]] = set()
         #: what happened to attempts that is a fault, as far as jobs go
         self.landed: Counter[str] = Counter()
         self._world = world
@@ -216,6 +218,9 @@ class Auditor:
     def ordered(self, orders: Orders) -> None:
         """Orders were given to the network."""
         now_us = self._world.now_us
+        for stop in orders.stops:
+            if stop.reason is Reason.GANG_RESTARTED:
+                self._restarted.update(zip(stop.keys, stop.attempts, strict=True))
         for launch in orders.launches:
             for public_id, key, number in zip(launch.ids, launch.keys, launch.attempts, strict=True):
                 story = self.story(public_id, key)
@@ -236,6 +241,9 @@ class Auditor:
         spec = story.plan.array.spec
         # an agent that was given up starts again when somebody wants that
         if not machine or machine in self.tainted or self.jumped or spec.carries is not None:
+            return
+        # whoever is stopped with its gang goes on with it, though it fails before it hears of that
+        if (story.key, number - 1) in self._restarted:
             return
         backoff = spec.backoff
         least_us = int(backoff.first_ms * 1_000 * (1 - backoff.jitter))
