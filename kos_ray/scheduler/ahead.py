@@ -91,7 +91,7 @@ class Ahead:
             return True
         head = first_ready(self._state, other)
         if head is None or (other.order == own.order and other.account != own.account):
-            return head is None or other.order == own.order
+            return True
         return (other.order, place_in_class(other, head)) > (own.order, place_in_class(own, turn.head))
 
 

@@ -120,9 +120,12 @@ class Claims:
 
     def holds_off(self, node: NodeState, head: JobKey) -> bool:
         """Whether somebody who stands before a job claims the node."""
+        return bool(self._before(node, head))
+
+    def _before(self, node: NodeState, head: JobKey) -> list[Claim]:
         job = self._state.jobs[head]
         claims = self.by_node.get(node.node.id, ())
-        return any(claim.key != head and self._holds_off(claim, job) for claim in claims)
+        return [claim for claim in claims if claim.key != head and self._holds_off(claim, job)]
 
     def times(
         self, node: NodeState, head: JobKey, wanted: Resources, *, opens: bool, gang_us: int | None = None
@@ -131,13 +134,10 @@ class Claims:
 
         `gang_us`: the longest that a member of its gang is expected to run, 0 where nobody knows.
         """
-        claims = self.by_node.get(node.node.id)
-        if not claims:
-            return _MANY
-        job = self._state.jobs[head]
-        others = [claim for claim in claims if claim.key != head and self._holds_off(claim, job)]
+        others = self._before(node, head)
         if not others:
             return _MANY
+        job = self._state.jobs[head]
         run_us = expected_us(self._state, job.entry) if gang_us is None else gang_us
         over = self._over_before(job, run_us, others)
         if over and gang_us is not None:
